@@ -1,2 +1,19 @@
+//! What a SQL text says about itself: kind, effects, tables, digest.
+//!
+//! This crate owns the lexer, the statement analysis and the digest. It works on the bytes of a statement as they
+//! stand on the wire, in the dialect of the session that sent them, and fails closed: what is not provably a read
+//! belongs on the primary. It must not touch packets, sockets, files, clocks or global state.
 #![forbid(unsafe_code)]
-//! TBD
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+mod analyse;
+mod dialect;
+mod digest;
+mod facts;
+mod lexer;
+
+pub use analyse::analyse;
+pub use dialect::{Charset, Dialect, Flavour, Modes};
+pub use digest::{digest_hash, digest_text};
+pub use facts::{Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
+pub use lexer::{Lexer, Token, TokenKind};
