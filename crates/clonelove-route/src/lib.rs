@@ -1,2 +1,16 @@
 #![forbid(unsafe_code)]
-//! TBD
+//! What the proxy decides, without doing it: the session model, the topology as seen by the probes,
+//! freshness, and the routing decision. Pure: no sockets, no clock (time is an argument), no files.
+//! It never sees a payload byte; it speaks the vocabulary of `clonelove-sql` and `clonelove-wire`.
+
+pub mod balance;
+pub mod decide;
+pub mod election;
+pub mod health;
+pub mod journal;
+pub mod pins;
+pub mod position;
+pub mod reason;
+pub mod report;
+pub mod session;
+pub mod topology;
