@@ -6,6 +6,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::greeting::SALT;
 use crate::Malformed;
 use crate::read::Reader;
 use crate::write::PutExt;
@@ -15,7 +16,7 @@ use crate::write::PutExt;
 pub struct AuthSwitch<'a> {
     /// The plugin's name.
     pub plugin: &'a [u8],
-    /// Its challenge, without the NUL byte that ends it.
+    /// Its challenge, without the NUL byte that ends one of 20 bytes.
     pub data: &'a [u8],
 }
 
@@ -35,7 +36,9 @@ impl<'a> AuthSwitch<'a> {
         }
         let plugin = reader.nul_or_rest();
         let data = reader.rest();
-        Ok(AuthSwitch { plugin, data: data.strip_suffix(&[0]).unwrap_or(data) })
+        // Challenges of other lengths (ed25519: 32 bytes) have no NUL, and may end in one by chance.
+        let data = if data.len() == SALT_WITH_NUL { data.strip_suffix(&[0]).unwrap_or(data) } else { data };
+        Ok(AuthSwitch { plugin, data })
     }
 
     /// Appends the payload.
@@ -43,7 +46,9 @@ impl<'a> AuthSwitch<'a> {
         out.put_u8(Self::HEAD);
         out.put_nul(self.plugin);
         out.put_slice(self.data);
-        out.put_u8(0);
+        if self.data.len() == SALT {
+            out.put_u8(0);
+        }
     }
 }
 
@@ -70,6 +75,8 @@ impl<'a> AuthMore<'a> {
         out.put_slice(self.0);
     }
 }
+
+const SALT_WITH_NUL: usize = 21;
 
 #[cfg(test)]
 mod tests;

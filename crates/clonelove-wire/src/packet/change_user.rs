@@ -50,7 +50,7 @@ impl ChangeUser {
             out.auth_plugin = Some(String::from_utf8_lossy(reader.nul_or_rest()).into_owned());
         }
         if caps.contains(Caps::CONNECT_ATTRS) && !reader.is_empty() {
-            out.attributes = read_attributes(&mut reader)?;
+            read_attributes(&mut reader, &mut out.attributes)?;
         }
         Ok(out)
     }
@@ -81,6 +81,18 @@ impl ChangeUser {
             put_attributes(&mut out, &self.attributes);
         }
         out
+    }
+}
+
+/// Without `auth`, which may hold a password as it is.
+impl core::fmt::Debug for ChangeUser {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ChangeUser")
+            .field("user", &String::from_utf8_lossy(&self.user))
+            .field("database", &self.database.as_deref().map(String::from_utf8_lossy))
+            .field("charset", &self.charset)
+            .field("auth_plugin", &self.auth_plugin)
+            .finish_non_exhaustive()
     }
 }
 

@@ -54,7 +54,7 @@ impl Response {
             .then(|| String::from_utf8_lossy(reader.nul_or_rest()).into_owned());
         let mut attributes = Vec::new();
         if caps.contains(Caps::CONNECT_ATTRS) && !reader.is_empty() {
-            attributes = read_attributes(&mut reader)?;
+            read_attributes(&mut reader, &mut attributes)?;
         }
         let zstd_level =
             if caps.contains(Caps::ZSTD) && !reader.is_empty() { Some(reader.u8()?) } else { None };
@@ -127,6 +127,19 @@ impl Response {
     }
 }
 
+/// Without `auth`, which may hold a password as it is.
+impl core::fmt::Debug for Response {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Response")
+            .field("caps", &self.caps)
+            .field("charset", &self.charset)
+            .field("user", &String::from_utf8_lossy(&self.user))
+            .field("database", &self.database.as_deref().map(String::from_utf8_lossy))
+            .field("auth_plugin", &self.auth_plugin)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The length of an SSLRequest, and of what begins a response.
 const SSL_REQUEST: usize = 32;
 
@@ -163,13 +176,15 @@ fn put_prefix(out: &mut BytesMut, caps: Caps, max_packet: u32, charset: u8) {
     out.put_u32_le(if caps.contains(Caps::CLIENT_MYSQL) { 0 } else { caps.extended() });
 }
 
-pub(super) fn read_attributes(reader: &mut Reader<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Malformed> {
+pub(super) fn read_attributes(
+    reader: &mut Reader<'_>,
+    out: &mut Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<(), Malformed> {
     let mut block = Reader::new(reader.lenenc_bytes()?, "connection attributes");
-    let mut attributes = Vec::new();
     while !block.is_empty() {
-        attributes.push((block.lenenc_bytes()?.to_vec(), block.lenenc_bytes()?.to_vec()));
+        out.push((block.lenenc_bytes()?.to_vec(), block.lenenc_bytes()?.to_vec()));
     }
-    Ok(attributes)
+    Ok(())
 }
 
 pub(super) fn put_attributes(out: &mut BytesMut, attributes: &[(Vec<u8>, Vec<u8>)]) {
