@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::places::sandbox_base;
 use crate::process::{guarded, run, server_user};
 use crate::root::{RootState, root_folder, root_state};
 
@@ -81,19 +82,42 @@ impl Flavour {
         }
     }
 
-    /// Debian's package of the server.
-    pub(crate) fn package(self) -> &'static str {
-        match self {
-            Self::MariaDbDistribution | Self::MariaDbSid => "mariadb-server",
-            Self::MySqlSid => "mysql-server",
-        }
+    /// Whether it comes from a root that [`make_root`](crate::make_root) makes.
+    #[must_use]
+    pub fn needs_root(self) -> bool {
+        self != Self::MariaDbDistribution
     }
 
-    /// The first line of the server's `--version`.
-    pub(crate) fn version(self) -> Result<String> {
-        let words = self.words(self.server_program()?, &["--version".into()], &[], None)?;
-        let (program, args) = words.split_first().context("nothing to start")?;
-        Ok(run(Command::new(program).args(args))?.trim().to_owned())
+    /// What the server says of its version.
+    ///
+    /// # Errors
+    /// When it is not installed, or does not run.
+    pub fn version(self) -> Result<String> {
+        let said = run(self.command(&self.server_program()?)?.arg("--version"))?;
+        let (_, version) =
+            said.trim().split_once("Ver ").with_context(|| format!("no version in: {said}"))?;
+        Ok(version.to_owned())
+    }
+
+    /// A command that runs one of the flavour's programs, such as its own clients: inside its root if it has one,
+    /// where sandboxes have the same paths. Arguments may be added.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be found.
+    pub fn command(self, program: &Path) -> Result<Command> {
+        let words = self.words(program.to_owned(), &[], &[&sandbox_base()?], None)?;
+        let (first, rest) = words.split_first().context("nothing to start")?;
+        let mut command = Command::new(first);
+        command.args(rest).current_dir("/");
+        Ok(command)
+    }
+
+    /// Debian's packages for the root: server and clients, without what would start a service.
+    pub(crate) fn packages(self) -> &'static str {
+        match self.family() {
+            Family::MariaDb => "mariadb-server-core,mariadb-client-core",
+            Family::MySql => "mysql-server-core,mysql-client-core",
+        }
     }
 
     /// Where the server's program is, as seen from inside its root.
@@ -115,7 +139,7 @@ impl Flavour {
         user: Option<u32>,
     ) -> Result<Vec<OsString>> {
         let mut words = Vec::new();
-        if self != Self::MariaDbDistribution {
+        if self.needs_root() {
             let root = root_folder(self)?;
             // The mounts live in a namespace of the server's own and go away with it.
             let mut script = String::from("set -e; root=$1; shift; mount --rbind /dev \"$root/dev\"; ");

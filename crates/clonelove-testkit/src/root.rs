@@ -72,7 +72,7 @@ fn debootstrap(flavour: Flavour, root: &PathBuf) -> Result<String> {
     if root.exists() {
         fs::remove_dir_all(root).with_context(|| format!("cannot remove the old {}", root.display()))?;
     }
-    let include = format!("--include={}", flavour.package());
+    let include = format!("--include={}", flavour.packages());
     run(Command::new("debootstrap").args(["--variant=minbase", &include, "sid"]).arg(root))
         .context("debootstrap")?;
     // The packages' own archives are not needed again.

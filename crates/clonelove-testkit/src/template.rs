@@ -61,6 +61,7 @@ fn make(flavour: Flavour, statements: &[String], ready: &Path) -> Result<()> {
     let socket = sandbox.path().join("sock");
     let mut args = vec!["--no-defaults".into(), "--skip-networking".into(), "--skip-log-bin".into()];
     args.extend(small_files(flavour.family()));
+    args.push("--secure-file-priv=".into());
     args.push(format!("--datadir={}", data.display()));
     args.push(format!("--socket={}", socket.display()));
     args.push(format!("--pid-file={}", sandbox.path().join("pid").display()));
@@ -93,7 +94,9 @@ fn initialise(flavour: Flavour, data: &Path, shared: &Path) -> Result<()> {
             };
             (installer, vec!["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         }
-        Family::MySql => (flavour.server_program()?, vec!["--no-defaults", "--initialize-insecure"]),
+        Family::MySql => {
+            (flavour.server_program()?, vec!["--no-defaults", "--initialize-insecure", "--secure-file-priv="])
+        }
     };
     args.push(&data_arg);
     let sizes = small_files(flavour.family());

@@ -1,0 +1,66 @@
+//! What `test`, `ci` and `full` run, in which order and within which time.
+
+use anyhow::Result;
+
+use crate::shell::{cargo, show};
+use crate::stages::{Outcome, Stages};
+use crate::tests_run::{TestResults, run_tests};
+use crate::{layering, promises, servers, setup, supply};
+
+/// All tests, or those that the filter names.
+pub(crate) fn test(filter: &[&str]) -> Result<bool> {
+    let mut stages = Stages::default();
+    prepare(&mut stages);
+    let mut results = TestResults::default();
+    stages.run("tests", 20, || tests(filter, &mut results));
+    Ok(stages.finish(&servers::covered()))
+}
+
+/// Everything that must hold before a change lands.
+pub(crate) fn ci() -> Result<bool> {
+    let mut stages = Stages::default();
+    stages.run("format", 1, || checked(cargo().args(["fmt", "--all", "--check"])));
+    stages.run("layering", 1, layering::check);
+    prepare(&mut stages);
+    stages.run("supply", 7, supply::check);
+    stages.run("clippy", 6, || {
+        let args = ["clippy", "--workspace", "--all-targets", "--locked", "--"];
+        checked(cargo().args(args).args(["-D", "warnings", "-D", "clippy::too_many_lines"]))
+    });
+    stages.run("docs", 4, || {
+        let args = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
+        checked(cargo().args(args).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    let mut results = TestResults::default();
+    stages.run("tests", 20, || tests(&[], &mut results));
+    stages.run("doctests", 2, || {
+        checked(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
+    });
+    stages.run("promises", 1, || promises::check(&results));
+    Ok(stages.finish(&servers::covered()))
+}
+
+/// As [`ci`], and what takes longer than CI may; nothing does so far.
+pub(crate) fn full() -> Result<bool> {
+    ci()
+}
+
+fn prepare(stages: &mut Stages) {
+    stages.run("setup", 4, setup::install);
+    stages.run("servers", 5, || servers::make(false));
+}
+
+/// Builds the daemon, which the tests start, and runs them.
+fn tests(filter: &[&str], results: &mut TestResults) -> Result<Outcome> {
+    show(cargo().args(["build", "--package", "clonelove", "--locked"]))?;
+    *results = run_tests(filter)?;
+    Ok(Outcome {
+        passed: results.passed.len(),
+        failed: results.failed.clone(),
+        not_covered: results.not_covered.clone(),
+    })
+}
+
+fn checked(command: &mut std::process::Command) -> Result<Outcome> {
+    show(command).map(|()| Outcome::check())
+}

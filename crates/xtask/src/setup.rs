@@ -1,0 +1,76 @@
+//! What the tests need of the machine, and its installation by apt.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::shell::{on_path, read, show};
+use crate::stages::Outcome;
+
+/// Debian packages, and what each is for. The servers come without the packages that would start a service.
+const PACKAGES: &[(&str, &str)] = &[
+    ("mariadb-server-core", "the servers of the sandboxes"),
+    ("mariadb-client", "a client under test"),
+    ("php-cli", "a client under test"),
+    ("php-mysql", "a client under test"),
+    ("python3-pymysql", "a client under test"),
+    ("python3-mysqldb", "a client under test"),
+    ("nodejs", "a client under test"),
+    ("debootstrap", "roots with other servers"),
+    ("prometheus", "promtool, and a real scrape"),
+];
+
+/// `cargo xtask setup`.
+pub(crate) fn run() -> Result<bool> {
+    install()?;
+    println!("all there");
+    Ok(true)
+}
+
+/// Installs what is missing. Says what to install where that is not possible.
+pub(crate) fn install() -> Result<Outcome> {
+    if !on_path("dpkg-query") {
+        bail!("not a Debian system; the tests need {}", names(PACKAGES).join(", "));
+    }
+    let missing: Vec<_> = PACKAGES.iter().filter(|(package, _)| !installed(package)).copied().collect();
+    if missing.is_empty() {
+        return Ok(Outcome::check());
+    }
+    for (package, purpose) in &missing {
+        println!("missing: {package} ({purpose})");
+    }
+    let Some(prefix) = privileges() else {
+        bail!("to install them root is needed: apt-get install {}", names(&missing).join(" "));
+    };
+    let apt = |words: &[&str]| {
+        let mut all = prefix.to_vec();
+        all.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]);
+        all.extend(words);
+        let mut command = Command::new(all.remove(0));
+        command.args(all).stdin(Stdio::null());
+        command
+    };
+    show(&mut apt(&["update"]))?;
+    show(apt(&["install", "--yes", "--no-install-recommends"]).args(names(&missing)))?;
+    Ok(Outcome::check())
+}
+
+fn names(packages: &[(&'static str, &str)]) -> Vec<&'static str> {
+    packages.iter().map(|(package, _)| *package).collect()
+}
+
+fn installed(package: &str) -> bool {
+    let status =
+        read(Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]));
+    status.is_ok_and(|status| status == "installed")
+}
+
+/// The words that make a command run as root, if there is a way.
+fn privileges() -> Option<&'static [&'static str]> {
+    let is_root = read(Command::new("id").arg("--user")).is_ok_and(|id| id.trim() == "0");
+    if is_root {
+        return Some(&[]);
+    }
+    let sudo = read(Command::new("sudo").args(["--non-interactive", "true"])).is_ok();
+    sudo.then_some(&["sudo", "--non-interactive"])
+}
