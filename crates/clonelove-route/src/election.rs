@@ -1,1 +1,334 @@
-//! To come.
+//! Who is primary: the one server that is writable and replicates from none of the others.
+//!
+//! Owns the rule and its memory. It fences nobody and promotes nobody; where there is no clear order, there is no
+//! primary, and the reason says what a person should do.
+
+mod lineage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use lineage::{Source, source_of};
+
+use crate::position::Position;
+use crate::report::{Identity, Report};
+
+/// The role that the configuration gives a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pinned {
+    /// To be found out.
+    #[default]
+    Auto,
+    /// Primary, whenever it can be written.
+    Primary,
+    /// Never primary.
+    Replica,
+}
+
+/// What the election knows of one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its configured name.
+    pub name: &'a str,
+    /// Its configured role.
+    pub pinned: Pinned,
+    /// The host in its configured address; empty for a unix socket.
+    pub host: &'a str,
+    /// The port in its configured address.
+    pub port: u16,
+    /// Whether a probe of it has ended, well or badly.
+    pub probed: bool,
+    /// Whether it is reachable: not yet, or not any more, once it is declared down.
+    pub up: bool,
+    /// The last that is known of it, from before it went down too.
+    pub report: Option<&'a Report>,
+    /// The server that it was last seen replicating from. [`Election::hold`] fills it in.
+    pub followed: Option<usize>,
+}
+
+/// Who is primary. Numbers are indices into the candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This one: reachable, writable, and undisputed.
+    Primary(usize),
+    /// One is known to have been, or by its replicas' word must be, and cannot be written now.
+    Gone {
+        /// Which.
+        last: Option<usize>,
+        /// Why it cannot be written, and why nobody takes its place.
+        why: String,
+    },
+    /// Two claim to be, and nothing says which of them came after the other.
+    Conflict {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+        /// Both by name, and what to do.
+        why: String,
+    },
+    /// None is known.
+    None {
+        /// Why each server is none.
+        why: String,
+    },
+}
+
+/// The election with its memory: who was primary, and who replicated from whom.
+#[derive(Clone, Debug, Default)]
+pub struct Election {
+    current: Option<String>,
+    followed: BTreeMap<String, String>,
+}
+
+impl Election {
+    /// Nothing remembered.
+    pub fn new() -> Self {
+        Election::default()
+    }
+
+    /// Says who is primary now, and remembers it. Servers are remembered by name, so that the list may change.
+    pub fn hold(&mut self, candidates: &mut [Candidate<'_>]) -> Verdict {
+        self.remember_followers(candidates);
+        let index_of = |name: &String| candidates.iter().position(|one| one.name == *name);
+        let followed: Vec<Option<usize>> =
+            candidates.iter().map(|one| self.followed.get(one.name).and_then(index_of)).collect();
+        let current = self.current.as_ref().and_then(index_of);
+        for (candidate, followed) in candidates.iter_mut().zip(followed) {
+            candidate.followed = followed;
+        }
+        let verdict = elect(current, candidates);
+        if let Verdict::Primary(index) | Verdict::Gone { last: Some(index), .. } = verdict {
+            self.current = candidates.get(index).map(|one| one.name.to_owned());
+        }
+        verdict
+    }
+
+    /// The name of the primary, or of the last one.
+    pub fn current(&self) -> Option<&str> {
+        self.current.as_deref()
+    }
+
+    fn remember_followers(&mut self, candidates: &[Candidate<'_>]) {
+        self.followed.retain(|name, _| candidates.iter().any(|one| one.name == *name));
+        for (index, candidate) in candidates.iter().enumerate() {
+            if let Some(source) = followed_now(index, candidates).and_then(|source| candidates.get(source)) {
+                self.followed.insert(candidate.name.to_owned(), source.name.to_owned());
+            }
+        }
+    }
+}
+
+/// Says who is primary, given who was. See [`Election`] for the same with a memory.
+///
+/// - Where servers are pinned as primary, only they count.
+/// - The present one stays while it is reachable and writable, unless it replicates from one that claims.
+/// - A challenger claims by being reachable, writable and replicating from none of the others; it is accepted when
+///   the present one is unreachable or read-only, and it was the present one's replica.
+/// - With nobody present, one claimant is it, unless the replicas say that another one is.
+pub fn elect(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
+    if candidates.iter().any(|one| one.pinned == Pinned::Primary) {
+        return elect_pinned(current, candidates);
+    }
+    let present = current.and_then(|index| Some((index, candidates.get(index)?)));
+    match present.filter(|(_, one)| one.pinned != Pinned::Replica) {
+        Some((index, one)) => keep_or_replace(index, one, candidates),
+        None => elect_first(candidates),
+    }
+}
+
+impl Candidate<'_> {
+    fn is_writable(&self) -> bool {
+        self.up && self.report.is_some_and(|report| !report.read_only)
+    }
+
+    /// What keeps it from being written, or from claiming.
+    fn obstacle(&self) -> String {
+        let name = self.name;
+        match self.report {
+            _ if !self.probed => format!("{name} has not been probed yet"),
+            _ if !self.up => format!("{name} is down"),
+            Some(report) if report.read_only => format!("{name} is read-only"),
+            Some(report) if report.replication.iter().any(|channel| channel.is_started()) => {
+                format!("{name} replicates from another server")
+            }
+            Some(report) if !report.replication.is_empty() => {
+                format!(
+                    "{name} is set up to replicate from another server, though stopped (RESET SLAVE ALL ends that)"
+                )
+            }
+            _ if self.pinned == Pinned::Replica => format!("{name} is configured as a replica"),
+            _ => format!("{name} is writable"),
+        }
+    }
+}
+
+fn elect_pinned(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
+    let pinned = || candidates.iter().enumerate().filter(|(_, one)| one.pinned == Pinned::Primary);
+    let writable: Vec<usize> =
+        pinned().filter(|(_, one)| one.is_writable()).map(|(index, _)| index).collect();
+    let present = current.filter(|index| writable.contains(index));
+    match (present, writable.as_slice()) {
+        (Some(index), _) | (None, &[index]) => Verdict::Primary(index),
+        (None, []) => Verdict::Gone {
+            last: current
+                .filter(|at| pinned().any(|(index, _)| index == *at))
+                .or(pinned().next().map(|(at, _)| at)),
+            why: format!(
+                "{}; role = \"primary\" keeps others from taking its place",
+                list(pinned().map(|(_, one)| one.obstacle()))
+            ),
+        },
+        (None, &[a, b, ..]) => conflict(a, b, candidates),
+    }
+}
+
+fn keep_or_replace(present: usize, one: &Candidate<'_>, candidates: &[Candidate<'_>]) -> Verdict {
+    let claimants = claimants(candidates);
+    if one.is_writable() {
+        let source = sources(present, candidates).find(|source| claimants.contains(source));
+        return Verdict::Primary(source.unwrap_or(present));
+    }
+    let heirs: Vec<usize> = claimants
+        .iter()
+        .copied()
+        .filter(|index| *index != present && was_replica_of(*index, present, candidates))
+        .collect();
+    match heirs.as_slice() {
+        [heir] => Verdict::Primary(*heir),
+        [a, b, ..] => conflict(*a, *b, candidates),
+        [] => Verdict::Gone { last: Some(present), why: no_heir(present, one, &claimants, candidates) },
+    }
+}
+
+fn no_heir(present: usize, one: &Candidate<'_>, claimants: &[usize], candidates: &[Candidate<'_>]) -> String {
+    let reason = |(index, other): (usize, &Candidate<'_>)| {
+        if claimants.contains(&index) {
+            format!(
+                "{} is writable, but was not its replica (role = \"primary\" makes it the primary)",
+                other.name
+            )
+        } else {
+            other.obstacle()
+        }
+    };
+    let others = candidates.iter().enumerate().filter(|(index, _)| *index != present).map(reason);
+    let others = list(others);
+    if others.is_empty() {
+        one.obstacle()
+    } else {
+        format!("{}, and nobody takes its place: {others}", one.obstacle())
+    }
+}
+
+fn elect_first(candidates: &[Candidate<'_>]) -> Verdict {
+    if let Some(unprobed) = candidates.iter().find(|one| !one.probed) {
+        return Verdict::None { why: unprobed.obstacle() };
+    }
+    let leader = absent_leader(candidates);
+    match (claimants(candidates).as_slice(), leader) {
+        ([a, b, ..], _) => conflict(*a, *b, candidates),
+        ([claimant], Some(leader)) if !is_followed(*claimant, candidates) => {
+            disputed(*claimant, leader, candidates)
+        }
+        ([claimant], _) => Verdict::Primary(*claimant),
+        ([], Some(leader)) => Verdict::Gone { last: Some(leader), why: reasons(candidates) },
+        ([], None) => Verdict::None { why: reasons(candidates) },
+    }
+}
+
+/// A server that nobody follows claims, while the replicas follow one that is away: it may be an old primary that
+/// came back, and writes to it would be lost.
+fn disputed(claimant: usize, leader: usize, candidates: &[Candidate<'_>]) -> Verdict {
+    let name = |index| candidates.get(index).map_or("", |one: &Candidate<'_>| one.name);
+    let why = format!(
+        "{} cannot be written, yet the replicas replicate from it; {} is writable, but no server replicates from it \
+         (role = \"primary\" makes it the primary)",
+        name(leader),
+        name(claimant)
+    );
+    Verdict::Gone { last: Some(leader), why }
+}
+
+fn conflict(a: usize, b: usize, candidates: &[Candidate<'_>]) -> Verdict {
+    let name = |index| candidates.get(index).map_or("", |one: &Candidate<'_>| one.name);
+    let why = format!(
+        "{} and {} are both writable and neither replicates from the other: make one of them read-only, or give one \
+         role = \"primary\"",
+        name(a),
+        name(b)
+    );
+    Verdict::Conflict { a, b, why }
+}
+
+fn claimants(candidates: &[Candidate<'_>]) -> Vec<usize> {
+    let claims = |(index, one): (usize, &Candidate<'_>)| {
+        let independent = !lineage::may_replicate_from_others(index, candidates);
+        (one.pinned != Pinned::Replica && one.is_writable() && independent).then_some(index)
+    };
+    candidates.iter().enumerate().filter_map(claims).collect()
+}
+
+/// The servers among the candidates that this one is set up to replicate from.
+fn sources<'a>(index: usize, candidates: &'a [Candidate<'a>]) -> impl Iterator<Item = usize> + 'a {
+    let channels =
+        candidates.get(index).and_then(|one| one.report).map_or(&[][..], |report| &report.replication);
+    channels.iter().filter_map(move |channel| match source_of(channel, index, candidates) {
+        Source::Candidate(source) => Some(source),
+        Source::Elsewhere | Source::Unknown => None,
+    })
+}
+
+fn followed_now(index: usize, candidates: &[Candidate<'_>]) -> Option<usize> {
+    candidates.get(index).filter(|one| one.up)?;
+    sources(index, candidates).next()
+}
+
+fn is_followed(index: usize, candidates: &[Candidate<'_>]) -> bool {
+    (0..candidates.len()).any(|other| followed_now(other, candidates) == Some(index))
+}
+
+/// The one server, not writable now, that reachable replicas follow and that follows nobody.
+fn absent_leader(candidates: &[Candidate<'_>]) -> Option<usize> {
+    let leads = |index: &usize| {
+        let away =
+            candidates.get(*index).is_some_and(|one| !one.is_writable() && one.pinned != Pinned::Replica);
+        away && is_followed(*index, candidates) && sources(*index, candidates).next().is_none()
+    };
+    let mut leaders = (0..candidates.len()).filter(leads);
+    let leader = leaders.next()?;
+    leaders.next().is_none().then_some(leader)
+}
+
+/// Seen replicating from it; or, when that was before our time, known by what it has executed.
+fn was_replica_of(index: usize, source: usize, candidates: &[Candidate<'_>]) -> bool {
+    let (Some(one), Some(source_report)) =
+        (candidates.get(index), candidates.get(source).map(|one| one.report))
+    else {
+        return false;
+    };
+    if one.followed == Some(source) {
+        return true;
+    }
+    match (
+        one.report.and_then(|report| report.position.as_ref()),
+        source_report.map(|report| &report.identity),
+    ) {
+        (Some(Position::MariaDb(position)), Some(Identity::MariaDb { server_id, .. })) => {
+            position.iter().any(|(_, server, _)| server == *server_id)
+        }
+        (Some(Position::MySql(position)), Some(Identity::MySql { server_uuid, .. })) => {
+            crate::position::parse_uuid(server_uuid).is_some_and(|uuid| position.has_source(uuid))
+        }
+        _ => false,
+    }
+}
+
+fn reasons(candidates: &[Candidate<'_>]) -> String {
+    list(candidates.iter().map(Candidate::obstacle))
+}
+
+fn list(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("; ")
+}

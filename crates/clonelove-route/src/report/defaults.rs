@@ -1,0 +1,129 @@
+//! The session defaults that change what a read returns, and what a connection to a replica must hear so that the
+//! same statement gives the same rows there as on the primary.
+
+use super::Report;
+
+/// The variables concerned, of either flavour. Not among them: character sets and collations of the connection,
+/// which the handshake sets, and limits that end a statement without changing its rows.
+pub(super) const RESULT_AFFECTING: &[&str] = &[
+    "autocommit",
+    "block_encryption_mode",
+    "character_set_collations",
+    "character_set_filesystem",
+    "completion_type",
+    "cte_max_recursion_depth",
+    "default_collation_for_utf8mb4",
+    "default_regex_flags",
+    "default_week_format",
+    "div_precision_increment",
+    "group_concat_max_len",
+    "lc_messages",
+    "lc_time_names",
+    "max_error_count",
+    "max_join_size",
+    "max_recursive_iterations",
+    "max_sort_length",
+    "old_mode",
+    "sql_auto_is_null",
+    "sql_big_selects",
+    "sql_mode",
+    "sql_notes",
+    "sql_quote_show_create",
+    "sql_safe_updates",
+    "sql_select_limit",
+    "sql_warnings",
+    "system_versioning_asof",
+    "time_zone",
+    "transaction_isolation",
+    "tx_isolation",
+    "windowing_use_high_precision",
+];
+
+/// Why no setting makes a replica's sessions like the primary's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnlikeDefaults {
+    /// `time_zone` is SYSTEM on the primary, and its system's zone cannot be named to the replica.
+    #[error(
+        "time_zone is SYSTEM on the primary and stands for another zone here; \
+         set time_zone to a named zone or an offset on the primary, or give both systems the same zone"
+    )]
+    Zone,
+    /// A value that cannot be put into a SET safely.
+    #[error("the primary's {name} cannot be set here: `{value}`")]
+    Value {
+        /// The variable.
+        name: String,
+        /// The primary's value.
+        value: String,
+    },
+}
+
+impl Report {
+    /// The settings, as names and SQL literals, that give a session on this server the defaults of one on `primary`.
+    /// Variables that only one of the two has are left alone.
+    ///
+    /// # Errors
+    /// [`UnlikeDefaults`] when that cannot be done; the server is then not fit for reads.
+    pub fn settings_like(&self, primary: &Report) -> Result<Vec<(String, String)>, UnlikeDefaults> {
+        let mut settings = Vec::new();
+        for (name, theirs) in &primary.defaults {
+            let Some(mine) = self.default_of(name) else { continue };
+            if name == "time_zone" {
+                if let Some(zone) = self.zone_like(mine, primary, theirs)? {
+                    settings.push((name.clone(), literal(name, &zone)?));
+                }
+            } else if mine != theirs {
+                settings.push((name.clone(), literal(name, theirs)?));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The default of one of the variables that change what a read returns.
+    pub fn default_of(&self, name: &str) -> Option<&str> {
+        self.defaults.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn zone_like(
+        &self,
+        mine: &str,
+        primary: &Report,
+        theirs: &str,
+    ) -> Result<Option<String>, UnlikeDefaults> {
+        let is_system = |zone: &str| zone.eq_ignore_ascii_case("SYSTEM");
+        if !is_system(theirs) {
+            return Ok((mine != theirs).then(|| theirs.to_owned()));
+        }
+        if self.system_zone == primary.system_zone {
+            return Ok((!is_system(mine)).then(|| theirs.to_owned()));
+        }
+        constant_offset(&primary.system_zone).map(Some).ok_or(UnlikeDefaults::Zone)
+    }
+}
+
+/// `+05:30`, for a zone whose offset is the same at all the moments asked for.
+fn constant_offset(system_zone: &str) -> Option<String> {
+    let mut offsets = system_zone.split(',');
+    let first = offsets.next()?;
+    if !offsets.all(|offset| offset == first) {
+        return None;
+    }
+    let seconds: i64 = first.parse().ok()?;
+    let minutes = seconds.unsigned_abs() / 60;
+    let whole = seconds.unsigned_abs().is_multiple_of(60) && minutes < 14 * 60;
+    let sign = if seconds < 0 { '-' } else { '+' };
+    whole.then(|| format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60))
+}
+
+/// Numbers stand bare, since integer variables refuse strings; all else is quoted. What would need an escape, whose
+/// meaning hangs on the session's sql_mode, is refused.
+fn literal(name: &str, value: &str) -> Result<String, UnlikeDefaults> {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(value.to_owned());
+    }
+    let plain = |c: char| c != '\'' && c != '\\' && !c.is_control();
+    if value.chars().all(plain) {
+        return Ok(format!("'{value}'"));
+    }
+    Err(UnlikeDefaults::Value { name: name.to_owned(), value: value.to_owned() })
+}
