@@ -92,7 +92,15 @@ fn initialise(flavour: Flavour, data: &Path, shared: &Path) -> Result<()> {
                 Flavour::MariaDbDistribution => find_program("mariadb-install-db")?,
                 _ => "/usr/bin/mariadb-install-db".into(),
             };
-            (installer, vec!["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            (
+                installer,
+                vec![
+                    "--no-defaults",
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                    "--force",
+                ],
+            )
         }
         Family::MySql => {
             (flavour.server_program()?, vec!["--no-defaults", "--initialize-insecure", "--secure-file-priv="])
