@@ -180,9 +180,6 @@ pub enum ProtocolFault {
         /// Where in the reply.
         place: &'static str,
     },
-    /// Bytes came after the reply was over.
-    #[error("the server sent more than a reply")]
-    AfterEnd,
 }
 
 /// Follows one reply. See the module's documentation.
@@ -294,11 +291,9 @@ impl ReplyTracker {
     }
 
     /// Looks at `buf`, the bytes that were not forwarded yet. Says how much of its front may be forwarded as it is,
-    /// and what comes then.
+    /// and what comes then. Bytes after the end are not looked at: they belong to the next reply, if commands were
+    /// pipelined.
     pub fn scan(&mut self, buf: &[u8]) -> Result<Scan, ProtocolFault> {
-        if self.is_done() && !buf.is_empty() {
-            return Err(ProtocolFault::AfterEnd);
-        }
         let mut pass = 0;
         let then = loop {
             let Some(rest) = self.finish_frame(buf, &mut pass) else {
