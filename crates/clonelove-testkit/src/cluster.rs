@@ -48,24 +48,12 @@ impl Cluster {
         prepared(flavour)?;
         let sandbox = Sandbox::new()?;
         hand_over(sandbox.path())?;
-        let mut servers = std::thread::scope(|scope| {
-            let starting: Vec<_> = (0..=options.replicas)
-                .map(|index| {
-                    let (options, sandbox) = (&options, &sandbox);
-                    scope.spawn(move || create(flavour, index, options, sandbox))
-                })
-                .collect();
-            // A thread that panicked is reported as such.
-            starting
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("starting a server panicked"))?)
-                .collect::<Result<Vec<Server>>>()
-        })?;
+        let (given, place) = (&options, &sandbox);
+        let mut servers =
+            in_parallel((0..=options.replicas).map(|index| move || create(flavour, index, given, place)))?;
         let replicas = servers.split_off(1);
         let primary = servers.pop().context("a cluster has a primary")?;
-        for replica in &replicas {
-            replica.repoint(&primary)?;
-        }
+        in_parallel(replicas.iter().map(|replica| || replica.repoint(&primary)))?;
         Ok(Self { primary, replicas, sandbox })
     }
 
@@ -95,6 +83,15 @@ impl Cluster {
     pub fn folder(&self) -> &std::path::Path {
         self.sandbox.path()
     }
+}
+
+/// Does all at once and gives the results in order, or the first error.
+fn in_parallel<T: Send>(jobs: impl Iterator<Item = impl FnOnce() -> Result<T> + Send>) -> Result<Vec<T>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = jobs.map(|job| scope.spawn(job)).collect();
+        let panicked = |_| anyhow::anyhow!("a thread panicked");
+        threads.into_iter().map(|thread| thread.join().map_err(panicked)?).collect()
+    })
 }
 
 fn create(flavour: Flavour, index: usize, options: &ClusterOptions, sandbox: &Sandbox) -> Result<Server> {

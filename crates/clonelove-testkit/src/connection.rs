@@ -26,6 +26,7 @@ const MULTI_RESULTS: u32 = 1 << 17;
 const PLUGIN_AUTH: u32 = 1 << 19;
 const UTF8MB4_GENERAL_CI: u8 = 45;
 const MORE_RESULTS_EXIST: u16 = 8;
+const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 const WHOLE_FRAME: usize = 0xff_ffff;
 /// A server that says nothing for so long is stuck, and the test says so instead of hanging.
@@ -188,6 +189,14 @@ impl Connection {
             self.sequence = self.sequence.wrapping_add(1);
         }
         Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // A server that hears no farewell logs an aborted connection; one that is gone needs none.
+        self.sequence = 0;
+        let _ = self.write_packet(&[COM_QUIT]);
     }
 }
 
