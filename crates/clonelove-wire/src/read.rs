@@ -124,3 +124,54 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::write::PutExt;
+
+    #[test]
+    fn integers_are_little_endian_and_never_beyond_the_end() {
+        let mut reader = Reader::new(&[1, 2, 0, 3, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9], "x");
+        assert_eq!((reader.u8(), reader.u16(), reader.u24()), (Ok(1), Ok(2), Ok(3)));
+        assert_eq!((reader.u32(), reader.u64()), (Ok(4), Ok(5)));
+        assert!(reader.u16().is_err());
+        assert_eq!((reader.peek(), reader.remaining()), (Some(9), 1));
+        assert_eq!((reader.rest(), reader.is_empty()), (&[9][..], true));
+    }
+
+    #[test]
+    fn null_and_an_error_are_no_length() {
+        for byte in [0xFB, 0xFF] {
+            assert!(Reader::new(&[byte, 0, 0], "x").lenenc_int().is_err());
+        }
+        assert!(
+            Reader::new(&[0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], "x").lenenc_bytes().is_err()
+        );
+    }
+
+    #[test]
+    fn a_string_ends_at_its_nul_or_is_malformed() {
+        let mut reader = Reader::new(b"ab\0cd", "x");
+        assert_eq!(reader.nul_bytes(), Ok(&b"ab"[..]));
+        assert!(reader.nul_bytes().is_err());
+        assert_eq!(reader.nul_or_rest(), b"cd");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(int: u64, shift in 0..64_u32, text in prop::collection::vec(any::<u8>(), 0..300)) {
+            let int = int >> shift;
+            let mut out = BytesMut::new();
+            out.put_lenenc_int(int);
+            out.put_lenenc_bytes(&text);
+            let mut reader = Reader::new(&out, "x");
+            prop_assert_eq!(reader.lenenc_int(), Ok(int));
+            prop_assert_eq!(reader.lenenc_bytes(), Ok(&*text));
+            prop_assert!(reader.is_empty());
+        }
+    }
+}

@@ -5,3 +5,6 @@
 
 pub mod client;
 pub mod server;
+
+#[cfg(test)]
+mod tests;

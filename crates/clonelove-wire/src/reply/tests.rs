@@ -169,7 +169,9 @@ fn result_set_events(caps: Caps, status: Status) -> Vec<Event> {
 
 #[test]
 fn an_ok_or_an_error_is_a_whole_reply() {
-    for command in [Command::Query, Command::Ping, Command::InitDb, Command::ResetConnection, Command::StmtReset] {
+    for command in
+        [Command::Query, Command::Ping, Command::InitDb, Command::ResetConnection, Command::StmtReset]
+    {
         for caps in [EOFS, NO_EOFS] {
             let status = QUIET | Status::IN_TRANS;
             assert_eq!(follow(command, caps, &Reply::new().ok(0, status)), [ok_event(0, status)]);
@@ -254,7 +256,8 @@ fn a_row_of_exactly_one_full_frame_has_an_empty_one_after_it() {
     let mut row = vec![1; MAX_FRAME];
     row[0] = 0xFE;
     for caps in [EOFS, NO_EOFS] {
-        let reply = Reply::new().packet(&[1]).column().definitions_end(caps).packet(&row).rows_end(caps, QUIET);
+        let reply =
+            Reply::new().packet(&[1]).column().definitions_end(caps).packet(&row).rows_end(caps, QUIET);
         let seen = relay(&mut ReplyTracker::new(Command::Query, caps), &reply.bytes, &[]);
         let events: Vec<Event> = seen.events.into_iter().map(|(_, event)| event).collect();
         assert_eq!(events, result_set_events(caps, QUIET));
