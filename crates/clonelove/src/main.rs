@@ -1,2 +1,40 @@
-//! TBD
-fn main() {}
+//! clonelove: a read/write-splitting proxy for MySQL and MariaDB. This is the program: command line, config,
+//! admin port, log and signals. It has no protocol logic; what needs a packet is the business of the crates
+//! below it.
+
+mod admin;
+mod cli;
+mod client;
+mod config;
+mod daemon;
+mod explain;
+mod output;
+mod proxy_stub;
+mod status;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// The one static of the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::report_usage(&error),
+    };
+    match cli.command {
+        Command::Run(options) => daemon::run(&options.config),
+        Command::Check(options) => output::check(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Status(options) => client::status(&options),
+        Command::Drain(options) => client::steer_server(&options, "drain"),
+        Command::Undrain(options) => client::steer_server(&options, "undrain"),
+        Command::Reload(options) => client::reload(&options),
+    }
+}

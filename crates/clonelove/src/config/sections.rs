@@ -1,0 +1,483 @@
+//! Each section's keys: their ranges, their words, and what of them is not built yet. Owns the checks that need
+//! one section only.
+
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use clonelove_proxy::settings::{
+    Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, Pool,
+    RoleSetting, Route, Routing, Secret, ServerSettings, User,
+};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::address::{Side, is_loopback, parse_address, parse_host_port, parse_network, same_place};
+use super::secret::{self, Sources};
+use super::section::Choice::{Is, NotYet};
+use super::section::{Choice, Section, kind};
+use super::value::is_name;
+use super::{Http, Log, LogFormat};
+
+/// A checked list element and where its keys stand, for the checks across sections.
+pub(super) struct Placed<T> {
+    /// The element.
+    pub(super) value: T,
+    /// Where what was written stands.
+    pub(super) keys: Places,
+}
+
+/// Where the keys of a `[[server]]` or `[[user]]` stand that other sections may collide with.
+pub(super) struct Places {
+    pub(super) name: Range<usize>,
+    pub(super) address: Range<usize>,
+    pub(super) role: Range<usize>,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// Longer than anyone means.
+const LONG: RangeInclusive<Duration> = MILLISECOND..=Duration::from_secs(365 * 86_400);
+const LONG_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 86_400);
+/// More than a process can have.
+const MANY: u64 = 1_000_000;
+
+const NO_TLS: &str = "TLS is not built yet: leave it out, and keep the traffic on a network that you trust";
+
+const ROUTES: [(&str, Choice<Route>); 2] = [("split", Is(Route::Split)), ("primary", Is(Route::Primary))];
+const CLIENT_TLS: [(&str, Choice<()>); 2] = [("optional", Is(())), ("required", NotYet(NO_TLS))];
+
+/// `[listen]`.
+pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>) -> (Listen, Option<Http>) {
+    let listen = Listen { mysql: listen_mysql(section), unix_mode: unix_mode(section) };
+    if section.list("proxy_protocol").is_some_and(|networks| !networks.is_empty()) {
+        section.wrong("proxy_protocol", "is not built yet", "leave it out: clients must connect directly");
+    }
+    let token = secret::read(section, "http_token", sources);
+    if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
+        section.wrong(
+            "http_token",
+            "is empty",
+            "give a long random one, for instance from openssl rand -hex 32",
+        );
+    }
+    let read_only = section.flag("http_read_only", false);
+    let http = http_address(section).map(|(host, port)| Http { host, port, token, read_only });
+    if let Some(Http { host, port, token: None, read_only: false }) = &http
+        && section.get("http_token").is_none()
+        && !is_loopback(host)
+    {
+        let hint = "set http_token, or http_read_only = true, or listen on 127.0.0.1";
+        let problem = format!("= \"{host}:{port}\" can be reached from elsewhere, without a token");
+        section.wrong("http", &problem, hint);
+    }
+    if let Some(Http { host, port, .. }) = &http {
+        let address = Address::Tcp { host: host.clone(), port: *port };
+        if listen.mysql.iter().any(|each| same_place(&each.address, &address)) {
+            section.wrong("http", "is a MySQL address as well", "give each a port of its own");
+        }
+    }
+    (listen, http)
+}
+
+/// `[[server]]`.
+pub(super) fn server(section: &Section<'_>) -> Placed<ServerSettings> {
+    section.require("address", "write address = \"host:3306\"");
+    let address = section.text("address").and_then(|text| address(section, text, Side::Dial));
+    let name = match section.text("name") {
+        Some(name) if is_name(name) => name.to_owned(),
+        Some(name) => {
+            let hint = "1 to 64 of a-z, 0-9, dot, underscore, colon and hyphen: it becomes a metric label";
+            section.wrong("name", &format!("= {name:?} is no name"), hint);
+            String::new()
+        }
+        None => address.as_ref().map_or_else(String::new, |address| name_of(section, address)),
+    };
+    let role = section.choice(
+        "role",
+        RoleSetting::Auto,
+        &[
+            ("auto", Is(RoleSetting::Auto)),
+            ("primary", Is(RoleSetting::Primary)),
+            ("replica", Is(RoleSetting::Replica)),
+        ],
+    );
+    section.choice(
+        "tls",
+        (),
+        &[
+            ("preferred", Is(())),
+            ("disabled", Is(())),
+            ("required", NotYet(NO_TLS)),
+            ("verify-ca", NotYet(NO_TLS)),
+            ("verify-identity", NotYet(NO_TLS)),
+        ],
+    );
+    let value = ServerSettings {
+        name,
+        address: address.unwrap_or_else(|| Address::Tcp { host: String::new(), port: 0 }),
+        role,
+        weight: u32::try_from(section.count("weight", 100, 0..=10_000)).unwrap_or(100),
+        zone: zone(section),
+        max_connections: section.count_usize("max_connections", 200, 1..=MANY),
+    };
+    let keys = Places {
+        name: section.span_of(if section.get("name").is_some() { "name" } else { "address" }),
+        address: section.span_of("address"),
+        role: section.span_of("role"),
+    };
+    Placed { value, keys }
+}
+
+/// `[monitor]`.
+pub(super) fn monitor(section: &Section<'_>, sources: Sources<'_>) -> Monitor {
+    const HINT: &str = "the monitoring account; its grants are listed in docs/operations.md";
+    if section.is_present() {
+        section.require("user", HINT);
+        section.require("password", "write password = \"text\", { env = \"NAME\" } or { file = \"/PATH\" }");
+    } else {
+        section.problems().missing(&section.span(), "section [monitor] is missing", HINT);
+    }
+    let user = section.text("user").unwrap_or_default();
+    if user.is_empty() && section.get("user").is_some_and(|value| value.get_ref().is_str()) {
+        section.wrong("user", "is empty", HINT);
+    }
+    let second = Duration::from_secs(1);
+    Monitor {
+        user: user.to_owned(),
+        password: secret::read(section, "password", sources).unwrap_or_else(|| Secret::new("")),
+        interval: section.duration("interval", second, Duration::from_millis(10)..=DAY),
+        timeout: section.duration("timeout", second, Duration::from_millis(10)..=DAY),
+        fall: u32::try_from(section.count("fall", 3, 1..=1000)).unwrap_or(3),
+        rise: u32::try_from(section.count("rise", 2, 1..=1000)).unwrap_or(2),
+        schema_interval: section.duration("schema_interval", Duration::from_secs(60), second..=DAY),
+    }
+}
+
+/// `[[user]]`.
+pub(super) fn user(section: &Section<'_>, sources: Sources<'_>) -> Placed<User> {
+    section.require("name", "write name = \"…\", as the application logs in");
+    let name = section.text("name").unwrap_or_default();
+    if section.get("name").is_some_and(|value| value.get_ref().is_str()) && !(1..=80).contains(&name.len()) {
+        section.wrong("name", "must have 1 to 80 bytes", "anonymous accounts are not served");
+    }
+    section.choice("tls", (), &CLIENT_TLS);
+    if section.flag("admin", false) {
+        section.wrong("admin", "= true is not built yet", "leave it out, and use the admin port");
+    }
+    let value = User {
+        name: name.to_owned(),
+        passwords: passwords(section, sources),
+        max_connections: section.count_usize("max_connections", 0, 0..=MANY),
+        networks: networks(section),
+        route: section.choice("route", Route::Split, &ROUTES),
+    };
+    let keys = Places { name: section.span_of("name"), address: section.span(), role: section.span() };
+    Placed { value, keys }
+}
+
+/// `[users]`.
+pub(super) fn users(section: &Section<'_>) {
+    section.choice(
+        "from",
+        (),
+        &[("config", Is(())), ("primary", NotYet("leave it out, and name the users by [[user]]"))],
+    );
+}
+
+/// `[routing]`.
+pub(super) fn routing(section: &Section<'_>) -> Routing {
+    const FRESHNESS: &str = "write \"session\" (a connection sees its own writes) or \"eventual\"";
+    section.choice(
+        "freshness_scope",
+        (),
+        &[
+            ("proxy", Is(())),
+            ("cluster", NotYet("leave it out: \"proxy\" covers writes made through this clonelove")),
+        ],
+    );
+    if section.count("max_primary_reads", 0, 0..=MANY) != 0 {
+        section.wrong("max_primary_reads", "is not built yet", "leave it out, or write 0: no limit");
+    }
+    section.choice(
+        "over_budget",
+        (),
+        &[
+            ("wait", Is(())),
+            ("stale", NotYet("leave it out, or write \"wait\"")),
+            ("error", NotYet("leave it out, or write \"wait\"")),
+        ],
+    );
+    let usual = Routing::default();
+    let second = Duration::from_secs(1);
+    Routing {
+        freshness: section.choice(
+            "freshness",
+            usual.freshness,
+            &[
+                ("eventual", Is(Freshness::Eventual)),
+                ("session", Is(Freshness::Session)),
+                ("table", NotYet(FRESHNESS)),
+                ("key", NotYet(FRESHNESS)),
+                ("strict", NotYet(FRESHNESS)),
+            ],
+        ),
+        fresh_wait: section.duration(
+            "fresh_wait",
+            usual.fresh_wait,
+            Duration::ZERO..=Duration::from_secs(60),
+        ),
+        max_wait: section.duration("max_wait", usual.max_wait, Duration::ZERO..=DAY),
+        max_lag: section.duration("max_lag", usual.max_lag, second..=DAY),
+        max_skew: section.duration("max_skew", usual.max_skew, MILLISECOND..=DAY),
+        fallback: section.choice(
+            "fallback",
+            usual.fallback,
+            &[("primary", Is(Fallback::Primary)), ("error", Is(Fallback::Error))],
+        ),
+        balance: section.choice(
+            "balance",
+            usual.balance,
+            &[
+                ("least_in_flight", Is(Balance::LeastInFlight)),
+                ("weighted_random", Is(Balance::WeightedRandom)),
+            ],
+        ),
+        zone: zone(section),
+        warm_up: section.duration("warm_up", usual.warm_up, Duration::ZERO..=DAY),
+        mode: section.choice(
+            "mode",
+            usual.mode,
+            &[
+                ("split", Is(Mode::Split)),
+                ("primary_only", Is(Mode::PrimaryOnly)),
+                ("read_only", Is(Mode::ReadOnly)),
+            ],
+        ),
+    }
+}
+
+/// `[pool]`.
+pub(super) fn pool(section: &Section<'_>) -> Pool {
+    let usual = Pool::default();
+    let pool = Pool {
+        connect_timeout: section.duration("connect_timeout", usual.connect_timeout, MILLISECOND..=DAY),
+        queue_timeout: section.duration("queue_timeout", usual.queue_timeout, MILLISECOND..=DAY),
+        max_idle: section.count_usize("max_idle", usual.max_idle, 0..=MANY),
+        min_idle: section.count_usize("min_idle", usual.min_idle, 0..=MANY),
+        idle_timeout: section.duration("idle_timeout", usual.idle_timeout, LONG),
+        max_age: section.duration("max_age", usual.max_age, LONG),
+        write_reserve: section.share("write_reserve", usual.write_reserve),
+    };
+    if pool.min_idle > pool.max_idle {
+        let key = if section.get("min_idle").is_some() { "min_idle" } else { "max_idle" };
+        let problem = format!("leaves min_idle = {} above max_idle = {}", pool.min_idle, pool.max_idle);
+        section.wrong(key, &problem, "min_idle is at most max_idle");
+    }
+    pool
+}
+
+/// `[tls]`.
+pub(super) fn tls(section: &Section<'_>) {
+    for key in ["cert", "key", "client_ca", "rsa_key"] {
+        if section.get(key).is_some() {
+            section.wrong(key, "is not built yet", NO_TLS);
+        }
+    }
+    section.choice("min_version", (), &[("1.2", Is(())), ("1.3", NotYet(NO_TLS))]);
+}
+
+/// `[limits]`.
+pub(super) fn limits(section: &Section<'_>) -> Limits {
+    let usual = Limits::default();
+    let packet = (16 << 10)..=(1 << 30);
+    let analysed = u64::try_from(usual.analyse_up_to).unwrap_or(16 << 20);
+    let limits = Limits {
+        client_connections: section.count_usize("client_connections", usual.client_connections, 1..=MANY),
+        login_timeout: section.duration("login_timeout", usual.login_timeout, MILLISECOND..=DAY),
+        client_idle_timeout: section.duration("client_idle_timeout", usual.client_idle_timeout, LONG),
+        drain_timeout: section.duration("drain_timeout", usual.drain_timeout, LONG_OR_NONE),
+        max_packet: section.size("max_packet", usual.max_packet, packet),
+        analyse_up_to: usize::try_from(section.size("analyse_up_to", analysed, 1024..=(1 << 30)))
+            .unwrap_or(usual.analyse_up_to),
+        facts_cache: section.count_usize("facts_cache", usual.facts_cache, 1..=10 * MANY),
+        watermarks: section.count_usize("watermarks", usual.watermarks, 1..=100 * MANY),
+        prepared_per_connection: section.count_usize(
+            "prepared_per_connection",
+            usual.prepared_per_connection,
+            1..=MANY,
+        ),
+    };
+    if u64::try_from(limits.analyse_up_to).unwrap_or(u64::MAX) > limits.max_packet {
+        let key = if section.get("analyse_up_to").is_some() { "analyse_up_to" } else { "max_packet" };
+        section.wrong(key, "leaves analyse_up_to above max_packet", "analyse_up_to is at most max_packet");
+    }
+    limits
+}
+
+/// `[log]`.
+pub(super) fn log(section: &Section<'_>) -> Log {
+    use tracing::Level;
+    Log {
+        level: section.choice(
+            "level",
+            Level::INFO,
+            &[
+                ("error", Is(Level::ERROR)),
+                ("warn", Is(Level::WARN)),
+                ("info", Is(Level::INFO)),
+                ("debug", Is(Level::DEBUG)),
+                ("trace", Is(Level::TRACE)),
+            ],
+        ),
+        format: section.choice(
+            "format",
+            LogFormat::Auto,
+            &[("auto", Is(LogFormat::Auto)), ("human", Is(LogFormat::Human)), ("json", Is(LogFormat::Json))],
+        ),
+    }
+}
+
+fn listen_mysql(section: &Section<'_>) -> Vec<ListenAddress> {
+    let Some(list) = section.list("mysql") else {
+        let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 3307 };
+        return vec![ListenAddress { address, route: Route::Split }];
+    };
+    if list.is_empty() {
+        section.wrong("mysql", "is empty", "give at least one address, for instance \"127.0.0.1:3307\"");
+    }
+    let mut listeners: Vec<ListenAddress> = Vec::new();
+    for (listener, span) in list.iter().filter_map(|element| listener(section, element)) {
+        if listeners.iter().any(|other| same_place(&other.address, &listener.address)) {
+            section.wrong_at(
+                &span,
+                format!("listen.mysql names {} twice", listener.address),
+                "keep one of them",
+            );
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener<'a>(
+    section: &Section<'a>,
+    element: &'a Spanned<DeValue<'a>>,
+) -> Option<(ListenAddress, Range<usize>)> {
+    match element.get_ref() {
+        DeValue::String(text) => {
+            let address = parse_address(text, Side::Listen)
+                .map_err(|hint| {
+                    section.wrong_at(&element.span(), format!("listen.mysql: {text:?} is no address"), hint);
+                })
+                .ok()?;
+            Some((ListenAddress { address, route: Route::Split }, element.span()))
+        }
+        DeValue::Table(table) => {
+            let table = Section::new("listen.mysql", table, element.span(), section.problems());
+            table.require("address", "write address = \"host:port\"");
+            table.choice("tls", (), &CLIENT_TLS);
+            let route = table.choice("route", Route::Split, &ROUTES);
+            let address = address(&table, table.text("address")?, Side::Listen)?;
+            Some((ListenAddress { address, route }, table.span_of("address")))
+        }
+        other => {
+            let hint =
+                format!("write \"host:port\" or {{ address = \"host:port\", … }}, not {}", kind(other));
+            section.not_a("mysql", element, "a list of addresses", &hint);
+            None
+        }
+    }
+}
+
+fn http_address(section: &Section<'_>) -> Option<(String, u16)> {
+    let usual = || Some(("127.0.0.1".to_owned(), 9307));
+    let Some(value) = section.get("http") else { return usual() };
+    match value.get_ref() {
+        DeValue::Boolean(false) => None,
+        DeValue::String(text) => match parse_host_port(text) {
+            Ok(address) => Some(address),
+            Err(_) => {
+                section.wrong(
+                    "http",
+                    &format!("= {text:?} is no address"),
+                    "write \"127.0.0.1:9307\", or false",
+                );
+                usual()
+            }
+        },
+        other => {
+            let hint = format!("write \"127.0.0.1:9307\", or false, not {}", kind(other));
+            section.not_a("http", value, "an address or false", &hint);
+            usual()
+        }
+    }
+}
+
+fn unix_mode(section: &Section<'_>) -> u32 {
+    const USUAL: u32 = 0o777;
+    let Some(text) = section.text("unix_mode") else { return USUAL };
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && text.bytes().all(|b| b.is_ascii_digit()) => mode,
+        _ => {
+            section.wrong(
+                "unix_mode",
+                &format!("= {text:?} is no mode"),
+                "three or four octal digits, as in \"0770\"",
+            );
+            USUAL
+        }
+    }
+}
+
+fn passwords(section: &Section<'_>, sources: Sources<'_>) -> Vec<Secret> {
+    if section.get("passwords").is_none() {
+        let hint = "write password = \"text\", { env = \"NAME\" } or { file = \"/PATH\" }";
+        section.require("password", hint);
+    } else if section.get("password").is_some() {
+        section.wrong("passwords", "stands beside user.password", "keep one of them");
+    }
+    let several = secret::read_list(section, "passwords", sources);
+    several.unwrap_or_else(|| secret::read(section, "password", sources).into_iter().collect())
+}
+
+fn networks(section: &Section<'_>) -> Vec<Network> {
+    let Some(list) = section.list("networks") else { return Vec::new() };
+    list.iter()
+        .filter_map(|element| {
+            let text = section.as_text("networks", element)?;
+            parse_network(text)
+                .map_err(|hint| {
+                    section.wrong_at(&element.span(), format!("user.networks: {text:?} is no network"), hint);
+                })
+                .ok()
+        })
+        .collect()
+}
+
+fn address(section: &Section<'_>, text: &str, side: Side) -> Option<Address> {
+    parse_address(text, side)
+        .map_err(|hint| section.wrong("address", &format!("= {text:?} is no address"), hint))
+        .ok()
+}
+
+/// The name of a server that was given none: its address, as far as that can be a name.
+fn name_of(section: &Section<'_>, address: &Address) -> String {
+    let name = match address {
+        Address::Tcp { host, port } => format!("{host}:{port}").to_ascii_lowercase(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    };
+    if is_name(&name) {
+        return name;
+    }
+    section.wrong("address", "cannot serve as the server's name", "add name = \"db1\" or the like");
+    String::new()
+}
+
+fn zone(section: &Section<'_>) -> String {
+    let zone = section.text("zone").unwrap_or_default();
+    if !zone.is_empty() && !is_name(zone) {
+        let hint = "at most 64 of a-z, 0-9, dot, underscore, colon and hyphen";
+        section.wrong("zone", &format!("= {zone:?} is no zone"), hint);
+    }
+    zone.to_owned()
+}

@@ -1,0 +1,212 @@
+//! `clonelove run`: from a checked config to a running proxy, and down again. Owns signals, the order of start
+//! and stop, and what systemd is told; the proxy itself is `clonelove-proxy`'s.
+
+mod reload;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::proxy_stub::Metrics;
+use crate::proxy_stub::Proxy;
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use self::reload::Live;
+use crate::admin::Control;
+use crate::cli::FAILURE;
+use crate::config::{self, Config};
+use crate::telemetry::{self, LogHandle};
+use crate::{admin, output};
+
+/// What the build was made from, where the build knows.
+const COMMIT: &str = match option_env!("CLONELOVE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// Answers on the admin port that are under way at the end get this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Runs the daemon on the config at `path`, until a signal ends it.
+pub(crate) fn run(path: &Path) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(problems) => return output::complain_of_config(&problems),
+    };
+    let log = match telemetry::start(config.log) {
+        Ok(log) => log,
+        Err(error) => return output::complain(FAILURE, &format!("cannot start the log: {error}")),
+    };
+    raise_descriptor_limit(config.settings.limits.client_connections);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::complain(FAILURE, &format!("cannot start the threads: {error}")),
+    };
+    match runtime.block_on(serve(path, config, log)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// The signals that steer the daemon.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// The admin port while it is served.
+struct AdminPort {
+    listener: Option<TcpListener>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()> {
+    // Before anything is bound: a signal during the start must not kill what has just begun.
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let mut admin = AdminPort::bind(&config).await?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
+    let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
+    let http = admin.address();
+    let live =
+        Arc::new(Live::new(path, config.clone(), proxy.clone(), log, Arc::clone(&metrics), http.clone()));
+    admin.serve(&live, &metrics, &config);
+    notify(&[NotifyState::Ready]);
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mysql = proxy.status().listen.mysql.join(", "),
+        http = http.as_deref().unwrap_or("off"),
+        servers = config.settings.servers.len(),
+        "ready"
+    );
+    signals.until_end(&live).await;
+    drain(&proxy, &mut signals, proxy.settings().limits.drain_timeout).await;
+    admin.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Stops taking clients, waits for transactions, and ends; at once on a second signal.
+async fn drain(proxy: &Proxy, signals: &mut Signals, timeout: Duration) {
+    info!(timeout_seconds = timeout.as_secs_f64(), "draining: no new clients; a second signal ends at once");
+    let longer = timeout.saturating_add(Duration::from_secs(10)).as_micros();
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::ExtendTimeoutUsec(u32::try_from(longer).unwrap_or(u32::MAX)),
+    ]);
+    let drained = proxy.drain();
+    tokio::pin!(drained);
+    tokio::select! {
+        () = &mut drained => return,
+        () = signals.end() => {}
+    }
+    warn!("a second signal: closing what is left");
+    proxy.force_stop();
+    drained.await;
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Reloads on each SIGHUP, until a signal asks for the end.
+    async fn until_end(&mut self, live: &Arc<Live>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {}
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+            }
+            let live = Arc::clone(live);
+            // The outcome is logged where it is known.
+            let _ = tokio::task::spawn_blocking(move || live.reload()).await;
+        }
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl AdminPort {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let listener = match &config.http {
+            None => None,
+            Some(http) => {
+                Some(TcpListener::bind((http.host.as_str(), http.port)).await.with_context(|| {
+                    format!(
+                        "cannot listen on {} for the admin port; set listen.http to another",
+                        http.address()
+                    )
+                })?)
+            }
+        };
+        Ok(Self { listener, tasks: TaskTracker::new(), stop: CancellationToken::new() })
+    }
+
+    /// As bound, with the real port.
+    fn address(&self) -> Option<String> {
+        Some(self.listener.as_ref()?.local_addr().ok()?.to_string())
+    }
+
+    fn serve(&mut self, live: &Arc<Live>, metrics: &Metrics, config: &Config) {
+        if let (Some(listener), Some(http)) = (self.listener.take(), &config.http) {
+            let router = admin::router(Arc::clone(live), metrics.registry().clone(), http);
+            self.tasks.spawn(admin::serve(listener, router, self.tasks.clone(), self.stop.clone()));
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        // Whoever does not read his answer by now does without.
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.wait()).await;
+    }
+}
+
+/// Tells systemd, if it is there.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot notify systemd");
+    }
+}
+
+/// Each client needs a descriptor, and up to one more towards a server.
+fn raise_descriptor_limit(clients: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = u64::try_from(clients).unwrap_or(u64::MAX).saturating_mul(2);
+    if let Some(current) = getrlimit(Resource::Nofile).current
+        && current < needed
+    {
+        warn!(
+            limit = current,
+            needed,
+            "fewer open files are allowed than limits.client_connections may need: raise LimitNOFILE or ulimit -n"
+        );
+    }
+}
