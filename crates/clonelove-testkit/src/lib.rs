@@ -31,7 +31,7 @@ pub use connection::{Connection, NamedRow, Row};
 pub use flavour::{Family, Flavour, Readiness};
 pub use general_log::LogEntry;
 pub use http::{HttpReply, http_request};
-pub use not_covered::{NOT_COVERED_ENV, not_covered};
+pub use not_covered::{NOT_COVERED_ENV, TEST_BINARY_ENV, not_covered};
 pub use places::{CACHE_ENV, Port, Sandbox, cache_folder};
 pub use process::Process;
 pub use root::{RootState, make_root, root_state};

@@ -36,7 +36,8 @@ pub(crate) fn ci() -> Result<bool> {
     stages.run("doctests", 2, || {
         checked(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
     });
-    stages.run("promises", 1, || promises::check(&results));
+    let held = stages.held();
+    stages.run("promises", 1, || promises::check(&results, &held));
     Ok(stages.finish(&servers::covered()))
 }
 
@@ -57,10 +58,21 @@ fn tests(filter: &[&str], results: &mut TestResults) -> Result<Outcome> {
     Ok(Outcome {
         passed: results.passed.len(),
         failed: results.failed.clone(),
-        not_covered: results.not_covered.clone(),
+        not_covered: results.not_covered.iter().map(|(test, line)| format!("{line}: {test}")).collect(),
     })
 }
 
 fn checked(command: &mut std::process::Command) -> Result<Outcome> {
     show(command).map(|()| Outcome::check())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shell::workspace;
+
+    #[test]
+    fn the_script_runs_the_command() {
+        let script = std::fs::read_to_string(workspace().join(".ci/run")).unwrap();
+        assert_eq!(script.lines().last(), Some("exec cargo xtask ci"));
+    }
 }

@@ -70,8 +70,42 @@ impl Stages {
         for line in &self.total.not_covered {
             println!("{line}");
         }
-        let (passed, failed) = (self.total.passed, self.total.failed.len());
-        println!("{passed} passed, {failed} failed, {} skipped", self.total.not_covered.len());
-        failed == 0
+        println!("{}", self.last_line());
+        self.total.failed.is_empty()
+    }
+
+    /// The stages that held, as `stage::name`.
+    pub(crate) fn held(&self) -> Vec<String> {
+        self.rows.iter().filter(|row| row.3).map(|row| format!("stage::{}", row.0)).collect()
+    }
+
+    fn last_line(&self) -> String {
+        let Outcome { passed, failed, not_covered } = &self.total;
+        format!("{passed} passed, {} failed, {} skipped", failed.len(), not_covered.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn the_last_line_counts_tests_checks_failures_and_what_was_not_covered() {
+        let mut stages = Stages::default();
+        assert!(stages.run("check", 1, || Ok(Outcome::check())));
+        assert!(!stages.run("broken", 1, || bail!("it is")));
+        let tests = || {
+            Ok(Outcome {
+                passed: 7,
+                failed: vec!["t".to_owned()],
+                not_covered: vec!["NOT COVERED: x".to_owned()],
+            })
+        };
+        assert!(!stages.run("tests", 1, tests));
+        assert_eq!(stages.last_line(), "8 passed, 2 failed, 1 skipped");
+        assert_eq!(stages.held(), ["stage::check"]);
+        assert!(!stages.finish(&[]));
     }
 }

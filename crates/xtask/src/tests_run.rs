@@ -2,13 +2,13 @@
 //!
 //! A test's full name is `package::name` for unit tests and `package::binary::name` for integration tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use clonelove_testkit::NOT_COVERED_ENV;
+use clonelove_testkit::{NOT_COVERED_ENV, TEST_BINARY_ENV};
 
 use crate::shell::{cargo, on_path, read, target_folder, workspace};
 
@@ -19,8 +19,8 @@ pub(crate) struct TestResults {
     pub(crate) passed: BTreeSet<String>,
     /// Full names.
     pub(crate) failed: Vec<String>,
-    /// The lines that tests left, each once.
-    pub(crate) not_covered: Vec<String>,
+    /// Full names, and what each did not cover and why. Such a test counts as skipped, not as passed.
+    pub(crate) not_covered: BTreeMap<String, String>,
 }
 
 /// Runs the tests whose names contain one of the words of `filter`; all when there is none.
@@ -30,9 +30,18 @@ pub(crate) fn run_tests(filter: &[&str]) -> Result<TestResults> {
     fs::write(&list, "")?;
     let mut results =
         if on_path("cargo-nextest") { with_nextest(filter, &list)? } else { one_by_one(filter, &list)? };
-    let lines: BTreeSet<String> = fs::read_to_string(&list)?.lines().map(str::to_owned).collect();
-    results.not_covered = lines.into_iter().collect();
+    results.take_not_covered(&fs::read_to_string(&list)?);
     Ok(results)
+}
+
+impl TestResults {
+    /// Reads the lines that tests left: what and why, a tab, the test.
+    fn take_not_covered(&mut self, lines: &str) {
+        for (line, test) in lines.lines().filter_map(|line| line.split_once('\t')) {
+            self.passed.remove(test);
+            self.not_covered.insert(test.to_owned(), line.to_owned());
+        }
+    }
 }
 
 fn with_nextest(filter: &[&str], list: &Path) -> Result<TestResults> {
@@ -91,7 +100,8 @@ fn one_by_one(filter: &[&str], list: &Path) -> Result<TestResults> {
     for program in test_programs()? {
         let mut command = Command::new(&program.executable);
         command.args(["--test-threads=2", "--color=never"]).args(filter).current_dir(&program.folder);
-        command.env(NOT_COVERED_ENV, list).env("CARGO_MANIFEST_DIR", &program.folder);
+        command.env(NOT_COVERED_ENV, list).env(TEST_BINARY_ENV, &program.id);
+        command.env("CARGO_MANIFEST_DIR", &program.folder);
         let output = command.stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         println!("--- {}\n{text}", program.id);
@@ -168,6 +178,15 @@ mod tests {
         let results = parse_junit(text);
         assert_eq!(results.passed.into_iter().collect::<Vec<_>>(), ["a::b::m::good", "a::m::short"]);
         assert_eq!(results.failed, ["a::b::m::bad"]);
+    }
+
+    #[test]
+    fn a_test_that_did_not_cover_is_not_counted_as_passed() {
+        let mut results =
+            TestResults { passed: BTreeSet::from(["a::t".to_owned()]), ..TestResults::default() };
+        results.take_not_covered("NOT COVERED: x (why)\ta::t\n");
+        assert!(results.passed.is_empty());
+        assert_eq!(results.not_covered.get("a::t").map(String::as_str), Some("NOT COVERED: x (why)"));
     }
 
     #[test]
