@@ -23,6 +23,7 @@ cargo xtask demo [--for 20s]   clonelove in front of a real primary and two repl
 cargo xtask test [FILTER]      all tests, or those whose names contain FILTER, real servers included
 cargo xtask ci                 everything that must hold before a change lands
 cargo xtask full               ci, and the long runs that only a command asks for
+cargo xtask layering           the layout's rules alone, in a second
 cargo xtask servers [--again]  make the Debian sid roots with other servers (--again: remake them)
 cargo xtask setup              install what the tests need with apt";
 
@@ -46,6 +47,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["test", filter @ ..] => ci::test(filter),
         ["ci"] => ci::ci(),
         ["full"] => ci::full(),
+        ["layering"] => layering::check().map(|_| true),
         ["servers"] => servers::run(false),
         ["servers", "--again"] => servers::run(true),
         ["setup"] => setup::run(),

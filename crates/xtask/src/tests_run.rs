@@ -45,7 +45,8 @@ impl TestResults {
 }
 
 fn with_nextest(filter: &[&str], list: &Path) -> Result<TestResults> {
-    let report = target_folder().join("nextest/default/junit.xml");
+    // nextest keeps its store there whatever the target folder is.
+    let report = workspace().join("target/nextest/default/junit.xml");
     let _ = fs::remove_file(&report);
     let args = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests=pass"];
     let status = cargo().args(args).args(filter).env(NOT_COVERED_ENV, list).status()?;
