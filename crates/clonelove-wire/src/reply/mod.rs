@@ -221,6 +221,8 @@ enum After {
     Rows,
     /// The definitions of that many columns of a prepared statement.
     Columns(u16),
+    /// The end of the definitions of columns, which are left out.
+    ColumnsLeftOut,
     /// Nothing.
     Nothing,
 }
@@ -406,6 +408,7 @@ impl ReplyTracker {
             After::Rows => State::Rows,
             After::Columns(0) | After::Nothing => State::Done,
             After::Columns(count) => State::Definitions(count.into(), After::Nothing),
+            After::ColumnsLeftOut => State::DefinitionsEnd(After::Nothing),
         }
     }
 
@@ -469,10 +472,15 @@ impl ReplyTracker {
     }
 
     fn prepared(&mut self, prepared: PrepareOk) -> Event {
-        self.state = match prepared {
-            PrepareOk { definitions: false, .. } | PrepareOk { params: 0, columns: 0, .. } => State::Done,
-            PrepareOk { params: 0, columns, .. } => State::Definitions(columns.into(), After::Nothing),
-            PrepareOk { params, columns, .. } => State::Definitions(params.into(), After::Columns(columns)),
+        let PrepareOk { params, columns, definitions, .. } = prepared;
+        self.state = match (params, columns) {
+            (0, 0) => State::Done,
+            (0, columns) if definitions => State::Definitions(columns.into(), After::Nothing),
+            (params, columns) if definitions => State::Definitions(params.into(), After::Columns(columns)),
+            // Definitions that are left out have their EOF packets all the same, contrary to the documentation.
+            _ if self.caps.contains(Caps::DEPRECATE_EOF) => State::Done,
+            (0, _) | (_, 0) => State::DefinitionsEnd(After::Nothing),
+            _ => State::DefinitionsEnd(After::ColumnsLeftOut),
         };
         Event::PrepareOk { prepared, end: self.state == State::Done }
     }

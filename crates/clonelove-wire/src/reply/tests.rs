@@ -356,12 +356,23 @@ fn definitions_may_be_left_out() {
             assert_eq!(follow(Command::StmtExecute, caps, &reply), result_set_events(caps, QUIET));
         }
     }
-    let caps = NO_EOFS | Caps::OPTIONAL_RESULTSET_METADATA;
-    let prepared = PrepareOk { columns: 3, params: 2, definitions: false, ..PrepareOk::default() };
-    let mut out = BytesMut::new();
-    prepared.encode(caps, &mut out);
-    let events = follow(Command::StmtPrepare, caps, &Reply::new().packet(&out));
-    assert_eq!(events, [Event::PrepareOk { prepared, end: true }]);
+    for caps in [EOFS | Caps::OPTIONAL_RESULTSET_METADATA, NO_EOFS | Caps::OPTIONAL_RESULTSET_METADATA] {
+        for (params, columns) in [(0, 0), (2, 0), (0, 3), (2, 3)] {
+            let prepared = PrepareOk { columns, params, definitions: false, ..PrepareOk::default() };
+            let mut out = BytesMut::new();
+            prepared.encode(caps, &mut out);
+            let mut reply = Reply::new().packet(&out);
+            // The EOF packets come all the same.
+            let eofs = [params, columns].iter().filter(|&&count| count > 0).count();
+            let eofs = if caps.contains(Caps::DEPRECATE_EOF) { 0 } else { eofs };
+            let mut events = vec![Event::PrepareOk { prepared, end: eofs == 0 }];
+            for index in 1..=eofs {
+                reply = reply.eof(QUIET);
+                events.push(eof_event(EofKind::Definitions, QUIET, index == eofs));
+            }
+            assert_eq!(follow(Command::StmtPrepare, caps, &reply), events, "{params} {columns}");
+        }
+    }
 }
 
 #[test]
