@@ -104,7 +104,7 @@ fn create(flavour: Flavour, index: usize, options: &ClusterOptions, sandbox: &Sa
         extra.extend_from_slice(&options.replica_extra);
     }
     if index > 0 && index == options.replicas && !options.uniform {
-        extra.extend(odd_settings(flavour.family()).iter().map(|option| (*option).to_owned()));
+        extra.extend(odd_settings(flavour)?);
     }
     let name = if index == 0 { "primary".to_owned() } else { format!("replica{index}") };
     let id = 11 + u32::try_from(index)?;
@@ -113,19 +113,19 @@ fn create(flavour: Flavour, index: usize, options: &ClusterOptions, sandbox: &Sa
 }
 
 /// Settings in which two servers of one installation may differ, and which change what the same statement answers.
-fn odd_settings(family: Family) -> &'static [&'static str] {
-    match family {
-        Family::MariaDb => &[
-            "--sql-mode=NO_ENGINE_SUBSTITUTION",
-            "--default-time-zone=+05:30",
-            "--div-precision-increment=2",
-            "--group-concat-max-len=64",
-        ],
-        Family::MySql => &[
-            "--sql-mode=NO_ENGINE_SUBSTITUTION",
-            "--default-time-zone=+05:30",
-            "--div-precision-increment=2",
-            "--group-concat-max-len=64",
-        ],
+fn odd_settings(flavour: Flavour) -> Result<Vec<String>> {
+    let mut settings = [
+        "--sql-mode=NO_ENGINE_SUBSTITUTION",
+        "--default-time-zone=+05:30",
+        "--div-precision-increment=2",
+        "--group-concat-max-len=64",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if flavour.family() == Family::MariaDb {
+        // The version can be chosen there; its comment can be chosen nowhere.
+        let said = flavour.version()?;
+        settings.push(format!("--version={}-odd", said.split(' ').next().unwrap_or_default()));
     }
+    Ok(settings)
 }

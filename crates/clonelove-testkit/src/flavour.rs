@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::not_covered::not_covered;
 use crate::places::sandbox_base;
 use crate::process::{guarded, run, server_user};
 use crate::root::{RootState, root_folder, root_state};
@@ -62,7 +63,21 @@ impl Flavour {
         }
     }
 
-    /// Whether it can be started. A test that cannot run for lack of a root says so by [`not_covered`](crate::not_covered()).
+    /// Whether a test can run on it; if not, that is said by [`not_covered`](crate::not_covered()) and the test ends.
+    ///
+    /// # Errors
+    /// As [`readiness`](Self::readiness).
+    pub fn covered(self) -> Result<bool> {
+        match self.readiness()? {
+            Readiness::Ready => Ok(true),
+            Readiness::NotCovered(why) => {
+                not_covered(self.name(), &why);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether it can be started.
     ///
     /// # Errors
     /// When the root was never made (`cargo xtask servers` makes it), or the server of this machine is not installed.

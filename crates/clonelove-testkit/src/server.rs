@@ -468,7 +468,9 @@ fn arguments(flavour: Flavour, server_id: u32, port: u16, folder: &Path) -> Vec<
     ]);
     args.extend(small_files(flavour.family()));
     let family: &[&str] = match flavour.family() {
-        Family::MariaDb => &["--log-slave-updates", "--gtid-domain-id=0", "--gtid-strict-mode=1"],
+        Family::MariaDb => {
+            &["--log-slave-updates", "--gtid-domain-id=0", "--gtid-strict-mode=1", "--binlog-format=ROW"]
+        }
         Family::MySql => &[
             "--log-replica-updates",
             "--gtid-mode=ON",
@@ -483,7 +485,6 @@ fn arguments(flavour: Flavour, server_id: u32, port: u16, folder: &Path) -> Vec<
         "--skip-name-resolve",
         "--log-bin=binlog",
         "--relay-log=relay",
-        "--binlog-format=ROW",
         "--sync-binlog=0",
         "--innodb-flush-log-at-trx-commit=2",
         "--innodb-doublewrite=0",
