@@ -210,3 +210,40 @@ fn raise_descriptor_limit(clients: usize) {
         );
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clonelove_proxy::control::{ClientsStatus, FreshnessStatus, ListenStatus, SchemaStatus, Status};
+    use clonelove_proxy::settings::{Freshness, Mode};
+
+    /// The status of a proxy that has nothing to do.
+    pub(crate) fn status() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 1,
+            started: "2026-11-22T19:00:00Z".to_owned(),
+            uptime_seconds: 1.0,
+            draining: false,
+            listen: ListenStatus { mysql: vec!["127.0.0.1:3307".to_owned()], http: None },
+            primary: None,
+            epoch: 0,
+            mode: Mode::Split,
+            freshness: FreshnessStatus {
+                mode: Freshness::Session,
+                scope: "proxy",
+                degraded: Vec::new(),
+                watermarks: std::collections::BTreeMap::new(),
+                keeps_on_primary: Vec::new(),
+            },
+            schema: SchemaStatus::default(),
+            clients: ClientsStatus { now: 0, total: 0, limit: 10_000 },
+            queries: std::collections::BTreeMap::new(),
+            reads_on_replicas: None,
+            servers: Vec::new(),
+            pins: Vec::new(),
+            pins_total: 0,
+            learned: Vec::new(),
+            learned_total: 0,
+        }
+    }
+}

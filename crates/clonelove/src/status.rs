@@ -91,8 +91,9 @@ fn rows(status: &Value) -> Vec<Vec<String>> {
         if eligible != Some(true) {
             notes.push(word(at(server, &["why"])));
         }
-        if let Value::String(error) = at(server, &["last_error"]) {
-            notes.push(format!("last error: {error}"));
+        let error = at(server, &["last_error"]);
+        if error.is_string() {
+            notes.push(format!("last error: {}", word(error)));
         }
         rows.push(vec![
             word(at(server, &["name"])),

@@ -57,9 +57,9 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     };
     known
         .into_iter()
-        .map(|each| (edit_distance(&word, each), each))
+        .map(|each| (if is_stem(&word, each) { 0 } else { edit_distance(&word, each) }, each))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, each)| *distance <= allowed || is_stem(&word, each))
+        .filter(|(distance, _)| *distance <= allowed)
         .map(|(_, each)| each)
 }
 
