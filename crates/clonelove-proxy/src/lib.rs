@@ -2,5 +2,22 @@
 //! the probes. Must not read files or the environment, and does not know TOML or HTTP: the binary
 //! hands in [`settings::Settings`] and steers through [`Proxy`].
 
+mod backend;
+mod cluster;
 pub mod control;
+mod crypto;
+pub mod error;
+mod learned;
+mod listener;
+pub mod metrics;
+mod net;
+mod proxy;
+mod relay;
+mod server;
+mod session;
 pub mod settings;
+mod shared;
+mod status;
+
+pub use error::StartError;
+pub use proxy::{Proxy, Readiness, ServerCall};

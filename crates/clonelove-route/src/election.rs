@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub use lineage::{Source, source_of};
 
 use crate::position::Position;
-use crate::report::{Identity, Report};
+use crate::report::Report;
 
 /// The role that the configuration gives a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +41,8 @@ pub struct Candidate<'a> {
     pub probed: bool,
     /// Whether it is reachable: not yet, or not any more, once it is declared down.
     pub up: bool,
+    /// Whether its last probe succeeded: false from the first failure, before it is declared down.
+    pub answering: bool,
     /// The last that is known of it, from before it went down too.
     pub report: Option<&'a Report>,
     /// The server that it was last seen replicating from. [`Election::hold`] fills it in.
@@ -110,8 +112,15 @@ impl Election {
         self.current.as_deref()
     }
 
+    /// A server that stands by itself, writable, beside a healthy primary is no heir any more: it was taken out, and
+    /// what it has grows old. In a failover the primary goes first.
     fn remember_followers(&mut self, candidates: &[Candidate<'_>]) {
-        self.followed.retain(|name, _| candidates.iter().any(|one| one.name == *name));
+        let present = candidates.iter().find(|one| Some(one.name) == self.current());
+        let healthy = present.is_some_and(|one| one.answering && one.is_writable());
+        let rivals = if healthy { claimants(candidates) } else { Vec::new() };
+        let names: Vec<&str> = rivals.iter().filter_map(|index| Some(candidates.get(*index)?.name)).collect();
+        let known = |name: &str| candidates.iter().any(|one| one.name == name);
+        self.followed.retain(|name, _| known(name) && !names.contains(&name.as_str()));
         for (index, candidate) in candidates.iter().enumerate() {
             if let Some(source) = followed_now(index, candidates).and_then(|source| candidates.get(source)) {
                 self.followed.insert(candidate.name.to_owned(), source.name.to_owned());
@@ -238,6 +247,10 @@ fn elect_first(candidates: &[Candidate<'_>]) -> Verdict {
     }
 }
 
+fn is_heir(claimant: usize, leader: usize, candidates: &[Candidate<'_>]) -> bool {
+    is_followed(claimant, candidates) || was_replica_of(claimant, leader, candidates)
+}
+
 /// A server that nobody follows claims, while the replicas follow one that is away: it may be an old primary that
 /// came back, and writes to it would be lost.
 fn disputed(claimant: usize, leader: usize, candidates: &[Candidate<'_>]) -> Verdict {
@@ -301,32 +314,20 @@ fn absent_leader(candidates: &[Candidate<'_>]) -> Option<usize> {
     leaders.next().is_none().then_some(leader)
 }
 
-/// Seen replicating from it; or, when that was before our time, known by what it has executed.
+/// Seen replicating from it; or it has executed all that the other was last known to have written. On MariaDB only
+/// what came by replication counts: a former primary that was written in vain has high numbers too.
 fn was_replica_of(index: usize, source: usize, candidates: &[Candidate<'_>]) -> bool {
-    let (Some(one), Some(source_report)) =
-        (candidates.get(index), candidates.get(source).map(|one| one.report))
-    else {
-        return false;
-    };
-    if one.followed == Some(source) {
-        return true;
-    }
-    match (
-        one.report.and_then(|report| report.position.as_ref()),
-        source_report.map(|report| &report.identity),
-    ) {
-        (Some(Position::MariaDb(position)), Some(Identity::MariaDb { server_id, .. })) => {
-            position.iter().any(|(_, server, _)| server == *server_id)
-        }
-        (Some(Position::MySql(position)), Some(Identity::MySql { server_uuid, .. })) => {
-            crate::position::parse_uuid(server_uuid).is_some_and(|uuid| position.has_source(uuid))
-        }
-        _ => false,
-    }
+    let Some(one) = candidates.get(index) else { return false };
+    let written = candidates.get(source).and_then(|source| source.report?.binlog_position.as_ref());
+    let executed = one.report.and_then(|report| report.position.as_ref());
+    let has_all =
+        |(executed, written): (&Position, &Position)| !written.is_empty() && executed.covers(written);
+    one.followed == Some(source) || executed.zip(written).is_some_and(has_all)
 }
 
 fn reasons(candidates: &[Candidate<'_>]) -> String {
-    list(candidates.iter().map(Candidate::obstacle))
+    let each = list(candidates.iter().map(Candidate::obstacle));
+    format!("{each} (role = \"primary\" makes a writable one the primary)")
 }
 
 fn list(parts: impl Iterator<Item = String>) -> String {

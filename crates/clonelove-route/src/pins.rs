@@ -1,1 +1,272 @@
-//! To come.
+//! What ties a session to its primary connection, by name, and when that ends. Owns the book-keeping
+//! of temporary tables, locks, handlers and the like; must not touch connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clonelove_sql::{Effect, Facts, TableName};
+
+/// Why a session is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names say it; as_str has the published spelling")]
+pub enum Pin {
+    Transaction,
+    AutocommitOff,
+    TemporaryTable,
+    UserLock,
+    TableLock,
+    Handler,
+    Cursor,
+    PreparedText,
+    Xa,
+    UserVariable,
+    SessionSetting,
+    LastInsertId,
+    Diagnostics,
+    LocalInfile,
+    Binlog,
+    Command,
+}
+
+impl Pin {
+    /// All of them.
+    pub const ALL: [Pin; 16] = [
+        Pin::Transaction,
+        Pin::AutocommitOff,
+        Pin::TemporaryTable,
+        Pin::UserLock,
+        Pin::TableLock,
+        Pin::Handler,
+        Pin::Cursor,
+        Pin::PreparedText,
+        Pin::Xa,
+        Pin::UserVariable,
+        Pin::SessionSetting,
+        Pin::LastInsertId,
+        Pin::Diagnostics,
+        Pin::LocalInfile,
+        Pin::Binlog,
+        Pin::Command,
+    ];
+
+    /// The metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Pin::Transaction => "transaction",
+            Pin::AutocommitOff => "autocommit_off",
+            Pin::TemporaryTable => "temporary_table",
+            Pin::UserLock => "user_lock",
+            Pin::TableLock => "table_lock",
+            Pin::Handler => "handler",
+            Pin::Cursor => "cursor",
+            Pin::PreparedText => "prepared_text",
+            Pin::Xa => "xa",
+            Pin::UserVariable => "user_variable",
+            Pin::SessionSetting => "session_setting",
+            Pin::LastInsertId => "last_insert_id",
+            Pin::Diagnostics => "diagnostics",
+            Pin::LocalInfile => "local_infile",
+            Pin::Binlog => "binlog",
+            Pin::Command => "command",
+        }
+    }
+}
+
+/// The pins a session holds. Transactions and autocommit are not here: the server reports those.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    temporary: BTreeSet<String>,
+    locks: BTreeMap<Vec<u8>, u32>,
+    unnamed_lock: bool,
+    table_lock: bool,
+    handlers: BTreeSet<String>,
+    prepared: BTreeSet<String>,
+    statements: BTreeSet<u32>,
+    lasting: BTreeSet<Pin>,
+}
+
+/// More names than this and the pin is kept for good: the book-keeping stays bounded.
+const MOST_NAMES: usize = 1_000;
+
+impl Pins {
+    /// The pin to show, if there is any.
+    pub fn current(&self) -> Option<Pin> {
+        if let Some(pin) = self.lasting.first() {
+            Some(*pin)
+        } else if !self.temporary.is_empty() {
+            Some(Pin::TemporaryTable)
+        } else if !self.locks.is_empty() || self.unnamed_lock {
+            Some(Pin::UserLock)
+        } else if self.table_lock {
+            Some(Pin::TableLock)
+        } else if !self.handlers.is_empty() {
+            Some(Pin::Handler)
+        } else if !self.prepared.is_empty() {
+            Some(Pin::PreparedText)
+        } else if !self.statements.is_empty() {
+            Some(Pin::Command)
+        } else {
+            None
+        }
+    }
+
+    /// Pins until the connection is reset.
+    pub fn hold(&mut self, pin: Pin) {
+        self.lasting.insert(pin);
+    }
+
+    /// A statement was prepared on the primary connection, under this number.
+    pub fn prepared(&mut self, statement: u32) {
+        self.statements.insert(statement);
+        if self.statements.len() > MOST_NAMES {
+            self.hold(Pin::Command);
+        }
+    }
+
+    /// COM_STMT_CLOSE.
+    pub fn closed(&mut self, statement: u32) {
+        self.statements.remove(&statement);
+    }
+
+    /// COM_RESET_CONNECTION, COM_CHANGE_USER: nothing is left.
+    pub fn clear(&mut self) {
+        *self = Pins::default();
+    }
+
+    /// Remembers what a statement may have left behind. To be called for a statement that succeeded,
+    /// and with `certain` false for one that failed or whose outcome is unknown: such a one may
+    /// add pins and never ends any. `schema` is the session's, when the statement was sent.
+    pub fn after(&mut self, facts: &Facts, schema: Option<&str>, certain: bool) {
+        for effect in &facts.effects {
+            self.add(effect, schema);
+            if certain {
+                self.end(effect, schema);
+            }
+        }
+        for part in &facts.parts {
+            self.after(part, schema, certain);
+        }
+        if self.temporary.len().max(self.locks.len()).max(self.handlers.len()).max(self.prepared.len())
+            > MOST_NAMES
+        {
+            self.hold(Pin::SessionSetting);
+        }
+    }
+
+    fn add(&mut self, effect: &Effect, schema: Option<&str>) {
+        match effect {
+            Effect::CreateTemporary(table) => {
+                self.temporary.insert(qualified(table, schema));
+            }
+            Effect::GetLock(Some(name)) => {
+                let count = self.locks.entry(name.clone()).or_default();
+                *count = count.saturating_add(1);
+            }
+            Effect::GetLock(None) => self.unnamed_lock = true,
+            Effect::LockTables => self.table_lock = true,
+            Effect::HandlerOpen(name) => {
+                self.handlers.insert(name.clone());
+            }
+            Effect::PrepareText(name) => {
+                self.prepared.insert(name.clone());
+            }
+            Effect::ExecuteText(_) => self.hold(Pin::PreparedText),
+            Effect::Xa => self.hold(Pin::Xa),
+            Effect::UserVariableWritten => self.hold(Pin::UserVariable),
+            Effect::CalcFoundRows => {}
+            Effect::LastVal | Effect::LastInsertIdSet => self.hold(Pin::LastInsertId),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, effect: &Effect, schema: Option<&str>) {
+        match effect {
+            Effect::DropTables(tables) => {
+                for table in tables {
+                    self.temporary.remove(&qualified(table, schema));
+                }
+            }
+            Effect::ReleaseLock(Some(name)) => self.release(name),
+            Effect::ReleaseAllLocks => {
+                self.locks.clear();
+                self.unnamed_lock = false;
+            }
+            Effect::UnlockTables => self.table_lock = false,
+            Effect::HandlerClose(name) => {
+                self.handlers.remove(name);
+            }
+            Effect::DeallocateText(name) => {
+                self.prepared.remove(name);
+            }
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, name: &[u8]) {
+        if let Some(count) = self.locks.get_mut(name) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.locks.remove(name);
+            }
+        }
+    }
+}
+
+/// The same name in two schemas is two tables, so names are kept with the schema they meant then.
+fn qualified(table: &TableName, schema: Option<&str>) -> String {
+    let schema = table.schema.as_deref().or(schema).unwrap_or_default();
+    format!("{}.{}", schema.to_lowercase(), table.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clonelove_sql::{Dialect, analyse};
+
+    fn after(statements: &[(&str, bool)]) -> Option<Pin> {
+        let mut pins = Pins::default();
+        for (sql, certain) in statements {
+            pins.after(&analyse(sql.as_bytes(), &Dialect::default()), Some("d"), *certain);
+        }
+        pins.current()
+    }
+
+    #[test]
+    fn a_pin_ends_when_its_cause_ends() {
+        let rows: &[(&[(&str, bool)], Option<Pin>)] = &[
+            (&[("SELECT 1", true)], None),
+            (&[("CREATE TEMPORARY TABLE t (a INT)", true)], Some(Pin::TemporaryTable)),
+            (&[("CREATE TEMPORARY TABLE t (a INT)", true), ("DROP TABLE t", true)], None),
+            (&[("CREATE TEMPORARY TABLE t (a INT)", true), ("DROP TABLE D.t", true)], None),
+            (
+                &[("CREATE TEMPORARY TABLE t (a INT)", true), ("DROP TABLE e.t", true)],
+                Some(Pin::TemporaryTable),
+            ),
+            (
+                &[("CREATE TEMPORARY TABLE t (a INT)", true), ("DROP TABLE t", false)],
+                Some(Pin::TemporaryTable),
+            ),
+            (&[("SELECT GET_LOCK('a', 1)", true)], Some(Pin::UserLock)),
+            (&[("SELECT GET_LOCK('a', 1)", true), ("SELECT RELEASE_LOCK('A')", true)], None),
+            (
+                &[
+                    ("SELECT GET_LOCK('a', 1)", true),
+                    ("SELECT GET_LOCK('a', 1)", true),
+                    ("DO RELEASE_LOCK('a')", true),
+                ],
+                Some(Pin::UserLock),
+            ),
+            (&[("SELECT GET_LOCK('a', 1)", true), ("SELECT RELEASE_ALL_LOCKS()", true)], None),
+            (&[("LOCK TABLES t WRITE", true)], Some(Pin::TableLock)),
+            (&[("LOCK TABLES t WRITE", true), ("UNLOCK TABLES", true)], None),
+            (&[("HANDLER t OPEN", true)], Some(Pin::Handler)),
+            (&[("HANDLER t OPEN", true), ("HANDLER t CLOSE", true)], None),
+            (&[("PREPARE p FROM 'SELECT 1'", true)], Some(Pin::PreparedText)),
+            (&[("PREPARE p FROM 'SELECT 1'", true), ("DEALLOCATE PREPARE p", true)], None),
+            (&[("SELECT @a := 1", true)], Some(Pin::UserVariable)),
+        ];
+        for (statements, expected) in rows {
+            assert_eq!(after(statements), *expected, "{statements:?}");
+        }
+    }
+}

@@ -13,7 +13,6 @@ use std::fmt;
 
 pub use mariadb::MariaDbPosition;
 pub use mysql::MySqlPosition;
-pub(crate) use mysql::parse_uuid;
 
 use crate::report::{Flavour, FlavourName};
 

@@ -4,6 +4,8 @@
 //! what they say, belongs to others.
 
 mod defaults;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -208,6 +208,7 @@ impl<'a> Member<'a> {
             port: self.port,
             probed: self.health.is_probed(),
             up: self.health.is_reachable(),
+            answering: self.health.has_position(),
             report: self.health.report().map(|report| &**report),
             followed: None,
         }

@@ -48,11 +48,6 @@ impl MySqlPosition {
         self.sources.values().map(Vec::len).sum()
     }
 
-    /// Whether a transaction of the server with this UUID is in the set, with whatever tag.
-    pub fn has_source(&self, uuid: [u8; 16]) -> bool {
-        self.sources.range((uuid, String::new())..).next().is_some_and(|((found, _), _)| *found == uuid)
-    }
-
     pub(super) fn union(&mut self, other: &Self) {
         for (source, intervals) in &other.sources {
             if let Some(mine) = self.sources.get_mut(source) {
@@ -103,7 +98,7 @@ impl fmt::Display for MySqlPosition {
 }
 
 /// Reads a UUID as the server writes it (8-4-4-4-12), or its 32 digits without hyphens; either case.
-pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
     if text.len() != 32 && text.len() != 36 {
         return None;

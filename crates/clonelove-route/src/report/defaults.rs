@@ -76,6 +76,12 @@ impl Report {
                 settings.push((name.clone(), literal(name, theirs)?));
             }
         }
+        // Setting the one moves the other.
+        let has = |name: &str| settings.iter().any(|(known, _): &(String, String)| known == name);
+        if has("max_join_size") && !has("sql_big_selects") {
+            let theirs = primary.default_of("sql_big_selects").unwrap_or("ON");
+            settings.push(("sql_big_selects".to_owned(), literal("sql_big_selects", theirs)?));
+        }
         Ok(settings)
     }
 
@@ -122,7 +128,8 @@ fn literal(name: &str, value: &str) -> Result<String, UnlikeDefaults> {
         return Ok(value.to_owned());
     }
     let plain = |c: char| c != '\'' && c != '\\' && !c.is_control();
-    if value.chars().all(plain) {
+    // What system_versioning_asof is by default cannot be set by that name.
+    if value != "DEFAULT" && value.chars().all(plain) {
         return Ok(format!("'{value}'"));
     }
     Err(UnlikeDefaults::Value { name: name.to_owned(), value: value.to_owned() })

@@ -1,0 +1,110 @@
+//! Connecting and logging in to a server. Owns the order of connect, greeting, authentication; what a
+//! connection must hear before it serves anybody is `setup`'s business.
+
+use std::sync::Arc;
+
+use clonelove_wire::Caps;
+use clonelove_wire::auth::Secret as Password;
+use clonelove_wire::frame::write_packet;
+use clonelove_wire::handshake::client::{ClientConfig, ClientHandshake, ClientStep, Session, Tls};
+use tokio::time::{Instant, timeout_at};
+
+use super::reply::read_packet;
+use crate::crypto;
+use crate::error::{Fault, ServerFault};
+use crate::net::{Buffered, Stream};
+use crate::settings::{Address, Secret};
+
+/// Who logs in, and with what.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Account {
+    pub(crate) user: Arc<str>,
+    pub(crate) password: Secret,
+}
+
+/// What a connection is opened for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) account: Account,
+    pub(crate) schema: Option<String>,
+    /// What bytes on the wire should look like.
+    pub(crate) caps: Caps,
+    pub(crate) charset: u8,
+}
+
+/// The longest packet we say we take, in bytes; servers only look at it in passing.
+const MAX_PACKET: u32 = 1 << 30;
+
+/// Connects and logs in.
+pub(crate) async fn log_in(
+    server: &Arc<str>,
+    address: &Address,
+    wish: &Wish,
+    deadline: Instant,
+) -> Result<(Buffered, Session), ServerFault> {
+    let too_long =
+        |what: &str| ServerFault::new(server, Fault::ServerConnect, format!("{what} took too long"));
+    let stream = timeout_at(deadline, Stream::connect(address))
+        .await
+        .map_err(|_| too_long("connecting"))?
+        .map_err(|error| {
+            ServerFault::new(server, Fault::ServerConnect, format!("cannot connect to {address}: {error}"))
+        })?;
+    timeout_at(deadline, authenticate(server, stream, wish)).await.map_err(|_| too_long("logging in"))?
+}
+
+async fn authenticate(
+    server: &Arc<str>,
+    stream: Stream,
+    wish: &Wish,
+) -> Result<(Buffered, Session), ServerFault> {
+    let config = ClientConfig {
+        user: wish.account.user.as_bytes().to_vec(),
+        password: Password::new(wish.account.password.expose()),
+        database: wish.schema.as_ref().map(|schema| schema.as_bytes().to_vec()),
+        caps: wish.caps,
+        charset: wish.charset,
+        attributes: vec![(b"program_name".to_vec(), b"clonelove".to_vec())],
+        max_packet: MAX_PACKET,
+        secure_transport: stream.is_local(),
+        tls: Tls::Off,
+    };
+    let mut io = Buffered::new(stream);
+    let mut seq = 0;
+    let greeting = read_packet(&mut io, server, &mut seq).await?;
+    let mut step = ClientHandshake::new(config)
+        .greeting(&greeting)
+        .map_err(|fault| ServerFault::new(server, Fault::ServerProtocol, fault))?;
+    loop {
+        let (payload, next) = match step {
+            ClientStep::Send(payload, next) => (Some(payload), next),
+            ClientStep::Read(next) => (None, next),
+            ClientStep::Encrypt { public_key_pem, xored_password, next } => {
+                let ciphertext = crypto::encrypt(&public_key_pem, &xored_password)
+                    .map_err(|_| ServerFault::new(server, Fault::ServerAuth, "its RSA key cannot be used"))?;
+                step = next.encrypted(&ciphertext);
+                continue;
+            }
+            ClientStep::Done(session) => return Ok((io, *session)),
+            ClientStep::Refused(err) => return Err(refused(server, wish, &err)),
+            ClientStep::UpgradeTls(..) => {
+                return Err(ServerFault::new(server, Fault::Tls, "it asks for TLS, which is not built yet"));
+            }
+        };
+        if let Some(payload) = payload {
+            let mut out = bytes::BytesMut::with_capacity(payload.len().saturating_add(4));
+            seq = write_packet(&mut out, seq, &payload);
+            io.write_all(&out).await.map_err(|error| ServerFault::lost(server, &error))?;
+        }
+        let packet = read_packet(&mut io, server, &mut seq).await?;
+        step = next.feed(&packet).map_err(|fault| ServerFault::new(server, Fault::ServerAuth, fault))?;
+    }
+}
+
+fn refused(server: &Arc<str>, wish: &Wish, err: &clonelove_wire::packet::err::Err<'_>) -> ServerFault {
+    let detail = format!("it refused user '{}': {} ({})", wish.account.user, err.text(), err.code);
+    ServerFault {
+        refused: Some((err.code, err.state)),
+        ..ServerFault::new(server, Fault::ServerAuth, detail)
+    }
+}

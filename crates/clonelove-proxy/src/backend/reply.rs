@@ -1,0 +1,142 @@
+//! Replies to the proxy's own statements, read whole. Owns a small reader of text rows for a handful
+//! of short answers; the replies that clients get never pass here.
+
+use std::sync::Arc;
+
+use bytes::Buf;
+use clonelove_wire::frame::{Look, look_packet, write_packet};
+use clonelove_wire::packet::err::Err as ErrPacket;
+use clonelove_wire::packet::ok::Ok as OkPacket;
+use clonelove_wire::read::Reader;
+use clonelove_wire::{Caps, Command, Malformed};
+
+use crate::error::{Fault, ServerFault};
+use crate::net::Buffered;
+
+/// More than this in one answer to the proxy itself is a fault.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// An answer to one of the proxy's own statements.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// OK; the schema it reported, if it did.
+    Ok,
+    /// Rows of text.
+    Rows(Rows),
+    /// The server refused.
+    Err { code: u16, state: [u8; 5], message: String },
+}
+
+/// A text result set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<Option<String>>>,
+}
+
+/// A request of one command, framed.
+pub(crate) fn request(command: Command, body: &[u8]) -> bytes::BytesMut {
+    let mut payload = Vec::with_capacity(body.len().saturating_add(1));
+    payload.push(command.as_byte());
+    payload.extend_from_slice(body);
+    let mut out = bytes::BytesMut::with_capacity(payload.len().saturating_add(4));
+    write_packet(&mut out, 0, &payload);
+    out
+}
+
+/// Reads one packet; `seq` is the number it must have, and is moved on.
+pub(crate) async fn read_packet(
+    io: &mut Buffered,
+    server: &Arc<str>,
+    seq: &mut u8,
+) -> Result<Vec<u8>, ServerFault> {
+    loop {
+        let (payload, used, last) = match look_packet(&io.input, Some(*seq), LARGEST) {
+            Look::Packet { payload, used, seq_last, .. } => (payload.into_owned(), used, seq_last),
+            Look::Need(_) => {
+                if io.fill().await.map_err(|error| ServerFault::lost(server, &error))? == 0 {
+                    return Err(ServerFault::new(server, Fault::ServerLost, "it closed the connection"));
+                }
+                continue;
+            }
+            Look::TooLarge(..) => {
+                return Err(ServerFault::new(server, Fault::ServerProtocol, "an answer too large"));
+            }
+            _ => return Err(ServerFault::new(server, Fault::ServerProtocol, "a packet out of sequence")),
+        };
+        io.input.advance(used);
+        *seq = last.wrapping_add(1);
+        return Ok(payload);
+    }
+}
+
+/// Reads the whole answer to one statement or command of the proxy's own.
+pub(crate) async fn read_reply(
+    io: &mut Buffered,
+    server: &Arc<str>,
+    caps: Caps,
+) -> Result<Reply, ServerFault> {
+    let malformed = |error: Malformed| ServerFault::new(server, Fault::ServerProtocol, error);
+    let mut seq = 1;
+    let first = read_packet(io, server, &mut seq).await?;
+    let columns = match first.first() {
+        Some(0x00) => {
+            OkPacket::parse(&first, caps).map_err(malformed)?;
+            return Ok(Reply::Ok);
+        }
+        Some(0xFF) => return refusal(&first).map_err(malformed),
+        Some(_) => Reader::new(&first, "column count").lenenc_int().map_err(malformed)?,
+        None => return Err(ServerFault::new(server, Fault::ServerProtocol, "an empty packet")),
+    };
+    let mut rows = Rows::default();
+    for _ in 0..columns {
+        let definition = read_packet(io, server, &mut seq).await?;
+        rows.columns.push(column_name(&definition).map_err(malformed)?);
+    }
+    if !caps.contains(Caps::DEPRECATE_EOF) {
+        read_packet(io, server, &mut seq).await?;
+    }
+    let mut total = 0_usize;
+    loop {
+        let packet = read_packet(io, server, &mut seq).await?;
+        match packet.first() {
+            Some(0xFE) if packet.len() < 9 || caps.contains(Caps::DEPRECATE_EOF) => {
+                return Ok(Reply::Rows(rows));
+            }
+            Some(0xFF) => return refusal(&packet).map_err(malformed),
+            _ => {}
+        }
+        total = total.saturating_add(packet.len());
+        if total > LARGEST {
+            return Err(ServerFault::new(server, Fault::ServerProtocol, "an answer too large"));
+        }
+        rows.rows.push(text_row(&packet, rows.columns.len()).map_err(malformed)?);
+    }
+}
+
+fn refusal(packet: &[u8]) -> Result<Reply, Malformed> {
+    let err = ErrPacket::parse(packet)?;
+    Ok(Reply::Err { code: err.code, state: err.state, message: err.text().into_owned() })
+}
+
+fn column_name(definition: &[u8]) -> Result<String, Malformed> {
+    let mut reader = Reader::new(definition, "column definition");
+    for _catalog_schema_table_original in 0..4 {
+        reader.lenenc_bytes()?;
+    }
+    Ok(String::from_utf8_lossy(reader.lenenc_bytes()?).into_owned())
+}
+
+fn text_row(packet: &[u8], columns: usize) -> Result<Vec<Option<String>>, Malformed> {
+    let mut reader = Reader::new(packet, "row");
+    let mut row = Vec::with_capacity(columns);
+    for _ in 0..columns {
+        if reader.peek() == Some(0xFB) {
+            reader.u8()?;
+            row.push(None);
+        } else {
+            row.push(Some(String::from_utf8_lossy(reader.lenenc_bytes()?).into_owned()));
+        }
+    }
+    Ok(row)
+}

@@ -1,0 +1,105 @@
+//! What a backend connection must hear before it serves a session: our session trackers, the
+//! primary's defaults, read-only on replicas, and who it is. Owns the texts; sends nothing.
+
+use clonelove_route::report::{Flavour, Identity, Report};
+use mysql_common::collations::Collation;
+
+/// What the connection will be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Use {
+    /// As the primary: anything.
+    Primary,
+    /// Reads only.
+    Reads,
+}
+
+/// The statements of the set-up burst, in order. All must succeed.
+pub(crate) fn burst(flavour: Flavour, usage: Use, settings: &[(String, String)]) -> Vec<String> {
+    let mut statements = vec![trackers(flavour).to_owned()];
+    if usage == Use::Reads {
+        let differing: Vec<String> =
+            settings.iter().map(|(name, value)| format!("SESSION {name} = {value}")).collect();
+        if !differing.is_empty() {
+            statements.push(format!("SET {}", differing.join(", ")));
+        }
+        // Hidden from clients: what slips through as a read and writes after all is refused (1792).
+        statements.push("SET SESSION TRANSACTION READ ONLY".to_owned());
+    }
+    statements
+}
+
+/// What replies are to report from now on. COM_RESET_CONNECTION takes it back, on MySQL too.
+fn trackers(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => {
+            "SET SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
+             SESSION session_track_transaction_info = 'OFF', \
+             SESSION session_track_system_variables = 'sql_mode,character_set_client,last_gtid'"
+        }
+        Flavour::MySql => {
+            "SET SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
+             SESSION session_track_transaction_info = 'OFF', SESSION session_track_gtids = 'OWN_GTID', \
+             SESSION session_track_system_variables = 'sql_mode,character_set_client'"
+        }
+    }
+}
+
+/// Asks a server who it is and whether it accepts writes. Needs no privilege.
+pub(crate) fn identity_statement(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "SELECT @@server_id, @@hostname, @@port, @@datadir, @@global.read_only",
+        Flavour::MySql => {
+            "SELECT @@server_id, @@server_uuid, '', '', @@global.read_only OR @@global.super_read_only"
+        }
+    }
+}
+
+/// Whether the row of [`identity_statement`] is of the server that the probe saw, and whether that
+/// server refuses writes.
+pub(crate) fn check_identity(row: &[Option<String>], report: &Report) -> Option<bool> {
+    let field = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+    let same = match &report.identity {
+        Identity::MariaDb { server_id, hostname, port, datadir, .. } => {
+            field(0) == server_id.to_string()
+                && field(1) == hostname
+                && field(2) == port.to_string()
+                && field(3) == datadir
+        }
+        Identity::MySql { server_uuid, server_id } => {
+            field(0) == server_id.to_string() && field(1) == server_uuid
+        }
+    };
+    same.then(|| !matches!(field(4), "0" | "OFF"))
+}
+
+/// The SET NAMES that means the same as this collation in a handshake; none for one whose name is
+/// not known here.
+pub(crate) fn set_names(charset: u8) -> Option<String> {
+    let collation = Collation::resolve(u16::from(charset).into());
+    let (charset, collation) = (collation.charset(), collation.collation());
+    if charset.is_empty() || collation.eq_ignore_ascii_case("UNKNOWN_COLLATION") {
+        return None;
+    }
+    Some(format!("SET NAMES {charset} COLLATE {collation}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_collation_has_its_set_names() {
+        assert_eq!(set_names(45).as_deref(), Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci"));
+        assert_eq!(set_names(8).as_deref(), Some("SET NAMES latin1 COLLATE latin1_swedish_ci"));
+        assert_eq!(set_names(0), None);
+    }
+
+    #[test]
+    fn replicas_hear_the_primarys_defaults_and_are_read_only() {
+        let settings = vec![("sql_mode".to_owned(), "'ANSI'".to_owned())];
+        let statements = burst(Flavour::MariaDb, Use::Reads, &settings);
+        assert_eq!(statements[1], "SET SESSION sql_mode = 'ANSI'");
+        assert_eq!(statements[2], "SET SESSION TRANSACTION READ ONLY");
+        assert_eq!(burst(Flavour::MySql, Use::Primary, &settings).len(), 1);
+    }
+}

@@ -1,0 +1,455 @@
+//! The servers as a whole: folds what the probes find into a topology that everybody reads. Owns the
+//! servers, their order and the moment a change takes effect; how a probe is made is `probe`'s.
+
+mod positions;
+mod probe;
+
+pub(crate) use positions::{FreshWait, Waiters};
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use clonelove_route::election::{Candidate, Election, Pinned, Verdict};
+use clonelove_route::health::{Health, HealthRules, State, Surroundings, Transition};
+use clonelove_route::position::Position;
+use clonelove_route::report::{Report, UnlikeDefaults};
+use clonelove_route::topology::{Member, Topology};
+use clonelove_wire::Caps;
+use clonelove_wire::packet::Greeting;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::server::Server;
+use crate::settings::{Address, RoleSetting, ServerSettings, Settings};
+
+/// All servers, and what is known of them.
+pub(crate) struct Cluster {
+    state: Mutex<Fold>,
+    snapshot: ArcSwap<Snapshot>,
+    changed: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+/// What everybody reads: the topology, and the running servers by the same indices.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) topology: Topology,
+    pub(crate) servers: Vec<Arc<Server>>,
+    /// The primary's greeting, or the last known one.
+    pub(crate) greeting: Option<Arc<Greeting>>,
+    /// What all servers seen so far can do.
+    pub(crate) common_caps: Caps,
+    /// Every server has been probed once, well or badly.
+    pub(crate) probed: bool,
+}
+
+/// The state behind the snapshots.
+struct Fold {
+    slots: Vec<Slot>,
+    election: Election,
+    topology: Topology,
+    rules: HealthRules,
+    warm_up: Duration,
+    model: Option<Arc<Greeting>>,
+}
+
+struct Slot {
+    server: Arc<Server>,
+    health: Health,
+    greeting: Option<Arc<Greeting>>,
+}
+
+/// What a probe that got through brings.
+pub(crate) struct Found {
+    pub(crate) report: Report,
+    pub(crate) greeting: Arc<Greeting>,
+}
+
+impl Cluster {
+    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let slots = settings
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(at, one)| Slot::new(at, one.clone(), &metrics))
+            .collect();
+        let fold = Fold {
+            slots,
+            election: Election::new(),
+            topology: Topology::unknown(),
+            rules: rules(settings),
+            warm_up: settings.routing.warm_up,
+            model: None,
+        };
+        let snapshot = Snapshot {
+            topology: Topology::unknown(),
+            servers: fold.slots.iter().map(|slot| Arc::clone(&slot.server)).collect(),
+            greeting: None,
+            common_caps: Caps::all(),
+            probed: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(fold),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changed: watch::Sender::new(0),
+            metrics,
+            started: Instant::now(),
+        })
+    }
+
+    /// Begins to probe every server, until `stopped`.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        settings: &Arc<ArcSwap<Settings>>,
+        tasks: &TaskTracker,
+        stopped: &CancellationToken,
+    ) {
+        for server in &self.snapshot().servers {
+            self.start_one(server, settings, tasks, stopped);
+        }
+    }
+
+    /// Begins to probe one server.
+    pub(crate) fn start_one(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        settings: &Arc<ArcSwap<Settings>>,
+        tasks: &TaskTracker,
+        stopped: &CancellationToken,
+    ) {
+        probe::start(self, server, settings, tasks, stopped);
+    }
+
+    /// Takes over changed settings; answers the servers that are new and have yet to be probed.
+    pub(crate) fn reload(&self, settings: &Settings) -> Vec<Arc<Server>> {
+        let mut fold = self.state.lock();
+        fold.rules = rules(settings);
+        fold.warm_up = settings.routing.warm_up;
+        let mut fresh = Vec::new();
+        for slot in &fold.slots {
+            let still = settings.servers.iter().find(|one| one.name == slot.server.name.as_ref());
+            match still {
+                Some(one)
+                    if !slot.server.removed.load(Ordering::Relaxed)
+                        && one.address == slot.server.settings.load().address =>
+                {
+                    slot.server.pool.set_limit(one.max_connections);
+                    slot.server.settings.store(Arc::new(one.clone()));
+                }
+                _ => {
+                    slot.server.removed.store(true, Ordering::Relaxed);
+                    slot.server.end_life();
+                }
+            }
+        }
+        for one in &settings.servers {
+            let known = fold.slots.iter().any(|slot| {
+                slot.server.name.as_ref() == one.name && !slot.server.removed.load(Ordering::Relaxed)
+            });
+            if !known {
+                let slot = Slot::new(fold.slots.len(), one.clone(), &self.metrics);
+                fresh.push(Arc::clone(&slot.server));
+                fold.slots.push(slot);
+            }
+        }
+        self.publish(&mut fold);
+        fresh
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Waits until every server has been probed once, well or badly.
+    pub(crate) async fn first_round(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.snapshot.load().probed {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Since the start, which is what health and topology count in.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The moment that health and topology call `since`.
+    pub(crate) fn moment(&self, since: Duration) -> Instant {
+        self.started + since
+    }
+
+    /// A probe came to its end.
+    fn observe(&self, at: usize, found: Result<Found, String>) {
+        let now = self.now();
+        let mut fold = self.state.lock();
+        let rules = fold.rules;
+        let Some(slot) = fold.slots.get_mut(at) else { return };
+        let before = slot.health.generation();
+        let transition = match &found {
+            Ok(found) => {
+                slot.greeting = Some(Arc::clone(&found.greeting));
+                slot.server.known.store(found.report.position.clone().map(Arc::new));
+                slot.health.observe(Ok(&found.report), &rules, now)
+            }
+            Err(why) => {
+                *slot.server.last_error.lock() = Some(why.clone());
+                slot.server.known.store(None);
+                slot.health.observe(Err(why), &rules, now)
+            }
+        };
+        slot.note(transition.as_ref(), &self.metrics);
+        if slot.health.generation() != before {
+            slot.server.end_life();
+        }
+        self.publish(&mut fold);
+    }
+
+    /// The operator takes a server out, or lets it in again. False when there is none of that name.
+    pub(crate) fn set_drained(&self, name: &str, drained: bool) -> bool {
+        let now = self.now();
+        let mut fold = self.state.lock();
+        let slot = fold
+            .slots
+            .iter_mut()
+            .find(|slot| slot.server.name.as_ref() == name && !slot.server.removed.load(Ordering::Relaxed));
+        let Some(slot) = slot else { return false };
+        slot.server.drained.store(drained, Ordering::Relaxed);
+        let transition = slot.health.set_drained(drained, now);
+        slot.note(transition.as_ref(), &self.metrics);
+        self.publish(&mut fold);
+        true
+    }
+
+    /// Holds the election and gives everybody the outcome.
+    fn publish(&self, fold: &mut Fold) {
+        let now = self.now();
+        let verdict = fold.elect();
+        let primary = match verdict {
+            Verdict::Primary(at) => Some(at),
+            _ => None,
+        };
+        for (at, slot) in fold.slots.iter_mut().enumerate() {
+            let surroundings =
+                Surroundings { is_primary: primary == Some(at), primary_up: primary.is_some() };
+            let transition = slot.health.surround(surroundings, &fold.rules, now);
+            slot.note(transition.as_ref(), &self.metrics);
+        }
+        let settings = fold.settings();
+        let members: Vec<Member<'_>> =
+            fold.slots.iter().zip(&settings).map(|(slot, one)| slot.member(one)).collect();
+        let next = fold.topology.next(&members, verdict, &fold.rules, fold.warm_up, now);
+        self.tell_of_change(&fold.topology, &next, &fold.slots);
+        fold.topology = next;
+        if let Some(greeting) =
+            primary.and_then(|at| fold.slots.get(at)).and_then(|slot| slot.greeting.clone())
+        {
+            fold.model = Some(greeting);
+        }
+        let snapshot = fold.snapshot();
+        self.snapshot.store(Arc::new(snapshot));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// One log line for a change of primary; connections made under the old roles are closed.
+    fn tell_of_change(&self, before: &Topology, after: &Topology, slots: &[Slot]) {
+        self.metrics.epoch.set(i64::try_from(after.epoch).unwrap_or(i64::MAX));
+        if before.primary == after.primary {
+            return;
+        }
+        match after.primary_node() {
+            Some(node) => tracing::info!(server = %node.name, epoch = after.epoch, "is the primary"),
+            None => {
+                tracing::error!(why = %why(&after.verdict), "there is no primary: reads go on, writes are refused")
+            }
+        }
+        // A primary that only went away keeps its role; another one in its place changes two roles.
+        let Some(new) = after.primary else { return };
+        let was = before.last_primary.as_deref();
+        for (at, slot) in slots.iter().enumerate() {
+            let role_changed = was
+                .is_some_and(|was| was != slots.get(new).map_or("", |slot| &slot.server.name))
+                && (at == new || Some(slot.server.name.as_ref()) == was);
+            if role_changed {
+                slot.server.end_life();
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn new(at: usize, settings: ServerSettings, metrics: &Metrics) -> Self {
+        Self { server: Arc::new(Server::new(at, settings, metrics)), health: Health::new(), greeting: None }
+    }
+
+    /// One log line, one count, for a change of state.
+    fn note(&self, transition: Option<&Transition>, metrics: &Metrics) {
+        let Some(Transition { from, to, why }) = transition else { return };
+        metrics.by_server.state_changes.with_label_values(&[&self.server.name, to.as_str()]).inc();
+        let (server, from, to_text) = (&*self.server.name, from.as_str(), to.as_str());
+        match to {
+            State::Up | State::Draining => tracing::info!(server, from, to = to_text, why, "state changed"),
+            State::Down | State::Lagging | State::Broken => {
+                tracing::warn!(server, from, to = to_text, why, "state changed");
+            }
+        }
+    }
+
+    fn member<'a>(&'a self, settings: &'a ServerSettings) -> Member<'a> {
+        let (host, port) = host_and_port(&settings.address);
+        Member {
+            name: &self.server.name,
+            host,
+            port,
+            pinned: if self.is_removed() { Pinned::Replica } else { pinned(settings.role) },
+            weight: settings.weight,
+            zone: &settings.zone,
+            lag: None,
+            health: &self.health,
+        }
+    }
+
+    fn is_removed(&self) -> bool {
+        self.server.removed.load(Ordering::Relaxed)
+    }
+}
+
+impl Fold {
+    fn settings(&self) -> Vec<Arc<ServerSettings>> {
+        self.slots.iter().map(|slot| slot.server.settings.load_full()).collect()
+    }
+
+    fn elect(&mut self) -> Verdict {
+        let settings = self.settings();
+        let mut candidates: Vec<Candidate<'_>> = self
+            .slots
+            .iter()
+            .zip(&settings)
+            .map(|(slot, one)| {
+                let candidate = slot.member(one).candidate();
+                Candidate { up: candidate.up && !slot.is_removed(), ..candidate }
+            })
+            .collect();
+        self.election.hold(&mut candidates)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let greetings =
+            self.slots.iter().filter(|slot| !slot.is_removed()).filter_map(|slot| slot.greeting.as_ref());
+        let common_caps = greetings.clone().fold(Caps::all(), |common, greeting| common & greeting.caps);
+        let mut topology = self.topology.clone();
+        for (node, slot) in topology.servers.iter_mut().zip(&self.slots) {
+            if slot.is_removed() {
+                node.eligible = false;
+                "no longer in the configuration".clone_into(&mut node.why);
+            }
+        }
+        Snapshot {
+            topology,
+            servers: self.slots.iter().map(|slot| Arc::clone(&slot.server)).collect(),
+            greeting: self.model.clone().or_else(|| greetings.clone().next().cloned()),
+            common_caps,
+            probed: self.slots.iter().all(|slot| slot.health.is_probed() || slot.is_removed()),
+        }
+    }
+}
+
+impl Snapshot {
+    /// The report that sessions take their defaults from: the primary's, or the last known one's.
+    pub(crate) fn model(&self) -> Option<Arc<Report>> {
+        let leader = self.topology.last_primary.as_deref().and_then(|name| self.topology.find(name));
+        leader
+            .and_then(|(_, node)| node.report.clone())
+            .or_else(|| self.topology.servers.iter().find_map(|node| node.report.clone()))
+    }
+
+    /// The settings that make sessions on a server begin as on the primary.
+    pub(crate) fn like_primary(&self, at: usize) -> Result<Vec<(String, String)>, UnlikeDefaults> {
+        let (Some(model), Some(report)) =
+            (self.model(), self.topology.servers.get(at).and_then(|node| node.report.as_ref()))
+        else {
+            return Ok(Vec::new());
+        };
+        report.settings_like(&model)
+    }
+
+    /// Each server and what is wrong with it.
+    pub(crate) fn faults(&self) -> String {
+        let each: Vec<String> = self
+            .servers
+            .iter()
+            .filter(|server| !server.removed.load(Ordering::Relaxed))
+            .map(|server| {
+                let error = server.last_error.lock().clone();
+                format!("server {}: {}", server.name, error.unwrap_or_else(|| "no fault known".to_owned()))
+            })
+            .collect();
+        each.join("; ")
+    }
+
+    /// Why nothing accepts writes, by server.
+    pub(crate) fn why_no_primary(&self) -> String {
+        why(&self.topology.verdict).to_owned()
+    }
+
+    /// Why each server gets no reads.
+    pub(crate) fn why_not_eligible(&self) -> String {
+        let each: Vec<String> =
+            self.topology.servers.iter().map(|node| format!("{}: {}", node.name, node.why)).collect();
+        each.join("; ")
+    }
+}
+
+fn why(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Primary(_) => "",
+        Verdict::Gone { why, .. } | Verdict::Conflict { why, .. } | Verdict::None { why } => why,
+    }
+}
+
+fn rules(settings: &Settings) -> HealthRules {
+    HealthRules {
+        fall: settings.monitor.fall,
+        rise: settings.monitor.rise,
+        max_lag: settings.routing.max_lag,
+        max_skew: settings.routing.max_skew,
+    }
+}
+
+fn pinned(role: RoleSetting) -> Pinned {
+    match role {
+        RoleSetting::Auto => Pinned::Auto,
+        RoleSetting::Primary => Pinned::Primary,
+        RoleSetting::Replica => Pinned::Replica,
+    }
+}
+
+fn host_and_port(address: &Address) -> (&str, u16) {
+    match address {
+        Address::Tcp { host, port } => (host, *port),
+        Address::Unix(_) => ("", 0),
+    }
+}
+
+impl Cluster {
+    /// The position that the primary has reached, asked now.
+    pub(crate) async fn primary_position(&self, within: Duration) -> Option<Position> {
+        let snapshot = self.snapshot();
+        let server = snapshot.servers.get(snapshot.topology.primary?)?;
+        positions::ask_primary(server, within).await
+    }
+
+    /// Waits until one of these servers has reached a position; answers which.
+    pub(crate) async fn wait_fresh(&self, wait: FreshWait<'_>) -> Option<usize> {
+        let snapshot = self.snapshot();
+        positions::wait_for_one(&snapshot, wait).await
+    }
+}

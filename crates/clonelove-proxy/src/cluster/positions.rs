@@ -1,0 +1,211 @@
+//! What servers have executed, asked when somebody needs to know: one monitoring connection per server
+//! waits on it for the positions that reads are waiting for. Owns the waiting; must not route.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use clonelove_route::position::Position;
+use clonelove_route::report::Flavour;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::Snapshot;
+use super::probe::{MonitorCount, monitoring_connection};
+use crate::backend::conn::BackendConn;
+use crate::error::ServerFault;
+use crate::server::Server;
+use crate::settings::Settings;
+
+/// One question to the server waits so long there before it is asked anew, for whoever came meanwhile.
+const STANDING: Duration = Duration::from_millis(20);
+/// Readers that wait at one server at a time; the others go on without.
+const MOST_WAITING: usize = 10_000;
+
+/// Who waits for a server's position.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    wanted: Mutex<Vec<Wanted>>,
+    any: Notify,
+}
+
+enum Wanted {
+    Reached(Position, oneshot::Sender<()>),
+    Current(oneshot::Sender<Position>),
+}
+
+impl Wanted {
+    fn is_given_up(&self) -> bool {
+        match self {
+            Wanted::Reached(_, sender) => sender.is_closed(),
+            Wanted::Current(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// A read that waits.
+pub(crate) struct FreshWait<'a> {
+    /// Any of these servers will do.
+    pub(crate) servers: &'a [usize],
+    /// What it must have.
+    pub(crate) position: &'a Position,
+    /// How long at most.
+    pub(crate) within: Duration,
+}
+
+/// Waits until one of the servers has reached the position; answers which.
+pub(super) async fn wait_for_one(snapshot: &Snapshot, wait: FreshWait<'_>) -> Option<usize> {
+    let deadline = Instant::now() + wait.within;
+    let mut waiting = Vec::new();
+    for at in wait.servers {
+        if let Some(server) = snapshot.servers.get(*at)
+            && let Some(receiver) = server.waiters.reached(wait.position)
+        {
+            waiting.push((*at, receiver));
+        }
+    }
+    while !waiting.is_empty() {
+        let first = std::future::poll_fn(|cx| {
+            for (place, (_, receiver)) in waiting.iter_mut().enumerate() {
+                if let std::task::Poll::Ready(result) = std::pin::Pin::new(receiver).poll(cx) {
+                    return std::task::Poll::Ready((place, result.is_ok()));
+                }
+            }
+            std::task::Poll::Pending
+        });
+        let (place, reached) = timeout_at(deadline, first).await.ok()?;
+        let (at, _) = waiting.swap_remove(place);
+        if reached {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// The position that a primary has reached, asked after this call.
+pub(super) async fn ask_primary(server: &Arc<Server>, within: Duration) -> Option<Position> {
+    let receiver = server.waiters.current()?;
+    timeout_at(Instant::now() + within, receiver).await.ok()?.ok()
+}
+
+impl Waiters {
+    fn reached(&self, position: &Position) -> Option<oneshot::Receiver<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add(Wanted::Reached(position.clone(), sender)).then_some(receiver)
+    }
+
+    fn current(&self) -> Option<oneshot::Receiver<Position>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add(Wanted::Current(sender)).then_some(receiver)
+    }
+
+    fn add(&self, wanted: Wanted) -> bool {
+        let mut list = self.wanted.lock();
+        if list.len() >= MOST_WAITING {
+            return false;
+        }
+        list.push(wanted);
+        drop(list);
+        self.any.notify_one();
+        true
+    }
+}
+
+/// Serves the waiters of one server, for ever.
+pub(super) async fn follow(server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
+    let mut connection: Option<(BackendConn, MonitorCount)> = None;
+    while !server.removed.load(Ordering::Relaxed) {
+        let batch = next_batch(&server).await;
+        if connection.as_ref().is_none_or(|(conn, _)| conn.life.is_cancelled()) {
+            let monitor = settings.load().monitor.clone();
+            connection = match monitoring_connection(&server, &monitor).await {
+                Ok((conn, _)) => Some((conn, MonitorCount::new(&server))),
+                Err(fault) => {
+                    server.note_fault(&fault);
+                    None
+                }
+            };
+        }
+        // Without a connection the batch is dropped, which tells its readers to go on without.
+        let Some((conn, _)) = &mut connection else { continue };
+        if let Err(fault) = serve(conn, &server, batch).await {
+            server.note_fault(&fault);
+            server.known.store(None);
+            connection = None;
+        }
+    }
+}
+
+async fn next_batch(server: &Server) -> Vec<Wanted> {
+    loop {
+        let mut batch = std::mem::take(&mut *server.waiters.wanted.lock());
+        batch.retain(|wanted| !wanted.is_given_up());
+        if !batch.is_empty() {
+            return batch;
+        }
+        server.waiters.any.notified().await;
+    }
+}
+
+/// One question for the whole batch. Whoever is not served by its answer is put back.
+async fn serve(conn: &mut BackendConn, server: &Server, batch: Vec<Wanted>) -> Result<(), ServerFault> {
+    let asks_current = batch.iter().any(|wanted| matches!(wanted, Wanted::Current(_)));
+    let first = batch.iter().find_map(|wanted| match wanted {
+        Wanted::Reached(position, _) if !asks_current => Some(position),
+        _ => None,
+    });
+    let sql = question(conn.flavour, first);
+    let rows = conn.rows(&sql, STANDING + Duration::from_secs(2)).await?;
+    let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
+    let column = |at: usize| {
+        let text = row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        Position::parse(conn.flavour, text).ok()
+    };
+    let (executed, written) = (column(1), column(2));
+    if let Some(executed) = &executed {
+        server.known.store(Some(Arc::new(executed.clone())));
+    }
+    let mut back = Vec::new();
+    for wanted in batch {
+        match wanted {
+            Wanted::Reached(position, sender) => {
+                if executed.as_ref().is_some_and(|executed| executed.covers(&position)) {
+                    let _ = sender.send(());
+                } else {
+                    back.push(Wanted::Reached(position, sender));
+                }
+            }
+            Wanted::Current(sender) => {
+                if let Some(written) = &written {
+                    let _ = sender.send(written.clone());
+                }
+            }
+        }
+    }
+    server.waiters.wanted.lock().append(&mut back);
+    Ok(())
+}
+
+/// Waits for a position, if one is given, and then tells those of the server: as a replica, and as a
+/// primary.
+fn question(flavour: Flavour, position: Option<&Position>) -> String {
+    let seconds = STANDING.as_secs_f64();
+    match (flavour, position) {
+        (Flavour::MariaDb, Some(position)) => {
+            format!(
+                "SELECT MASTER_GTID_WAIT('{}', {seconds}), @@global.gtid_slave_pos, @@global.gtid_binlog_pos",
+                position.to_text()
+            )
+        }
+        (Flavour::MariaDb, None) => "SELECT 0, @@global.gtid_slave_pos, @@global.gtid_binlog_pos".to_owned(),
+        (Flavour::MySql, Some(position)) => {
+            format!(
+                "SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', {seconds}), @@global.gtid_executed, @@global.gtid_executed",
+                position.to_text()
+            )
+        }
+        (Flavour::MySql, None) => "SELECT 0, @@global.gtid_executed, @@global.gtid_executed".to_owned(),
+    }
+}

@@ -1,0 +1,199 @@
+//! The probe of one server: a monitoring connection that asks, again and again, who it is and how it
+//! is. Owns the pace and the connection; what the answers mean is `clonelove-route`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use clonelove_route::report::{Flavour, Report, ResultRows, probe_statements, report_from};
+use clonelove_wire::packet::Greeting;
+use clonelove_wire::{Caps, Command};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Cluster, Found, positions};
+use crate::backend::conn::BackendConn;
+use crate::backend::login::{Account, Wish, log_in};
+use crate::backend::reply::Reply;
+use crate::backend::setup::Use;
+use crate::error::{Fault, ServerFault};
+use crate::server::Server;
+use crate::session::version_number;
+use crate::settings::{Monitor, Settings};
+
+/// utf8mb4_general_ci, which every server knows.
+const CHARSET: u8 = 45;
+
+/// Begins to probe a server, and to follow its position on request.
+pub(super) fn start(
+    cluster: &Arc<Cluster>,
+    server: &Arc<Server>,
+    settings: &Arc<ArcSwap<Settings>>,
+    tasks: &TaskTracker,
+    stopped: &CancellationToken,
+) {
+    let probe = run(Arc::clone(cluster), Arc::clone(server), Arc::clone(settings));
+    let follow = positions::follow(Arc::clone(server), Arc::clone(settings));
+    let (first, second) = (stopped.clone(), stopped.clone());
+    tasks.spawn(async move { first.run_until_cancelled(probe).await });
+    tasks.spawn(async move { second.run_until_cancelled(follow).await });
+}
+
+async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
+    let mut connection: Option<Probe> = None;
+    let mut failed = false;
+    while !server.removed.load(Ordering::Relaxed) {
+        let current = settings.load_full();
+        let begun = Instant::now();
+        let result = probe(&server, &current, &mut connection).await;
+        server.metrics.probe.observe(begun.elapsed().as_secs_f64());
+        failed = result.is_err();
+        if let Err(fault) = &result {
+            connection = None;
+            server.metrics.error(fault.fault);
+            tracing::debug!(server = %server.name, error = %fault.detail, "probe failed");
+        }
+        cluster.observe(server.index, result.map_err(|fault| fault.detail));
+        pause(&server, &current.monitor, begun, failed).await;
+    }
+    drop((connection, failed));
+}
+
+/// Until the next probe: the interval, or at once when somebody has a reason to ask. Never busier than
+/// ten probes an interval.
+async fn pause(server: &Server, monitor: &Monitor, begun: Instant, failed: bool) {
+    let least = monitor.interval / 10;
+    let most = if failed { monitor.interval.min(Duration::from_secs(1)) } else { monitor.interval };
+    tokio::time::sleep_until(begun + least).await;
+    tokio::select! {
+        () = tokio::time::sleep_until(begun + most) => {}
+        () = server.nudge.notified() => {}
+    }
+}
+
+struct Probe {
+    conn: BackendConn,
+    greeting: Arc<Greeting>,
+    flavour: Flavour,
+    version: u32,
+    _count: MonitorCount,
+}
+
+async fn probe(
+    server: &Arc<Server>,
+    settings: &Settings,
+    connection: &mut Option<Probe>,
+) -> Result<Found, ServerFault> {
+    let within = settings.monitor.timeout;
+    let late = || {
+        ServerFault::new(
+            &server.name,
+            Fault::ServerConnect,
+            format!("it did not answer a probe within {within:?}"),
+        )
+    };
+    timeout(within, ask(server, settings, connection)).await.map_err(|_| late())?
+}
+
+async fn ask(
+    server: &Arc<Server>,
+    settings: &Settings,
+    connection: &mut Option<Probe>,
+) -> Result<Found, ServerFault> {
+    if connection.is_none() {
+        *connection = Some(open(server, &settings.monitor).await?);
+    }
+    let Some(probe) = connection else {
+        return Err(ServerFault::new(&server.name, Fault::Internal, "no monitoring connection"));
+    };
+    let sent = unix_now();
+    let texts = probe_statements(probe.flavour, probe.version);
+    let statements: Vec<(Command, &[u8])> =
+        texts.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
+    let replies = probe.conn.ask(&statements).await?;
+    let mut results = Vec::with_capacity(replies.len());
+    for (reply, sql) in replies.into_iter().zip(texts) {
+        results.push(rows(server, reply, sql)?);
+    }
+    let mut report: Report = report_from(probe.flavour, &results)
+        .map_err(|error| ServerFault::new(&server.name, Fault::ServerProtocol, error))?;
+    report.measure_clock(sent, unix_now());
+    Ok(Found { report, greeting: Arc::clone(&probe.greeting) })
+}
+
+fn rows(server: &Arc<Server>, reply: Reply, sql: &str) -> Result<ResultRows, ServerFault> {
+    match reply {
+        Reply::Rows(rows) => Ok(ResultRows { columns: rows.columns, rows: rows.rows }),
+        Reply::Ok => Ok(ResultRows { columns: Vec::new(), rows: Vec::new() }),
+        Reply::Err { code, state, message } => {
+            let what: String = sql.chars().take(40).collect();
+            let detail = format!(
+                "the monitoring account may not ask `{what}…`: {message} ({code}); \
+                 give it the privileges that docs/operations.md lists"
+            );
+            let fault = ServerFault::new(&server.name, Fault::ServerAuth, detail);
+            Err(ServerFault { refused: Some((code, state)), ..fault })
+        }
+    }
+}
+
+async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFault> {
+    let (conn, greeting) = monitoring_connection(server, monitor).await?;
+    let flavour = if greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
+    let version = version_number(greeting.version.trim_start_matches("5.5.5-"));
+    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, _count: MonitorCount::new(server) })
+}
+
+/// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.
+pub(super) async fn monitoring_connection(
+    server: &Arc<Server>,
+    monitor: &Monitor,
+) -> Result<(BackendConn, Greeting), ServerFault> {
+    let wish = Wish {
+        account: Account { user: Arc::from(monitor.user.as_str()), password: monitor.password.clone() },
+        schema: None,
+        caps: Caps::TRANSACTIONS | Caps::DEPRECATE_EOF | Caps::CONNECT_ATTRS | Caps::PLUGIN_AUTH,
+        charset: CHARSET,
+    };
+    let address = server.settings.load().address.clone();
+    let life = server.life();
+    let (io, session) = log_in(&server.name, &address, &wish, Instant::now() + monitor.timeout).await?;
+    let flavour = if session.greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
+    let conn = BackendConn {
+        io,
+        caps: session.caps,
+        server: Arc::clone(&server.name),
+        life,
+        usage: Use::Reads,
+        schema: None,
+        heard: 0,
+        flavour,
+        wish,
+        born: Instant::now(),
+        _slot: None,
+    };
+    Ok((conn, session.greeting))
+}
+
+/// Counts a monitoring connection for as long as it is open.
+pub(super) struct MonitorCount(Arc<Server>);
+
+impl MonitorCount {
+    pub(super) fn new(server: &Arc<Server>) -> Self {
+        server.monitors.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(server))
+    }
+}
+
+impl Drop for MonitorCount {
+    fn drop(&mut self) {
+        self.0.monitors.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Seconds since 1970, by this machine's clock: compared with the server's, never kept.
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

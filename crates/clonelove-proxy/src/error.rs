@@ -1,0 +1,260 @@
+//! What can go wrong and whose fault it is. Owns the vocabulary of faults (a metric label) and the
+//! wording of the errors that clients see from the proxy itself; must not send anything.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use clonelove_wire::packet::err::Err as ErrPacket;
+
+/// Whose fault, in one word: the metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names say it; as_str has the published spelling")]
+pub enum Fault {
+    ClientNetwork,
+    ClientProtocol,
+    ClientAuth,
+    ServerConnect,
+    ServerLost,
+    ServerAuth,
+    ServerProtocol,
+    PoolTimeout,
+    NoPrimary,
+    NoServer,
+    Limit,
+    Tls,
+    Internal,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 13] = [
+        Fault::ClientNetwork,
+        Fault::ClientProtocol,
+        Fault::ClientAuth,
+        Fault::ServerConnect,
+        Fault::ServerLost,
+        Fault::ServerAuth,
+        Fault::ServerProtocol,
+        Fault::PoolTimeout,
+        Fault::NoPrimary,
+        Fault::NoServer,
+        Fault::Limit,
+        Fault::Tls,
+        Fault::Internal,
+    ];
+
+    /// The metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Fault::ClientNetwork => "client_network",
+            Fault::ClientProtocol => "client_protocol",
+            Fault::ClientAuth => "client_auth",
+            Fault::ServerConnect => "server_connect",
+            Fault::ServerLost => "server_lost",
+            Fault::ServerAuth => "server_auth",
+            Fault::ServerProtocol => "server_protocol",
+            Fault::PoolTimeout => "pool_timeout",
+            Fault::NoPrimary => "no_primary",
+            Fault::NoServer => "no_server",
+            Fault::Limit => "limit",
+            Fault::Tls => "tls",
+            Fault::Internal => "internal",
+        }
+    }
+}
+
+/// A fault on the side of a server.
+#[derive(Clone, Debug)]
+pub struct ServerFault {
+    /// The server's configured name.
+    pub server: Arc<str>,
+    /// Which kind.
+    pub fault: Fault,
+    /// What happened, in words.
+    pub detail: String,
+    /// The server's own error packet, where it sent one instead of going on.
+    pub refused: Option<(u16, [u8; 5])>,
+}
+
+impl ServerFault {
+    /// A fault of `server`.
+    pub fn new(server: &Arc<str>, fault: Fault, detail: impl fmt::Display) -> Self {
+        Self { server: Arc::clone(server), fault, detail: detail.to_string(), refused: None }
+    }
+
+    /// The server went away, by an error of its socket.
+    pub fn lost(server: &Arc<str>, error: &io::Error) -> Self {
+        Self::new(server, Fault::ServerLost, error)
+    }
+}
+
+impl fmt::Display for ServerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "server {}: {}", self.server, self.detail)
+    }
+}
+
+impl std::error::Error for ServerFault {}
+
+/// An error of the proxy's own, as a client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientError {
+    /// The server's error code that frameworks know for this.
+    pub code: u16,
+    /// SQLSTATE.
+    pub state: &'static [u8; 5],
+    /// Begins `clonelove: `, names the server, says what to do.
+    pub message: String,
+    /// For the metric.
+    pub fault: Fault,
+}
+
+impl ClientError {
+    fn new(code: u16, state: &'static [u8; 5], fault: Fault, message: impl fmt::Display) -> Self {
+        Self { code, state, message: format!("clonelove: {message}"), fault }
+    }
+
+    /// Over `client_connections` or a user's `max_connections`.
+    pub fn too_many_clients(limit: usize, key: &str) -> Self {
+        let text =
+            format!("too many connections ({limit} are open); raise {key}, or find out who holds them");
+        Self::new(1040, b"08004", Fault::Limit, text)
+    }
+
+    /// Wrong password or unknown user, in the words of the server.
+    pub fn access_denied(user: &str, host: &str, using_password: bool) -> Self {
+        let using = if using_password { "YES" } else { "NO" };
+        Self {
+            code: 1045,
+            state: b"28000",
+            message: format!("Access denied for user '{user}'@'{host}' (using password: {using})"),
+            fault: Fault::ClientAuth,
+        }
+    }
+
+    /// A schema that the server does not have, in the words of the server.
+    pub fn unknown_database(name: &str) -> Self {
+        Self {
+            code: 1049,
+            state: b"42000",
+            message: format!("Unknown database '{name}'"),
+            fault: Fault::ClientAuth,
+        }
+    }
+
+    /// Nothing accepts writes. `why` names the server.
+    pub fn no_primary(why: &str) -> Self {
+        let text = format!(
+            "no server accepts writes now: {why}; reads go on, repeat the write when the primary is back"
+        );
+        Self::new(1836, b"HY000", Fault::NoPrimary, text)
+    }
+
+    /// Nothing answers at all. `why` names each server and its fault.
+    pub fn no_server(why: &str) -> Self {
+        Self::new(1053, b"08S01", Fault::NoServer, format!("no server can be reached: {why}"))
+    }
+
+    /// The daemon is going down.
+    pub fn draining() -> Self {
+        let text = "the proxy is shutting down; connect again, to another instance if there is one";
+        Self::new(1053, b"08S01", Fault::NoServer, text)
+    }
+
+    /// No backend connection became free.
+    pub fn queue_timeout(server: &str, limit: usize) -> Self {
+        let text = format!(
+            "all {limit} connections to server {server} are in use and none became free in time; \
+             raise max_connections of the server in the configuration, or look for clients that hold theirs"
+        );
+        Self::new(1203, b"42000", Fault::PoolTimeout, text)
+    }
+
+    /// A server went away in the middle of a statement.
+    pub fn server_lost(fault: &ServerFault) -> Self {
+        let text = format!(
+            "Lost connection to MySQL server during query ({fault}); whether it was executed is not known"
+        );
+        Self::new(1927, b"70100", fault.fault, text)
+    }
+
+    /// A server refused, and its word is passed on under its own code.
+    pub fn from_server(code: u16, state: [u8; 5], fault: &ServerFault) -> Self {
+        // SQLSTATEs of servers are not ours to keep: those that matter at log-in are known.
+        let state = match &state {
+            b"28000" => b"28000",
+            b"42000" => b"42000",
+            b"08004" => b"08004",
+            _ => b"HY000",
+        };
+        Self::new(code, state, fault.fault, fault)
+    }
+
+    /// A statement over a limit.
+    pub fn too_large(limit: u64) -> Self {
+        let text = format!("the packet is larger than max_packet ({limit} bytes); raise limits.max_packet");
+        Self::new(1153, b"08S01", Fault::Limit, text)
+    }
+
+    /// No replica has what the read must reflect, and the primary is not to be asked.
+    pub fn not_fresh(why: &str) -> Self {
+        Self::new(1205, b"HY000", Fault::NoServer, format!("no replica may answer this read: {why}"))
+    }
+
+    /// Bytes that are no packet of this protocol.
+    pub fn malformed(what: &str) -> Self {
+        Self::new(1835, b"HY000", Fault::ClientProtocol, format!("malformed packet: {what}"))
+    }
+
+    /// Writes are refused by configuration.
+    pub fn read_only_mode() -> Self {
+        let text = "the proxy is in read-only mode (routing.mode); nothing was changed";
+        Self::new(1836, b"HY000", Fault::NoPrimary, text)
+    }
+
+    /// Not allowed here.
+    pub fn not_allowed(what: &str) -> Self {
+        Self::new(1227, b"42000", Fault::ClientProtocol, what)
+    }
+
+    /// Something that must not happen did.
+    pub fn internal(what: &str) -> Self {
+        Self::new(
+            1105,
+            b"HY000",
+            Fault::Internal,
+            format!("internal error: {what}; the connection is closed"),
+        )
+    }
+
+    /// The ERR packet.
+    pub fn packet(&self) -> ErrPacket<'_> {
+        ErrPacket { code: self.code, state: *self.state, message: self.message.as_bytes().into() }
+    }
+
+    /// The payload of the ERR packet.
+    pub fn payload(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        self.packet().encode(&mut out);
+        out
+    }
+}
+
+/// Why the proxy could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be bound.
+    #[error("cannot listen on {address}: {source} (is another process using it? `ss -ltnp` tells)")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The key for password exchange without TLS could not be made.
+    #[error("cannot make an RSA key for caching_sha2_password")]
+    RsaKey,
+}

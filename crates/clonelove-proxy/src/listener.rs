@@ -1,0 +1,155 @@
+//! Accepting clients: sockets, the connection limit, and patience when accepting fails. Owns the
+//! listening sockets; must not know the protocol.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
+
+use crate::error::{ClientError, Fault, StartError};
+use crate::net::{Buffered, Stream, tune};
+use crate::session;
+use crate::settings::{Address, Listen, Route};
+use crate::shared::{Shared, View};
+
+/// Clients that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A bound listener.
+pub(crate) struct Listener {
+    socket: Socket,
+    route: Route,
+    /// As bound, with the real port.
+    pub(crate) address: String,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds all of them, or none.
+pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for one in &listen.mysql {
+        let failed = |source| StartError::Listen { address: one.address.to_string(), source };
+        match &one.address {
+            Address::Tcp { host, port } => {
+                let addresses: Vec<SocketAddr> =
+                    lookup_host((host.as_str(), *port)).await.map_err(failed)?.collect();
+                for address in addresses {
+                    let socket = bind_tcp(address).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?.to_string();
+                    listeners.push(Listener { socket: Socket::Tcp(socket), route: one.route, address });
+                }
+            }
+            Address::Unix(path) => {
+                // Its file, what was left there before and its mode are the business of whoever starts us.
+                let socket = Socket::Unix(UnixListener::bind(path).map_err(failed)?);
+                listeners.push(Listener { socket, route: one.route, address: one.address.to_string() });
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until the drain begins.
+pub(crate) async fn run(listener: Listener, shared: Arc<Shared>) {
+    let mut patience = Duration::from_millis(5);
+    loop {
+        let accepted = tokio::select! {
+            () = shared.draining.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client, ip)) => {
+                patience = Duration::from_millis(5);
+                admit(&shared, stream, client, ip, listener.route);
+            }
+            Err(error) => {
+                // Out of descriptors, most often: waiting lets some be closed.
+                tracing::warn!(address = %listener.address, %error, "cannot accept; trying again");
+                tokio::time::sleep(patience).await;
+                patience = (patience * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Stream, String, Option<IpAddr>)> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                // A client that is gone already is found out by the first read.
+                let _ = tune(&stream);
+                Ok((Stream::Tcp(stream), peer.to_string(), Some(peer.ip())))
+            }
+            Socket::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((Stream::Unix(stream), "unix".to_owned(), None))
+            }
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr>, route: Route) {
+    let limit = shared.settings.load().limits.client_connections;
+    shared.metrics.client_connections_total.inc();
+    let buffered = Buffered::new(stream);
+    let Some(view) = shared.clients.enter(client, limit) else {
+        shared.metrics.refused(Fault::Limit);
+        shared.tasks.spawn(turn_away(buffered, limit));
+        return;
+    };
+    let guard = ClientGuard::new(shared, &view);
+    let session = session::serve(Arc::clone(shared), buffered, ip, route, view);
+    let stopped = shared.stopped.clone();
+    shared.sessions.spawn(async move {
+        let _guard = guard;
+        stopped.run_until_cancelled(Box::pin(session)).await;
+    });
+}
+
+/// The error takes the greeting's place, as servers do it.
+async fn turn_away(mut client: Buffered, limit: usize) {
+    let error = ClientError::too_many_clients(limit, "limits.client_connections");
+    let mut payload = bytes::BytesMut::new();
+    error.packet().encode_before_handshake(&mut payload);
+    let write = session::login::send(&mut client, 0, &payload);
+    let _ = tokio::time::timeout(Duration::from_secs(1), write).await;
+}
+
+/// Whatever ends a session, a panic included, frees its place and is counted.
+pub(crate) struct ClientGuard {
+    shared: Arc<Shared>,
+    id: u32,
+}
+
+impl ClientGuard {
+    pub(crate) fn new(shared: &Arc<Shared>, view: &View) -> Self {
+        shared.metrics.client_connections.inc();
+        Self { shared: Arc::clone(shared), id: view.id }
+    }
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        self.shared.metrics.client_connections.dec();
+        self.shared.clients.leave(self.id);
+        if std::thread::panicking() {
+            self.shared.metrics.panics.inc();
+            self.shared.metrics.error(Fault::Internal);
+            tracing::error!(client = self.id, "a session panicked and was closed: please report this");
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! Every metric, by name, with its handles resolved once: no look-up by label on a query's way. Owns
+//! the names and the help texts; must not know HTTP.
+
+use std::sync::Arc;
+
+use clonelove_route::pins::Pin;
+use clonelove_route::reason::{Reason, Target};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, exponential_buckets,
+};
+
+use crate::error::Fault;
+
+/// The proxy's metrics.
+pub struct Metrics {
+    registry: Registry,
+    queries: Vec<IntCounter>,
+    query_seconds: Vec<Histogram>,
+    /// The proxy's own part of a query.
+    pub proxy_seconds: Histogram,
+    /// Clients connected.
+    pub client_connections: IntGauge,
+    /// Clients since the start.
+    pub client_connections_total: IntCounter,
+    refused: Vec<IntCounter>,
+    errors: Vec<IntCounter>,
+    pins: Vec<IntGauge>,
+    /// Time spent waiting for a free backend connection.
+    pub pool_wait: Histogram,
+    /// Time reads waited for a replica.
+    pub fresh_wait: Histogram,
+    /// Grows with each change of primary.
+    pub epoch: IntGauge,
+    /// Panics that ended a session.
+    pub panics: IntCounter,
+    /// Bytes by side and direction.
+    pub bytes: Bytes,
+    /// Retries by cause.
+    pub retries: Retries,
+    reloads: IntCounterVec,
+    loaded: Gauge,
+    pub(crate) by_server: ByServer,
+}
+
+/// `clonelove_bytes_total`.
+pub struct Bytes {
+    /// From clients.
+    pub client_in: IntCounter,
+    /// To clients.
+    pub client_out: IntCounter,
+    /// From servers.
+    pub server_in: IntCounter,
+    /// To servers.
+    pub server_out: IntCounter,
+}
+
+/// `clonelove_retries_total`.
+pub struct Retries {
+    /// The server went away.
+    pub server_lost: IntCounter,
+    /// A replica refused a statement as read-only.
+    pub read_only: IntCounter,
+    /// The server was declared down while it was silent.
+    pub frozen: IntCounter,
+    /// A replica refused access.
+    pub access: IntCounter,
+}
+
+/// Vectors with a `server` label, from which each server takes its handles.
+pub(crate) struct ByServer {
+    queries: IntCounterVec,
+    errors: IntCounterVec,
+    error_replies: IntCounterVec,
+    pub(crate) up: IntGaugeVec,
+    pub(crate) role: IntGaugeVec,
+    pub(crate) eligible: IntGaugeVec,
+    pub(crate) weight: IntGaugeVec,
+    pub(crate) lag: GaugeVec,
+    pub(crate) reported_lag: GaugeVec,
+    pub(crate) in_flight: IntGaugeVec,
+    pub(crate) connections: IntGaugeVec,
+    connects: IntCounterVec,
+    pub(crate) state_changes: IntCounterVec,
+    probe: prometheus::HistogramVec,
+    pub(crate) waiting: IntGaugeVec,
+    pool_timeouts: IntCounterVec,
+}
+
+/// One server's handles.
+pub(crate) struct ServerMetrics {
+    pub(crate) queries: IntCounter,
+    errors: Vec<IntCounter>,
+    pub(crate) replies_retryable: IntCounter,
+    pub(crate) replies_read_only: IntCounter,
+    pub(crate) replies_sql: IntCounter,
+    pub(crate) connects_ok: IntCounter,
+    pub(crate) connects_failed: IntCounter,
+    pub(crate) probe: Histogram,
+    pub(crate) pool_timeouts: IntCounter,
+}
+
+impl Metrics {
+    /// Makes and registers them all.
+    pub fn new(version: &str, commit: &str) -> Result<Arc<Metrics>, prometheus::Error> {
+        let make = Maker { registry: Registry::new() };
+        let queries = make.counters(
+            "clonelove_queries_total",
+            "Commands that ask for something, by where they were answered and why.",
+            &["target", "reason"],
+        )?;
+        let seconds = make.histograms(
+            "clonelove_query_seconds",
+            "From the first byte of a command to the last of its reply.",
+            &["target"],
+            latencies()?,
+        )?;
+        let refused = make.counters(
+            "clonelove_client_connections_refused_total",
+            "Clients turned away, by whose fault.",
+            &["fault"],
+        )?;
+        let errors = make.counters("clonelove_errors_total", "Faults, by whose they are.", &["fault"])?;
+        let pins = make.gauges(
+            "clonelove_pins",
+            "Sessions tied to their primary connection, by what ties them.",
+            &["pin"],
+        )?;
+        let bytes = make.counters("clonelove_bytes_total", "Bytes moved.", &["side", "direction"])?;
+        let retries = make.counters(
+            "clonelove_retries_total",
+            "Statements moved to another server before a byte of the reply reached the client.",
+            &["cause"],
+        )?;
+        let build = make.gauges(
+            "clonelove_build_info",
+            "Always 1; the labels tell the build.",
+            &["version", "commit"],
+        )?;
+        build.with_label_values(&[version, commit]).set(1);
+        make.inert()?;
+        #[cfg(target_os = "linux")]
+        make.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Arc::new(Metrics {
+            queries: Reason::ALL
+                .iter()
+                .map(|r| queries.with_label_values(&[r.target().as_str(), r.as_str()]))
+                .collect(),
+            query_seconds: Target::ALL.iter().map(|t| seconds.with_label_values(&[t.as_str()])).collect(),
+            proxy_seconds: make.histogram(
+                "clonelove_proxy_seconds",
+                "The proxy's own part of a query, without waiting for servers and clients.",
+                latencies()?,
+            )?,
+            client_connections: make.gauge("clonelove_client_connections", "Clients connected.")?,
+            client_connections_total: make
+                .counter("clonelove_client_connections_total", "Clients that connected.")?,
+            refused: Fault::ALL.iter().map(|f| refused.with_label_values(&[f.as_str()])).collect(),
+            errors: Fault::ALL.iter().map(|f| errors.with_label_values(&[f.as_str()])).collect(),
+            pins: Pin::ALL.iter().map(|p| pins.with_label_values(&[p.as_str()])).collect(),
+            pool_wait: make.histogram(
+                "clonelove_pool_wait_seconds",
+                "Waiting for a free backend connection.",
+                latencies()?,
+            )?,
+            fresh_wait: make.histogram(
+                "clonelove_fresh_wait_seconds",
+                "Reads waiting for a replica to catch up.",
+                latencies()?,
+            )?,
+            epoch: make.gauge("clonelove_epoch", "Grows with each change of primary.")?,
+            panics: make.counter(
+                "clonelove_panics_total",
+                "Panics; each ended one session and is a bug to report.",
+            )?,
+            bytes: Bytes {
+                client_in: bytes.with_label_values(&["client", "in"]),
+                client_out: bytes.with_label_values(&["client", "out"]),
+                server_in: bytes.with_label_values(&["server", "in"]),
+                server_out: bytes.with_label_values(&["server", "out"]),
+            },
+            retries: Retries {
+                server_lost: retries.with_label_values(&["server_lost"]),
+                read_only: retries.with_label_values(&["read_only"]),
+                frozen: retries.with_label_values(&["frozen"]),
+                access: retries.with_label_values(&["access"]),
+            },
+            reloads: make.counters(
+                "clonelove_config_reloads_total",
+                "Reloads of the configuration, by result.",
+                &["result"],
+            )?,
+            loaded: make.float(
+                "clonelove_config_loaded_timestamp_seconds",
+                "When the running configuration was loaded, Unix time.",
+            )?,
+            by_server: ByServer::new(&make)?,
+            registry: make.registry,
+        }))
+    }
+
+    /// For the scraper.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A reload was applied or refused; `now` is Unix time.
+    pub fn config_reloaded(&self, ok: bool) {
+        self.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
+
+    /// The running configuration was loaded at this Unix time.
+    pub fn config_loaded(&self, unix_seconds: f64) {
+        self.loaded.set(unix_seconds);
+    }
+
+    /// One command was answered.
+    pub fn query(&self, reason: Reason, seconds: f64) {
+        if let Some(counter) = self.queries.get(reason as usize) {
+            counter.inc();
+        }
+        if let Some(histogram) = self.query_seconds.get(reason.target() as usize) {
+            histogram.observe(seconds);
+        }
+    }
+
+    /// How often a reason applied.
+    pub fn queries_by(&self, reason: Reason) -> u64 {
+        self.queries.get(reason as usize).map_or(0, IntCounter::get)
+    }
+
+    /// A fault that no client connection was refused for.
+    pub fn error(&self, fault: Fault) {
+        if let Some(counter) = self.errors.get(fault as usize) {
+            counter.inc();
+        }
+    }
+
+    /// A client was turned away.
+    pub fn refused(&self, fault: Fault) {
+        if let Some(counter) = self.refused.get(fault as usize) {
+            counter.inc();
+        }
+        self.error(fault);
+    }
+
+    /// The gauge of one pin.
+    pub fn pin(&self, pin: Pin) -> Option<&IntGauge> {
+        self.pins.get(pin as usize)
+    }
+
+    pub(crate) fn server(&self, name: &str) -> ServerMetrics {
+        let by = &self.by_server;
+        let reply = |class: &str| by.error_replies.with_label_values(&[name, class]);
+        ServerMetrics {
+            queries: by.queries.with_label_values(&[name]),
+            errors: Fault::ALL.iter().map(|f| by.errors.with_label_values(&[name, f.as_str()])).collect(),
+            replies_retryable: reply("retryable"),
+            replies_read_only: reply("read_only"),
+            replies_sql: reply("sql"),
+            connects_ok: by.connects.with_label_values(&[name, "ok"]),
+            connects_failed: by.connects.with_label_values(&[name, "failed"]),
+            probe: by.probe.with_label_values(&[name]),
+            pool_timeouts: by.pool_timeouts.with_label_values(&[name]),
+        }
+    }
+}
+
+impl ServerMetrics {
+    pub(crate) fn error(&self, fault: Fault) {
+        if let Some(counter) = self.errors.get(fault as usize) {
+            counter.inc();
+        }
+    }
+}
+
+impl ByServer {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            queries: make.counters(
+                "clonelove_server_queries_total",
+                "Statements sent to a server for clients.",
+                &["server"],
+            )?,
+            errors: make.counters(
+                "clonelove_server_errors_total",
+                "Faults of a server.",
+                &["server", "fault"],
+            )?,
+            error_replies: make.counters(
+                "clonelove_error_replies_total",
+                "Error packets a server answered with.",
+                &["server", "class"],
+            )?,
+            up: make.gauges("clonelove_server_up", "1 while the probe reaches the server.", &["server"])?,
+            role: make.gauges(
+                "clonelove_server_role",
+                "1 for the role the server has, 0 for the others.",
+                &["server", "role"],
+            )?,
+            eligible: make.gauges(
+                "clonelove_server_eligible",
+                "1 while the server may answer reads.",
+                &["server"],
+            )?,
+            weight: make.gauges("clonelove_server_weight", "The configured weight.", &["server"])?,
+            lag: make.floats(
+                "clonelove_server_lag_seconds",
+                "Age of the oldest write the replica lacks, by positions; NaN when unknown.",
+                &["server"],
+            )?,
+            reported_lag: make.floats(
+                "clonelove_server_reported_lag_seconds",
+                "The lag the server reports; NaN when it reports none.",
+                &["server"],
+            )?,
+            in_flight: make.gauges("clonelove_server_in_flight", "Statements under way.", &["server"])?,
+            connections: make.gauges(
+                "clonelove_server_connections",
+                "Backend connections, by use.",
+                &["server", "use"],
+            )?,
+            connects: make.counters(
+                "clonelove_server_connects_total",
+                "Connections opened to a server.",
+                &["server", "result"],
+            )?,
+            state_changes: make.counters(
+                "clonelove_server_state_changes_total",
+                "Changes of a server's state, by the new one.",
+                &["server", "state"],
+            )?,
+            probe: make.histograms(
+                "clonelove_probe_seconds",
+                "How long a probe of a server took.",
+                &["server"],
+                latencies()?,
+            )?,
+            waiting: make.gauges(
+                "clonelove_pool_waiting",
+                "Sessions waiting for a backend connection.",
+                &["server"],
+            )?,
+            pool_timeouts: make.counters(
+                "clonelove_pool_timeouts_total",
+                "Waits for a backend connection that were given up.",
+                &["server"],
+            )?,
+        })
+    }
+}
+
+/// 50 microseconds to about 26 seconds.
+fn latencies() -> Result<Vec<f64>, prometheus::Error> {
+    exponential_buckets(0.000_05, 2.0, 20)
+}
+
+/// Makes a metric and registers it.
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: C,
+    ) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn float(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::new(name, help)?)
+    }
+
+    fn floats(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Result<Histogram, prometheus::Error> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> Result<prometheus::HistogramVec, prometheus::Error> {
+        self.add(prometheus::HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?)
+    }
+
+    /// Published names whose features are not built yet: there from the start, so that dashboards
+    /// and alerts written for them work.
+    fn inert(&self) -> Result<(), prometheus::Error> {
+        let watermarks = self.gauges("clonelove_watermarks", "Watermarks held, by scope.", &["scope"])?;
+        for scope in ["table", "key"] {
+            watermarks.with_label_values(&[scope]).set(0);
+        }
+        self.counter(
+            "clonelove_watermark_overflows_total",
+            "Watermarks forgotten because there were too many.",
+        )?;
+        self.counters(
+            "clonelove_stale_spills_total",
+            "Reads sent to the primary for freshness, by table.",
+            &["table"],
+        )?
+        .with_label_values(&["other"]);
+        let degraded = self.gauges(
+            "clonelove_freshness_degraded",
+            "1 while something keeps the freshness promise from being whole.",
+            &["cause"],
+        )?;
+        for cause in ["no_gtid", "no_tracking", "no_privilege", "binlog_behind"] {
+            degraded.with_label_values(&[cause]).set(0);
+        }
+        self.float("clonelove_schema_age_seconds", "Since the schema was last read.")?;
+        let refreshes =
+            self.counters("clonelove_schema_refreshes_total", "Readings of the schema.", &["result"])?;
+        refreshes.with_label_values(&["ok"]);
+        let settings =
+            self.counters("clonelove_settings_total", "Session settings, by how they were met.", &["how"])?;
+        for how in ["learnt", "answered", "sent"] {
+            settings.with_label_values(&[how]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_register_and_encode() {
+        let metrics = Metrics::new("0.1.0", "abc").unwrap();
+        metrics.server("db1").error(Fault::ServerLost);
+        metrics.query(Reason::Read, 0.001);
+        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry().gather()).unwrap();
+        assert!(text.contains("clonelove_queries_total{reason=\"read\",target=\"replica\"} 1"), "{text}");
+        assert!(text.contains("clonelove_server_errors_total{fault=\"server_lost\",server=\"db1\"} 1"));
+        assert_eq!(metrics.queries_by(Reason::Read), 1);
+    }
+}

@@ -1,0 +1,178 @@
+//! Starting, steering and stopping the whole proxy. Owns the order in which its parts come up and go
+//! down; the parts themselves live in their own modules.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cluster::Cluster;
+use crate::control::Status;
+use crate::crypto::PasswordKey;
+use crate::error::StartError;
+use crate::learned::Learned;
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::shared::{Clients, Shared};
+use crate::status;
+
+/// A running proxy. Cheap to clone; all clones speak of the same one.
+#[derive(Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    listen: Arc<Vec<String>>,
+}
+
+/// Whether a client could work now; the answer of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It could.
+    Ready,
+    /// It could not: one line that says why.
+    NotReady(String),
+}
+
+/// What an admin call for one server came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerCall {
+    /// Done, or already so.
+    Done,
+    /// No server of that name.
+    UnknownServer,
+}
+
+impl Proxy {
+    /// Binds the listeners and starts to probe the servers. Returns once the listeners are bound;
+    /// log-ins wait for the first round of probes.
+    pub async fn start(settings: Settings, metrics: Arc<Metrics>) -> Result<Proxy, StartError> {
+        let listeners = listener::bind(&settings.listen).await?;
+        let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
+        let cluster = Cluster::new(&settings, Arc::clone(&metrics));
+        let shared = Arc::new(Shared {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            cluster,
+            metrics,
+            password_key,
+            learned: Learned::default(),
+            clients: Clients::default(),
+            tasks: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            generation: AtomicU64::new(0),
+        });
+        shared.cluster.start(&shared.settings, &shared.tasks, &shared.stopped);
+        let listen = Arc::new(listeners.iter().map(|one| one.address.clone()).collect());
+        for one in listeners {
+            shared.tasks.spawn(listener::run(one, Arc::clone(&shared)));
+        }
+        shared.tasks.spawn(reap(Arc::clone(&shared)));
+        Ok(Proxy { shared, listen })
+    }
+
+    /// Replaces the settings by already checked ones, whole; answers one line per difference.
+    /// Settings that need a restart must be equal: the caller has refused the rest.
+    pub fn reload(&self, settings: Settings) -> Vec<String> {
+        let settings = Arc::new(settings);
+        let before = self.shared.settings.swap(Arc::clone(&settings));
+        let differences = status::differences(&before, &settings);
+        if before.users != settings.users {
+            // Connections of old passwords serve nobody else.
+            self.shared.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        let fresh = self.shared.cluster.reload(&settings);
+        let shared = &self.shared;
+        for server in &fresh {
+            shared.cluster.start_one(server, &shared.settings, &shared.tasks, &shared.stopped);
+        }
+        differences
+    }
+
+    /// The settings it runs on.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
+    }
+
+    /// All that can be told of it. `listen.http` is left to the caller.
+    pub fn status(&self) -> Status {
+        status::status(&self.shared, &self.listen)
+    }
+
+    /// Whether a client could read now, or write.
+    pub fn ready(&self, writes: bool) -> Readiness {
+        status::readiness(&self.shared, writes)
+    }
+
+    /// Takes a server out of use for new statements.
+    pub fn drain_server(&self, name: &str) -> ServerCall {
+        self.set_drained(name, true)
+    }
+
+    /// Lets a server be used again.
+    pub fn undrain_server(&self, name: &str) -> ServerCall {
+        self.set_drained(name, false)
+    }
+
+    fn set_drained(&self, name: &str, drained: bool) -> ServerCall {
+        if self.shared.cluster.set_drained(name, drained) {
+            ServerCall::Done
+        } else {
+            ServerCall::UnknownServer
+        }
+    }
+
+    /// Brings gauges that are computed at scrape time up to date.
+    pub fn refresh_metrics(&self) {
+        status::refresh_metrics(&self.shared);
+    }
+
+    /// Stops accepting, lets transactions end up to `drain_timeout`, then closes all.
+    /// [`Proxy::force_stop`] cuts it short.
+    pub async fn drain(&self) {
+        let shared = &self.shared;
+        shared.draining.cancel();
+        shared.sessions.close();
+        let patience = shared.settings.load().limits.drain_timeout;
+        let all_gone = timeout(patience, async {
+            tokio::select! {
+                () = shared.sessions.wait() => {}
+                () = shared.stopped.cancelled() => {}
+            }
+        });
+        if all_gone.await.is_err() {
+            tracing::warn!(clients = shared.clients.now(), "drain_timeout is over: closing the rest");
+        }
+        shared.stopped.cancel();
+        shared.sessions.wait().await;
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+
+    /// Everything ends now.
+    pub fn force_stop(&self) {
+        self.shared.draining.cancel();
+        self.shared.stopped.cancel();
+    }
+}
+
+/// Closes idle backend connections whose time is over.
+async fn reap(shared: Arc<Shared>) {
+    let mut tick = interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = shared.stopped.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let idle_timeout = shared.settings.load().pool.idle_timeout;
+        for server in &shared.cluster.snapshot().servers {
+            server.pool.reap(idle_timeout);
+        }
+    }
+}

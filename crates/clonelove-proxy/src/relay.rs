@@ -1,0 +1,367 @@
+//! Bytes across, steered by the reply tracker: requests to a server, replies to the client, in constant
+//! memory. Learns from status packets on the way; must not know SQL, routing or the pool.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use clonelove_route::position::Position;
+use clonelove_route::report::Flavour;
+use clonelove_route::session::{Heard, Transaction};
+use clonelove_sql::{Charset, Modes};
+use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
+use clonelove_wire::packet::ok::Ok as OkPacket;
+use clonelove_wire::reply::{EofKind, Event, ProtocolFault, ReplyTracker, Scan, Then};
+use clonelove_wire::track::Change;
+use clonelove_wire::{Caps, Status};
+
+use crate::backend::conn::BackendConn;
+use crate::error::{Fault, ServerFault};
+use crate::net::Buffered;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From this size on bytes go out without being gathered first.
+const DIRECT: usize = 16 * 1024;
+
+/// Both ends of a relay, for one command.
+pub(crate) struct Relay<'a> {
+    pub(crate) client: &'a mut Buffered,
+    pub(crate) client_caps: Caps,
+    pub(crate) conn: &'a mut BackendConn,
+    /// What is to be written next; empty between commands.
+    pub(crate) out: &'a mut BytesMut,
+    /// Error codes that are kept from the client when nothing of the reply has reached it.
+    pub(crate) hold: fn(u16) -> bool,
+    /// Time spent waiting for either side.
+    pub(crate) waited: Duration,
+}
+
+/// How a reply ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) heard: Heard,
+    /// The code of an error packet that was kept from the client.
+    pub(crate) held: Option<u16>,
+    /// The code of an error packet, kept or not.
+    pub(crate) error: Option<u16>,
+    /// A statement was prepared under this number.
+    pub(crate) prepared: Option<u32>,
+}
+
+/// Why a relay came to no end.
+#[derive(Debug)]
+pub(crate) struct RelayFault {
+    pub(crate) side: Side,
+    /// Something of the reply has reached the client.
+    pub(crate) forwarded: bool,
+    /// The client stands in the middle of a packet: no error packet can be sent.
+    pub(crate) mid_packet: bool,
+    /// The number an error packet must have where the reply broke off.
+    pub(crate) sequence: u8,
+}
+
+impl RelayFault {
+    /// A fault before the first byte of a reply.
+    pub(crate) fn before(side: Side) -> Self {
+        Self { side, forwarded: false, mid_packet: false, sequence: 1 }
+    }
+}
+
+/// Whose fault.
+#[derive(Debug)]
+pub(crate) enum Side {
+    Client(io::Error),
+    Server(ServerFault),
+    /// The probe declared the server down, or its role changed, while it was silent.
+    LifeEnded(Arc<str>),
+}
+
+impl Relay<'_> {
+    /// Reads the reply that `tracker` follows and passes it on.
+    pub(crate) async fn reply(&mut self, mut tracker: ReplyTracker) -> Result<Outcome, RelayFault> {
+        let mut progress =
+            Progress { heard: Heard::default(), forwarded: false, error: None, prepared: None };
+        match self.run(&mut tracker, &mut progress).await {
+            Ok(held) => Ok(Outcome {
+                heard: progress.heard,
+                held,
+                error: progress.error,
+                prepared: progress.prepared,
+            }),
+            Err(side) => {
+                self.out.clear();
+                Err(RelayFault {
+                    side,
+                    forwarded: progress.forwarded,
+                    mid_packet: tracker.mid_packet(),
+                    sequence: tracker.sequence(),
+                })
+            }
+        }
+    }
+
+    async fn run(
+        &mut self,
+        tracker: &mut ReplyTracker,
+        progress: &mut Progress,
+    ) -> Result<Option<u16>, Side> {
+        loop {
+            let scan = tracker.scan(&self.conn.io.input).map_err(|fault| self.protocol(&fault))?;
+            self.pass(&scan, progress).await?;
+            match scan.then {
+                Then::End => {
+                    self.flush(progress).await?;
+                    return Ok(None);
+                }
+                Then::More | Then::NeedWhole(_) => {
+                    self.flush(progress).await?;
+                    let before = Instant::now();
+                    let come = self.wait().await;
+                    self.waited += before.elapsed();
+                    come?;
+                }
+                Then::Event { event, used } => {
+                    let frame = self.conn.io.input.split_to(used.min(self.conn.io.input.len()));
+                    if let Some(held) = self.event(event, frame, tracker, progress).await? {
+                        return Ok(Some(held));
+                    }
+                    if event.ends() {
+                        self.flush(progress).await?;
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forwards what needs no look: gathered when small, as it stands in the buffer when large.
+    async fn pass(&mut self, scan: &Scan, progress: &mut Progress) -> Result<(), Side> {
+        let bytes = self.conn.io.input.get(..scan.pass).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        progress.forwarded = true;
+        if bytes.len() < DIRECT {
+            self.out.extend_from_slice(bytes);
+        } else {
+            if !self.out.is_empty() {
+                self.client.write_all(self.out).await.map_err(Side::Client)?;
+                self.out.clear();
+            }
+            self.client.write_all(bytes).await.map_err(Side::Client)?;
+        }
+        let pass = scan.pass.min(self.conn.io.input.len());
+        self.conn.io.input.advance(pass);
+        Ok(())
+    }
+
+    async fn flush(&mut self, progress: &mut Progress) -> Result<(), Side> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        progress.forwarded = true;
+        let written = self.client.write_all(self.out).await;
+        self.out.clear();
+        written.map_err(Side::Client)
+    }
+
+    /// Waits for the server, as long as it lives and the client is there.
+    async fn wait(&mut self) -> Result<(), Side> {
+        loop {
+            let watch_client = self.client.input.is_empty();
+            tokio::select! {
+                biased;
+                read = self.conn.io.fill() => return match read {
+                    Ok(0) => Err(Side::Server(ServerFault::new(&self.conn.server, Fault::ServerLost, "it closed the connection"))),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(Side::Server(ServerFault::lost(&self.conn.server, &error))),
+                },
+                () = self.conn.life.cancelled() => return Err(Side::LifeEnded(Arc::clone(&self.conn.server))),
+                read = self.client.fill_idle(), if watch_client => match read {
+                    Ok(0) => return Err(Side::Client(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(_) => {}
+                    Err(error) => return Err(Side::Client(error)),
+                },
+            }
+        }
+    }
+
+    async fn event(
+        &mut self,
+        event: Event,
+        frame: BytesMut,
+        tracker: &mut ReplyTracker,
+        progress: &mut Progress,
+    ) -> Result<Option<u16>, Side> {
+        match event {
+            Event::Ok { .. } => self.ok(&frame, progress)?,
+            Event::Eof { status, kind, .. } => {
+                progress.heard.transaction = Some(transaction(status));
+                progress.heard.plain_eof = kind == EofKind::Rows;
+                self.out.extend_from_slice(&frame);
+            }
+            Event::Err { code, .. } => {
+                progress.heard.failed = true;
+                progress.error = Some(code);
+                if !progress.forwarded && self.out.is_empty() && (self.hold)(code) {
+                    return Ok(Some(code));
+                }
+                self.out.extend_from_slice(&frame);
+            }
+            Event::LocalInfile => {
+                self.out.extend_from_slice(&frame);
+                self.flush(progress).await?;
+                let last = send_file(self.client, &mut self.conn.io, &self.conn.server).await?;
+                tracker.expect_sequence(last.wrapping_add(1));
+            }
+            Event::PrepareOk { prepared, .. } => {
+                progress.prepared = Some(prepared.statement_id);
+                self.out.extend_from_slice(&frame);
+            }
+            Event::Progress => self.out.extend_from_slice(&frame),
+            Event::AuthSwitch | Event::AuthMore => {
+                return Err(Side::Server(ServerFault::new(
+                    &self.conn.server,
+                    Fault::ServerProtocol,
+                    "it asks for authentication in the middle of a session",
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An OK packet: learnt from, and passed on without what only we asked for.
+    fn ok(&mut self, frame: &BytesMut, progress: &mut Progress) -> Result<(), Side> {
+        let head = FrameHead::parse(frame);
+        let payload = frame.get(HEADER..).unwrap_or_default();
+        let ok = OkPacket::parse(payload, self.conn.caps).map_err(|error| self.protocol(&error.into()))?;
+        let heard = &mut progress.heard;
+        heard.transaction = Some(transaction(ok.status));
+        heard.affected = heard.affected.saturating_add(ok.affected);
+        heard.plain_eof = false;
+        if !ok.status.contains(Status::SESSION_STATE_CHANGED) {
+            self.out.extend_from_slice(frame);
+            return Ok(());
+        }
+        for change in ok.changes() {
+            let change = change.map_err(|error| {
+                Side::Server(ServerFault::new(&self.conn.server, Fault::ServerProtocol, error))
+            })?;
+            learn(change, self.conn.flavour, heard);
+        }
+        if let Some(schema) = &heard.schema {
+            self.conn.schema.clone_from(schema);
+        }
+        let first = payload.first().copied().unwrap_or_default();
+        let mut stripped = BytesMut::with_capacity(payload.len());
+        ok.encode(first, self.client_caps, &mut stripped);
+        let seq = head.map_or(1, |head| head.seq);
+        self.out.extend_from_slice(&FrameHead { len: stripped.len(), seq }.encode());
+        self.out.extend_from_slice(&stripped);
+        Ok(())
+    }
+
+    fn protocol(&self, fault: &ProtocolFault) -> Side {
+        Side::Server(ServerFault::new(&self.conn.server, Fault::ServerProtocol, fault))
+    }
+}
+
+struct Progress {
+    heard: Heard,
+    forwarded: bool,
+    error: Option<u16>,
+    prepared: Option<u32>,
+}
+
+fn transaction(status: Status) -> Transaction {
+    Transaction { open: status.contains(Status::IN_TRANS), autocommit: status.contains(Status::AUTOCOMMIT) }
+}
+
+fn learn(change: Change<'_>, flavour: Flavour, heard: &mut Heard) {
+    match change {
+        Change::Schema(name) => {
+            let name = String::from_utf8_lossy(name).into_owned();
+            heard.schema = Some((!name.is_empty()).then_some(name));
+        }
+        Change::StateChanged(changed) => heard.state_changed |= changed,
+        Change::Gtid(text) => learn_position(flavour, text, heard),
+        Change::Variable { name, value } => match name {
+            b"last_gtid" => learn_position(flavour, value, heard),
+            b"sql_mode" => heard.modes = Some(Modes::from_sql_mode(&String::from_utf8_lossy(value))),
+            b"character_set_client" => {
+                heard.charset = Some(Charset::from_name(&String::from_utf8_lossy(value)))
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn learn_position(flavour: Flavour, text: &[u8], heard: &mut Heard) {
+    let Ok(position) = Position::parse(flavour, &String::from_utf8_lossy(text)) else { return };
+    if position.is_empty() {
+        return;
+    }
+    match &mut heard.position {
+        Some(known) => known.union(&position),
+        None => heard.position = Some(position),
+    }
+}
+
+/// The content of a LOCAL INFILE, from the client to the server; answers the last sequence number.
+async fn send_file(client: &mut Buffered, server: &mut Buffered, name: &Arc<str>) -> Result<u8, Side> {
+    loop {
+        let (sent, seq) = forward_frame(client, server, name).await?;
+        if sent == 0 {
+            return Ok(seq);
+        }
+    }
+}
+
+/// A packet of any size from the client to the server, piece by piece; answers the last sequence number.
+pub(crate) async fn forward_packet(
+    client: &mut Buffered,
+    server: &mut Buffered,
+    name: &Arc<str>,
+) -> Result<u8, Side> {
+    loop {
+        let (sent, seq) = forward_frame(client, server, name).await?;
+        if sent < MAX_FRAME {
+            return Ok(seq);
+        }
+    }
+}
+
+async fn forward_frame(
+    client: &mut Buffered,
+    server: &mut Buffered,
+    name: &Arc<str>,
+) -> Result<(usize, u8), Side> {
+    let head = loop {
+        if let Some(head) = FrameHead::parse(&client.input) {
+            break head;
+        }
+        fill(client).await?;
+    };
+    let mut left = head.whole();
+    loop {
+        let now = left.min(client.input.len());
+        let piece = client.input.get(..now).unwrap_or_default();
+        server.write_all(piece).await.map_err(|error| Side::Server(ServerFault::lost(name, &error)))?;
+        client.input.advance(now);
+        left = left.saturating_sub(now);
+        if left == 0 {
+            return Ok((head.len, head.seq));
+        }
+        fill(client).await?;
+    }
+}
+
+async fn fill(client: &mut Buffered) -> Result<(), Side> {
+    match client.fill().await {
+        Ok(0) => Err(Side::Client(io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Side::Client(error)),
+    }
+}

@@ -1,0 +1,188 @@
+//! Commands other than statements: those answered here, and those passed to the primary unread. Owns
+//! what each does to the session's state.
+
+use bytes::BytesMut;
+use clonelove_route::pins::Pin;
+use clonelove_route::reason::Reason;
+use clonelove_sql::{Facts, Kind, Why, analyse};
+use clonelove_wire::command::statement_id;
+use clonelove_wire::frame::{HEADER, write_packet};
+use clonelove_wire::packet::ok::{HEAD, Ok as OkPacket};
+use clonelove_wire::{Command, Status};
+
+use super::connections::Unready;
+use super::login::{self, NoLogin};
+use super::statement::{Statement, opaque};
+use super::{ClientSession, Next};
+use crate::error::{ClientError, ServerFault};
+use crate::relay::{Side, forward_packet};
+
+impl ClientSession {
+    pub(super) async fn command(&mut self, command: Command, frame: BytesMut) -> Next {
+        match command {
+            Command::Ping => self.answer_ok(Reason::Ping).await,
+            Command::ResetConnection => self.reset().await,
+            Command::ChangeUser => self.change_user(&frame).await,
+            Command::InitDb => self.init_db(frame).await,
+            _ => self.forward_command(command, frame).await,
+        }
+    }
+
+    /// The payload of an OK of our own, with honest status flags.
+    pub(super) fn ok_payload(&self) -> BytesMut {
+        let mut status = Status::empty();
+        status.set(Status::AUTOCOMMIT, self.state.transaction.autocommit);
+        status.set(Status::IN_TRANS, self.state.transaction.open);
+        let mut out = BytesMut::new();
+        OkPacket { status, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
+        out
+    }
+
+    async fn answer_ok(&mut self, reason: Reason) -> Next {
+        self.shared.metrics.query(reason, 0.0);
+        let mut out = BytesMut::new();
+        write_packet(&mut out, 1, &self.ok_payload());
+        match self.client.write_all(&out).await {
+            Ok(()) => Next::Go,
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// COM_RESET_CONNECTION: the connections go back, or are closed with the state they carry.
+    async fn reset(&mut self) -> Next {
+        self.leave();
+        let schema = self.state.schema.take();
+        let own_writes = std::mem::take(&mut self.state.own_writes);
+        self.begin_state();
+        self.state.schema = schema;
+        self.state.own_writes = own_writes;
+        self.answer_ok(Reason::AnsweredHere).await
+    }
+
+    async fn change_user(&mut self, frame: &BytesMut) -> Next {
+        let payload = frame.get(HEADER..).unwrap_or_default();
+        let who = (self.view.id, self.address);
+        let login = login::change_user(&self.shared, &mut self.client, payload, &self.response, who).await;
+        let logged_in = match login {
+            Ok(logged_in) => logged_in,
+            Err(no_login) => {
+                if let Some(fault) = login::fault_of(&no_login) {
+                    self.shared.metrics.error(fault);
+                }
+                if let NoLogin::Refused(error) = no_login {
+                    tracing::info!(client = %self.view.client, error = %error.message, "change of user refused");
+                }
+                return Next::Close;
+            }
+        };
+        self.leave();
+        self.shared.clients.leave_user(&self.user.name);
+        // The new name counts without being turned away: the connection itself is not new.
+        let _ = self.shared.clients.enter_user(&logged_in.user);
+        self.view.user.lock().clone_from(&logged_in.user.name);
+        self.account = login::account(&logged_in.user);
+        self.user = logged_in.user;
+        self.response = logged_in.response;
+        self.begin_state();
+        self.shared.metrics.query(Reason::AnsweredHere, 0.0);
+        self.enter_schema(logged_in.seq).await
+    }
+
+    /// COM_INIT_DB is USE: the server says whether the schema exists.
+    async fn init_db(&mut self, frame: BytesMut) -> Next {
+        let name = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
+        let schema = String::from_utf8_lossy(name).into_owned();
+        let facts = Facts {
+            kind: Kind::Session,
+            why: Some(Why::SessionSetting),
+            effects: vec![clonelove_sql::Effect::UseSchema(schema)],
+            ..Facts::default()
+        };
+        self.execute(Statement::new(Command::InitDb, frame, facts)).await
+    }
+
+    /// Everything else is asked of the primary. What prepares something there pins until it is closed.
+    async fn forward_command(&mut self, command: Command, frame: BytesMut) -> Next {
+        let mut statement = Statement::opaque(command, frame);
+        match command {
+            Command::StmtPrepare => {
+                statement.facts = analyse(statement.sql(), &self.state.dialect);
+                if !statement.facts.effects.is_empty() {
+                    self.state.pins.hold(Pin::Command);
+                }
+            }
+            Command::StmtClose => {
+                if let Ok(id) = statement_id(statement.frame.get(HEADER..).unwrap_or_default()) {
+                    self.state.pins.closed(id);
+                }
+            }
+            Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
+                statement.facts =
+                    Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+            }
+            Command::BinlogDump | Command::BinlogDumpGtid | Command::RegisterSlave => {
+                self.state.pins.hold(Pin::Binlog);
+            }
+            _ => self.state.pins.hold(Pin::Command),
+        }
+        self.run_on_primary(statement, Reason::Command).await
+    }
+
+    /// A command too long to be read: forwarded as it arrives, to the primary.
+    pub(super) async fn long(&mut self, command: Command) -> Next {
+        let mut statement = Statement::opaque(command, BytesMut::new());
+        statement.facts = opaque(Why::TooLarge);
+        let reason = if command == Command::Query { Reason::TooLarge } else { Reason::Command };
+        if command != Command::Query {
+            self.state.pins.hold(Pin::Command);
+        }
+        if self.refuses_writes() {
+            return self.refuse_long(ClientError::read_only_mode(), Reason::ReadOnlyMode).await;
+        }
+        if let Err(unready) = self.ready_primary().await {
+            let next = if matches!(unready, Unready::StateLost(_)) { Next::Close } else { Next::Go };
+            self.refuse_long(unready.client_error(), Reason::NoPrimary).await;
+            return next;
+        }
+        let Some(leased) = &mut self.primary else { return Next::Close };
+        let name = std::sync::Arc::clone(&leased.server.name);
+        match forward_packet(&mut self.client, &mut leased.conn.io, &name).await {
+            Ok(last) => self.answer_long(statement, reason, last).await,
+            Err(Side::Server(fault)) => self.long_refused(statement, reason, &fault).await,
+            Err(_) => {
+                self.primary = None;
+                Next::Close
+            }
+        }
+    }
+
+    /// The server stopped reading, most likely because the statement is longer than it takes. Its own
+    /// word on that is passed on, if it left one; then both sides part, as they would without us.
+    async fn long_refused(&mut self, statement: Statement, reason: Reason, fault: &ServerFault) -> Next {
+        let unasked = self
+            .primary
+            .as_mut()
+            .is_some_and(|leased| !leased.conn.io.input.is_empty() || leased.conn.io.has_unasked());
+        if unasked {
+            self.answer_long(statement, reason, 0).await;
+        } else {
+            let error = ClientError::server_lost(fault);
+            let _ = login::send(&mut self.client, 1, &error.payload()).await;
+        }
+        self.primary = None;
+        Next::Close
+    }
+
+    /// The client is told only after it has sent all: it does not read before.
+    async fn refuse_long(&mut self, error: ClientError, reason: Reason) -> Next {
+        self.shared.metrics.query(reason, 0.0);
+        self.shared.metrics.error(error.fault);
+        match self.swallow_packet().await {
+            Ok(seq) => match login::send(&mut self.client, seq.wrapping_add(1), &error.payload()).await {
+                Ok(_) => Next::Go,
+                Err(_) => Next::Close,
+            },
+            Err(_) => Next::Close,
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! Getting one statement answered: the plan, the server, the relay, and what follows when a server
+//! fails on the way. Owns retries and the errors of our own; must not touch the pool.
+
+use bytes::{Buf, BytesMut};
+use clonelove_route::balance::Balance as How;
+use clonelove_route::decide::{Chosen, Moment, Plan, Policy, choose, plan};
+use clonelove_route::reason::Reason;
+use clonelove_route::session::{OwnWrites, Ran};
+use clonelove_sql::{Kind, analyse};
+use clonelove_wire::Command;
+use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
+use clonelove_wire::reply::ReplyTracker;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::connections::{Leased, Unready};
+use super::statement::{Statement, digest, shown};
+use super::{ClientSession, Next, login};
+use crate::cluster::FreshWait;
+use crate::error::{ClientError, Fault, ServerFault};
+use crate::relay::{Outcome, Relay, RelayFault, Side};
+use crate::settings::{Balance, Fallback, Freshness, Mode, Routing};
+
+/// How long the primary may take to tell its position.
+const ASK_PRIMARY: Duration = Duration::from_secs(1);
+
+/// What came of trying a replica.
+enum Tried {
+    /// The client has its answer.
+    Answered(Next),
+    /// This replica could not; another may.
+    Elsewhere(Statement),
+    /// The primary must, for this reason.
+    Primary(Statement, Reason),
+}
+
+/// Which replica a read may use.
+enum Replica {
+    /// This one, for this reason.
+    Use(usize, Reason),
+    /// None: the primary, for this reason.
+    Primary(Reason),
+    /// None, and the configuration says that the primary is not to be asked.
+    Refuse(String),
+}
+
+impl ClientSession {
+    pub(super) async fn query(&mut self, frame: BytesMut) -> Next {
+        let sql = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
+        let facts = analyse(sql, &self.state.dialect);
+        self.execute(Statement::new(Command::Query, frame, facts)).await
+    }
+
+    /// Finds out where a statement belongs, and has it answered there.
+    pub(super) async fn execute(&mut self, statement: Statement) -> Next {
+        let settings = self.shared.settings.load();
+        let policy = Policy {
+            primary_only: settings.routing.mode == Mode::PrimaryOnly,
+            repeatable_by_default: self.repeatable_by_default(&statement),
+        };
+        drop(settings);
+        match plan(&statement.facts, &self.state, policy) {
+            Plan::Primary(_) if self.refuses_writes() && writes(statement.facts.kind) => {
+                self.refuse(&statement, &ClientError::read_only_mode(), Reason::ReadOnlyMode).await
+            }
+            Plan::Primary(reason) => self.run_on_primary(statement, reason).await,
+            Plan::Stay(at, reason) => self.run_where_it_lives(statement, at, reason).await,
+            Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
+        }
+    }
+
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.shared.settings.load().routing.mode == Mode::ReadOnly
+    }
+
+    fn repeatable_by_default(&self, statement: &Statement) -> bool {
+        if statement.facts.kind != Kind::Transaction {
+            return false;
+        }
+        let snapshot = self.shared.cluster.snapshot();
+        let model = snapshot.model();
+        let level = model.as_ref().and_then(|report| {
+            report.default_of("transaction_isolation").or_else(|| report.default_of("tx_isolation"))
+        });
+        matches!(level, Some("REPEATABLE-READ" | "SERIALIZABLE"))
+    }
+
+    /// The primary answers, or the client learns why not.
+    pub(super) async fn run_on_primary(&mut self, mut statement: Statement, reason: Reason) -> Next {
+        let mut again = statement.is_read() && self.state.pin().is_none();
+        loop {
+            let before = Instant::now();
+            let ready = self.ready_primary().await;
+            statement.waited += before.elapsed();
+            match ready {
+                Ok(()) => {}
+                Err(unready) => return self.without_primary(statement, unready).await,
+            }
+            match self.exchange_on_primary(&mut statement).await {
+                Ok(outcome) => return self.answered(&statement, Ran::Primary, outcome, reason).await,
+                Err(fault) if again && !fault.forwarded && !matches!(fault.side, Side::Client(_)) => {
+                    again = false;
+                    self.primary = None;
+                    self.count_retry(&fault);
+                }
+                Err(fault) => return self.failed_on_primary(&statement, fault, reason).await,
+            }
+        }
+    }
+
+    /// What can still be done without a primary: settings and schemas are made where reads go on.
+    async fn without_primary(&mut self, statement: Statement, unready: Unready) -> Next {
+        let unpinned = self.state.pin().is_none();
+        let elsewhere = matches!(statement.facts.kind, Kind::Session) && unpinned;
+        if elsewhere && matches!(unready, Unready::NoPrimary(_) | Unready::Fault(_)) {
+            return Box::pin(self.run_on_replica(statement, Reason::Read)).await;
+        }
+        let (reason, next) = match &unready {
+            Unready::Queue { .. } => (Reason::QueueTimeout, Next::Go),
+            Unready::StateLost(_) => (Reason::NoPrimary, Next::Close),
+            Unready::NoPrimary(_) | Unready::Fault(_) => (Reason::NoPrimary, Next::Go),
+        };
+        let told = self.refuse(&statement, &unready.client_error(), reason).await;
+        if next == Next::Close { Next::Close } else { told }
+    }
+
+    async fn exchange_on_primary(&mut self, statement: &mut Statement) -> Result<Outcome, RelayFault> {
+        let Self { client, caps, primary, out, .. } = self;
+        let Some(leased) = primary else { return Err(vanished()) };
+        exchange(client, *caps, leased, out, statement, |_| false).await
+    }
+
+    /// A connection to the primary broke under a statement. Whether that was executed is not known, so
+    /// it is not repeated; half a transaction is never continued.
+    async fn failed_on_primary(&mut self, statement: &Statement, fault: RelayFault, reason: Reason) -> Next {
+        let held_state = self.state.pin().is_some();
+        self.primary = None;
+        self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
+        if !statement.is_read() {
+            self.state.own_writes = OwnWrites::Unknown;
+        }
+        let next = self.tell_fault(&fault).await;
+        if held_state { Next::Close } else { next }
+    }
+
+    /// The client is told of a server's fault, as far as its place in the reply allows.
+    async fn tell_fault(&mut self, fault: &RelayFault) -> Next {
+        let server_fault = match &fault.side {
+            Side::Client(error) => {
+                tracing::debug!(client = %self.view.client, %error, "left during a statement");
+                self.shared.metrics.error(Fault::ClientNetwork);
+                return Next::Close;
+            }
+            Side::Server(server_fault) => server_fault.clone(),
+            Side::LifeEnded(server) => {
+                ServerFault::new(server, Fault::ServerLost, "it was declared down, or changed its role")
+            }
+        };
+        let error = ClientError::server_lost(&server_fault);
+        self.shared.metrics.error(error.fault);
+        if fault.mid_packet {
+            return Next::Close;
+        }
+        let sent = login::send(&mut self.client, fault.sequence, &error.payload()).await;
+        // After a part of a reply the client's idea of what comes next may differ from ours.
+        if fault.forwarded || sent.is_err() { Next::Close } else { Next::Go }
+    }
+
+    /// A transaction, or the statement before, lives on the replica connection.
+    async fn run_where_it_lives(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Next {
+        let there =
+            self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit());
+        if !there && self.state.transaction.open {
+            let name = self
+                .replica
+                .as_ref()
+                .map_or_else(|| Arc::from("replica"), |leased| Arc::clone(&leased.server.name));
+            let fault = ServerFault::new(
+                &name,
+                Fault::ServerLost,
+                "the connection of this read-only transaction is gone",
+            );
+            self.refuse(&statement, &ClientError::server_lost(&fault), Reason::NoServer).await;
+            return Next::Close;
+        }
+        if !there {
+            return self.run_on_primary(statement, Reason::PreviousStatement).await;
+        }
+        let Self { client, caps, replica, out, .. } = self;
+        let Some(leased) = replica else { return Next::Close };
+        match exchange(client, *caps, leased, out, &mut statement, |_| false).await {
+            Ok(outcome) => self.answered(&statement, Ran::Replica(at), outcome, reason).await,
+            Err(fault) => {
+                self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
+                let open = self.state.transaction.open;
+                self.replica = None;
+                let next = self.tell_fault(&fault).await;
+                if open { Next::Close } else { next }
+            }
+        }
+    }
+
+    /// A replica answers; when one fails before the first byte, another; else the primary.
+    pub(super) async fn run_on_replica(&mut self, mut statement: Statement, reason: Reason) -> Next {
+        if reason == Reason::Read && !self.shared.learned.is_empty() {
+            let (hash, _) = digest(statement.sql(), &self.state.dialect);
+            if self.shared.learned.contains(hash) {
+                return self.run_on_primary(statement, Reason::Learned).await;
+            }
+        }
+        let mut not = Vec::new();
+        loop {
+            let (at, reason) = match self.choose_replica(&not, reason).await {
+                Replica::Use(at, reason) => (at, reason),
+                Replica::Primary(why) => {
+                    let why = if not.is_empty() { why } else { Reason::Retried };
+                    return self.spill(statement, why).await;
+                }
+                Replica::Refuse(why) => {
+                    return self.refuse(&statement, &ClientError::not_fresh(&why), Reason::NoServer).await;
+                }
+            };
+            statement = match self.try_replica(statement, at, reason).await {
+                Tried::Answered(next) => return next,
+                Tried::Primary(statement, reason) => return self.run_on_primary(statement, reason).await,
+                Tried::Elsewhere(statement) => {
+                    not.push(at);
+                    statement
+                }
+            };
+        }
+    }
+
+    /// A read goes to the primary after all. A setting came from there: nothing is left for it.
+    async fn spill(&mut self, statement: Statement, reason: Reason) -> Next {
+        if statement.facts.kind == Kind::Session {
+            let why = self.shared.cluster.snapshot().faults();
+            return self.refuse(&statement, &ClientError::no_server(&why), Reason::NoServer).await;
+        }
+        self.run_on_primary(statement, reason).await
+    }
+
+    async fn choose_replica(&mut self, not: &[usize], reason: Reason) -> Replica {
+        let settings = self.shared.settings.load_full();
+        let needs = settings.routing.freshness != Freshness::Eventual;
+        if needs && self.state.own_writes == OwnWrites::Unknown {
+            match self.shared.cluster.primary_position(ASK_PRIMARY).await {
+                Some(position) => self.state.own_writes = OwnWrites::Known(position),
+                None => return Replica::Primary(Reason::Stale),
+            }
+        }
+        match self.choose_now(not, &settings.routing) {
+            Chosen::Replica(at) => Replica::Use(at, reason),
+            Chosen::NotYet(eligible) => {
+                self.wait_for_fresh(&eligible, settings.routing.fresh_wait, reason).await
+            }
+            Chosen::None if settings.routing.fallback == Fallback::Error => Replica::Refuse(format!(
+                "none is eligible ({}) and routing.fallback is \"error\"",
+                self.shared.cluster.snapshot().why_not_eligible()
+            )),
+            Chosen::None => Replica::Primary(Reason::NoReplica),
+        }
+    }
+
+    fn choose_now(&mut self, not: &[usize], routing: &Routing) -> Chosen {
+        let dice = self.dice.roll();
+        let snapshot = self.shared.cluster.snapshot();
+        let needs = routing.freshness != Freshness::Eventual;
+        let own = match &self.state.own_writes {
+            OwnWrites::Known(position) if needs => Some(position),
+            _ => None,
+        };
+        let fresh = |at: usize| {
+            let known = snapshot.servers.get(at).and_then(|server| server.known.load_full());
+            let has = |need: Option<&_>| {
+                need.is_none_or(|need| known.as_ref().is_some_and(|known| known.covers(need)))
+            };
+            // A session does not go back in time when it changes its replica.
+            let seen = self.state.seen.as_ref().filter(|_| needs && self.state.last_replica != Some(at));
+            has(own) && has(seen)
+        };
+        let in_flight =
+            |at: usize| snapshot.servers.get(at).map_or(0, |server| server.in_flight.load(Ordering::Relaxed));
+        let moment = Moment {
+            in_flight: &in_flight,
+            fresh: &fresh,
+            balance: match routing.balance {
+                Balance::LeastInFlight => How::LeastInFlight,
+                Balance::WeightedRandom => How::WeightedRandom,
+            },
+            zone: &routing.zone,
+            dice,
+        };
+        choose(&snapshot.topology, &self.state, not, &moment)
+    }
+
+    async fn wait_for_fresh(&mut self, eligible: &[usize], within: Duration, reason: Reason) -> Replica {
+        let mut need = match &self.state.own_writes {
+            OwnWrites::Known(position) => position.clone(),
+            _ => return Replica::Primary(Reason::Stale),
+        };
+        if let Some(seen) = &self.state.seen {
+            need.union(seen);
+        }
+        let begun = Instant::now();
+        let wait = FreshWait { servers: eligible, position: &need, within };
+        let reached = self.shared.cluster.wait_fresh(wait).await;
+        self.shared.metrics.fresh_wait.observe(begun.elapsed().as_secs_f64());
+        match reached {
+            Some(at) if reason == Reason::Read => Replica::Use(at, Reason::ReadWaited),
+            Some(at) => Replica::Use(at, reason),
+            None => Replica::Primary(Reason::Stale),
+        }
+    }
+
+    async fn try_replica(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Tried {
+        let before = Instant::now();
+        let ready = self.ready_replica(at).await;
+        statement.waited += before.elapsed();
+        if let Err(unready) = ready {
+            tracing::debug!(error = %unready.client_error().message, "replica not used");
+            self.shared.metrics.retries.server_lost.inc();
+            return Tried::Elsewhere(statement);
+        }
+        let seen = self.replica.as_ref().and_then(|leased| leased.server.known.load_full());
+        let Self { client, caps, replica, out, .. } = self;
+        let Some(leased) = replica else { return Tried::Elsewhere(statement) };
+        match exchange(client, *caps, leased, out, &mut statement, held_back).await {
+            Ok(Outcome { held: Some(code), .. }) => self.held(statement, code),
+            Ok(outcome) => {
+                self.state.last_replica = Some(at);
+                if let Some(seen) = seen {
+                    self.state.seen = Some(seen.as_ref().clone());
+                }
+                Tried::Answered(self.answered(&statement, Ran::Replica(at), outcome, reason).await)
+            }
+            Err(fault) => {
+                self.replica = None;
+                if fault.forwarded || matches!(fault.side, Side::Client(_)) {
+                    self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
+                    return Tried::Answered(self.tell_fault(&fault).await);
+                }
+                self.count_retry(&fault);
+                Tried::Elsewhere(statement)
+            }
+        }
+    }
+
+    /// A replica refused, and the client has not heard of it.
+    fn held(&mut self, statement: Statement, code: u16) -> Tried {
+        let Some(leased) = &self.replica else { return Tried::Elsewhere(statement) };
+        if is_read_only(code) {
+            leased.server.metrics.replies_read_only.inc();
+            self.shared.metrics.retries.read_only.inc();
+            if statement.is_read() {
+                let (hash, text) = digest(statement.sql(), &self.state.dialect);
+                self.shared.learned.add(hash, text);
+            }
+            return Tried::Primary(statement, Reason::ReadOnlyRefused);
+        }
+        leased.server.metrics.replies_retryable.inc();
+        if is_access(code) {
+            self.shared.metrics.retries.access.inc();
+            return Tried::Primary(statement, Reason::Retried);
+        }
+        self.shared.metrics.retries.server_lost.inc();
+        self.replica = None;
+        Tried::Elsewhere(statement)
+    }
+
+    fn count_retry(&self, fault: &RelayFault) {
+        match &fault.side {
+            Side::LifeEnded(_) => self.shared.metrics.retries.frozen.inc(),
+            _ => self.shared.metrics.retries.server_lost.inc(),
+        }
+    }
+
+    /// The client has its answer: the session learns from it.
+    async fn answered(&mut self, statement: &Statement, ran: Ran, outcome: Outcome, reason: Reason) -> Next {
+        let leased = match ran {
+            Ran::Replica(_) => &mut self.replica,
+            _ => &mut self.primary,
+        };
+        if outcome.error.is_some()
+            && let Some(leased) = leased
+        {
+            leased.server.metrics.replies_sql.inc();
+        }
+        let noted = self.state.journal.last();
+        let sql = statement.sql();
+        self.state.after(sql, &statement.facts, ran, &outcome.heard);
+        if let Some(id) = outcome.prepared {
+            self.state.pins.prepared(id);
+        }
+        self.heard_by(ran, noted);
+        if statement.facts.kind == Kind::Ddl {
+            self.shared.learned.forget();
+        }
+        self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
+        self.finish(statement, reason);
+        match outcome.error {
+            Some(code) if ends_connection(code) => {
+                self.primary = None;
+                Next::Close
+            }
+            _ => Next::Go,
+        }
+    }
+
+    /// The connection that ran a setting need not hear it again.
+    fn heard_by(&mut self, ran: Ran, noted: u64) {
+        let leased = match ran {
+            Ran::Replica(_) => &mut self.replica,
+            _ => &mut self.primary,
+        };
+        if let Some(leased) = leased
+            && leased.conn.heard == noted
+        {
+            leased.conn.heard = self.state.journal.last();
+        }
+    }
+
+    fn finish(&self, statement: &Statement, reason: Reason) {
+        let whole = statement.begun.elapsed();
+        self.shared.metrics.query(reason, whole.as_secs_f64());
+        self.shared.metrics.proxy_seconds.observe(whole.saturating_sub(statement.waited).as_secs_f64());
+    }
+
+    /// An error of our own in place of a reply.
+    pub(super) async fn refuse(
+        &mut self,
+        statement: &Statement,
+        error: &ClientError,
+        reason: Reason,
+    ) -> Next {
+        self.shared.metrics.error(error.fault);
+        self.finish(statement, reason);
+        tracing::debug!(client = %self.view.client, error = %error.message, "refused");
+        match login::send(&mut self.client, 1, &error.payload()).await {
+            Ok(_) => Next::Go,
+            Err(_) => Next::Close,
+        }
+    }
+
+    /// The reply to a command that was forwarded as it arrived; `last` is the number of its last frame.
+    pub(super) async fn answer_long(&mut self, mut statement: Statement, reason: Reason, last: u8) -> Next {
+        let Self { client, caps, primary, out, .. } = self;
+        let Some(leased) = primary else { return Next::Close };
+        let _in_flight = leased.server.begin();
+        let mut tracker = ReplyTracker::new(statement.command, leased.conn.caps);
+        tracker.expect_sequence(last.wrapping_add(1));
+        let mut relay = Relay {
+            client,
+            client_caps: *caps,
+            conn: &mut leased.conn,
+            out,
+            hold: |_| false,
+            waited: Duration::ZERO,
+        };
+        let result = relay.reply(tracker).await;
+        statement.waited += relay.waited;
+        match result {
+            Ok(outcome) => self.answered(&statement, Ran::Primary, outcome, reason).await,
+            Err(fault) => self.failed_on_primary(&statement, fault, reason).await,
+        }
+    }
+
+    /// Reads a packet of any size from the client and forgets it; answers its last sequence number.
+    pub(super) async fn swallow_packet(&mut self) -> Result<u8, std::io::Error> {
+        loop {
+            let head = loop {
+                match FrameHead::parse(&self.client.input) {
+                    Some(head) => break head,
+                    None => self.must_fill().await?,
+                }
+            };
+            let mut left = head.whole();
+            while left > 0 {
+                if self.client.input.is_empty() {
+                    self.must_fill().await?;
+                }
+                let now = left.min(self.client.input.len());
+                self.client.input.advance(now);
+                left = left.saturating_sub(now);
+            }
+            if head.len < MAX_FRAME {
+                return Ok(head.seq);
+            }
+        }
+    }
+
+    async fn must_fill(&mut self) -> Result<(), std::io::Error> {
+        match self.client.fill().await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sends a statement and relays its reply.
+async fn exchange(
+    client: &mut crate::net::Buffered,
+    client_caps: clonelove_wire::Caps,
+    leased: &mut Leased,
+    out: &mut BytesMut,
+    statement: &mut Statement,
+    hold: fn(u16) -> bool,
+) -> Result<Outcome, RelayFault> {
+    let _in_flight = leased.server.begin();
+    if let Err(error) = leased.conn.io.write_all(&statement.frame).await {
+        let fault = ServerFault::lost(&leased.server.name, &error);
+        leased.server.note_fault(&fault);
+        return Err(RelayFault::before(Side::Server(fault)));
+    }
+    let tracker = ReplyTracker::new(statement.command, leased.conn.caps);
+    let mut relay = Relay { client, client_caps, conn: &mut leased.conn, out, hold, waited: Duration::ZERO };
+    let result = relay.reply(tracker).await;
+    statement.waited += relay.waited;
+    if let Err(RelayFault { side: Side::Server(fault), .. }) = &result {
+        leased.server.note_fault(fault);
+    }
+    result
+}
+
+fn vanished() -> RelayFault {
+    let name = Arc::from("primary");
+    RelayFault::before(Side::Server(ServerFault::new(&name, Fault::Internal, "the connection is not there")))
+}
+
+fn writes(kind: Kind) -> bool {
+    matches!(kind, Kind::Write | Kind::Ddl | Kind::Admin | Kind::Unknown)
+}
+
+/// Errors of a replica that its client must not see while another server can answer.
+fn held_back(code: u16) -> bool {
+    is_read_only(code) || is_access(code) || is_replicas_own(code)
+}
+
+fn is_read_only(code: u16) -> bool {
+    matches!(code, 1290 | 1792 | 1836)
+}
+
+/// Rights may differ, or have not arrived yet.
+fn is_access(code: u16) -> bool {
+    matches!(code, 1044 | 1045 | 1142 | 1143 | 1370)
+}
+
+/// Damage, overload or the end of this one server.
+fn is_replicas_own(code: u16) -> bool {
+    matches!(code, 126 | 127 | 145 | 1194 | 1195 | 1412 | 1040 | 1053 | 1927 | 4031 | 1298)
+}
+
+/// After these the server closes the connection.
+fn ends_connection(code: u16) -> bool {
+    matches!(code, 1053 | 1927 | 4031 | 1080 | 1152..=1161)
+}

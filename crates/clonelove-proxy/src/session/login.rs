@@ -1,0 +1,280 @@
+//! A client's way in: greeting, authentication, the schema it asked for. Owns the order and the words
+//! of refusals; must not know statements.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use clonelove_wire::auth::{self, Secret as Password};
+use clonelove_wire::frame::{Look, look_packet, write_packet};
+use clonelove_wire::handshake::server::{Established, Offer, ServerHandshake, ServerStep};
+use clonelove_wire::packet::{Greeting, Response};
+use clonelove_wire::{Caps, Status};
+
+use crate::cluster::Snapshot;
+use crate::error::{ClientError, Fault};
+use crate::net::Buffered;
+use crate::settings::{Secret, User};
+use crate::shared::Shared;
+
+/// A log-in packet is small; more is an attack or a mistake.
+const LARGEST: usize = 256 * 1024;
+
+/// What is offered to clients, as far as the servers can do it too. Not yet: TLS, compression, session
+/// tracking, query attributes, optional metadata, MariaDB's extended capabilities.
+const SUPPORTED: Caps = Caps::CLIENT_MYSQL
+    .union(Caps::FOUND_ROWS)
+    .union(Caps::LONG_FLAG)
+    .union(Caps::CONNECT_WITH_DB)
+    .union(Caps::LOCAL_FILES)
+    .union(Caps::IGNORE_SPACE)
+    .union(Caps::PROTOCOL_41)
+    .union(Caps::INTERACTIVE)
+    .union(Caps::TRANSACTIONS)
+    .union(Caps::SECURE_CONNECTION)
+    .union(Caps::MULTI_STATEMENTS)
+    .union(Caps::MULTI_RESULTS)
+    .union(Caps::PS_MULTI_RESULTS)
+    .union(Caps::PLUGIN_AUTH)
+    .union(Caps::CONNECT_ATTRS)
+    .union(Caps::PLUGIN_AUTH_LENENC)
+    .union(Caps::DEPRECATE_EOF);
+
+/// Those that change bytes on the wire, or what a server accepts: the same on both sides, always.
+pub(crate) const CARRIED: Caps = Caps::FOUND_ROWS
+    .union(Caps::LONG_FLAG)
+    .union(Caps::LOCAL_FILES)
+    .union(Caps::IGNORE_SPACE)
+    .union(Caps::MULTI_STATEMENTS)
+    .union(Caps::MULTI_RESULTS)
+    .union(Caps::PS_MULTI_RESULTS)
+    .union(Caps::DEPRECATE_EOF);
+
+/// A client that is in.
+pub(crate) struct LoggedIn {
+    pub(crate) response: Response,
+    pub(crate) caps: Caps,
+    pub(crate) user: User,
+    /// The sequence number of the OK that is still to be sent.
+    pub(crate) seq: u8,
+}
+
+/// Why there is no session.
+pub(crate) enum NoLogin {
+    /// It left, with or without a word, as health checkers do.
+    Left,
+    /// Its network failed.
+    Network(io::Error),
+    /// It got this error.
+    Refused(ClientError),
+}
+
+impl From<io::Error> for NoLogin {
+    fn from(error: io::Error) -> Self {
+        NoLogin::Network(error)
+    }
+}
+
+/// The greeting for clients: the primary's version and character set, what all servers can do.
+pub(crate) fn greeting(snapshot: &Snapshot, connection_id: u32, salt: [u8; 20]) -> Option<Greeting> {
+    let model = snapshot.greeting.as_ref()?;
+    let mut caps = SUPPORTED & snapshot.common_caps;
+    caps.set(Caps::CLIENT_MYSQL, model.caps.contains(Caps::CLIENT_MYSQL));
+    let auth_plugin = match model.auth_plugin.as_str() {
+        auth::SHA2 => auth::SHA2,
+        _ => auth::NATIVE,
+    };
+    Some(Greeting {
+        version: model.version.clone(),
+        connection_id,
+        salt,
+        caps,
+        charset: model.charset,
+        status: Status::AUTOCOMMIT.bits(),
+        auth_plugin: auth_plugin.to_owned(),
+    })
+}
+
+/// Sends the greeting and sees the client in. The final OK is left to the caller, who has yet to see
+/// whether the schema exists.
+pub(crate) async fn log_in(
+    shared: &Shared,
+    client: &mut Buffered,
+    id: u32,
+    address: Option<IpAddr>,
+) -> Result<LoggedIn, NoLogin> {
+    shared.cluster.first_round().await;
+    let snapshot = shared.cluster.snapshot();
+    let Some(greeting) = greeting(&snapshot, id, salt()) else {
+        let error = ClientError::no_server(&snapshot.faults());
+        let mut payload = BytesMut::new();
+        error.packet().encode_before_handshake(&mut payload);
+        send(client, 0, &payload).await?;
+        return Err(NoLogin::Refused(error));
+    };
+    let handshake = ServerHandshake::new(greeting.clone(), offer(shared, client));
+    let mut seq = send(client, 0, &greeting.encode()).await?;
+    let payload = receive(client, &mut seq).await?;
+    authenticate(shared, client, handshake.feed(&payload), &mut seq, address).await
+}
+
+/// COM_CHANGE_USER, from its payload on.
+pub(crate) async fn change_user(
+    shared: &Shared,
+    client: &mut Buffered,
+    payload: &[u8],
+    before: &Response,
+    (id, address): (u32, Option<IpAddr>),
+) -> Result<LoggedIn, NoLogin> {
+    let snapshot = shared.cluster.snapshot();
+    let Some(greeting) = greeting(&snapshot, id, salt()) else {
+        let error = ClientError::no_server(&snapshot.faults());
+        send(client, 1, &error.payload()).await?;
+        return Err(NoLogin::Refused(error));
+    };
+    let handshake = ServerHandshake::new(greeting, offer(shared, client));
+    let mut seq = 1;
+    authenticate(shared, client, handshake.change_user(payload, before), &mut seq, address).await
+}
+
+fn offer(shared: &Shared, client: &Buffered) -> Offer {
+    Offer {
+        plugins: vec![auth::NATIVE.to_owned(), auth::SHA2.to_owned(), auth::CLEAR.to_owned()],
+        rsa_public_key_pem: Some(shared.password_key.public_pem().to_vec()),
+        secure_transport: client.stream().is_local(),
+        force_full: false,
+    }
+}
+
+async fn authenticate(
+    shared: &Shared,
+    client: &mut Buffered,
+    mut step: ServerStep,
+    seq: &mut u8,
+    address: Option<IpAddr>,
+) -> Result<LoggedIn, NoLogin> {
+    let settings = shared.settings.load_full();
+    loop {
+        step = match step {
+            ServerStep::Authenticate(next) => {
+                let user = find_user(&settings.users, next.user(), address);
+                next.passwords(user.map(passwords).unwrap_or_default())
+            }
+            ServerStep::Send(payload, next) => {
+                *seq = send(client, *seq, &payload).await?;
+                let reply = receive(client, seq).await?;
+                next.feed(&reply)
+            }
+            ServerStep::Decrypt(ciphertext, next) => {
+                next.decrypted(shared.password_key.decrypt(&ciphertext).ok())
+            }
+            ServerStep::Done(established) => {
+                return done(&settings.users, client, *established, seq, address).await;
+            }
+            ServerStep::Reject(rejected) => {
+                let user = String::from_utf8_lossy(&rejected.response.user).into_owned();
+                let host = address.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string());
+                let error = ClientError::access_denied(&user, &host, rejected.using_password);
+                return refuse(client, *seq, error).await;
+            }
+            ServerStep::Malformed(malformed) => {
+                return refuse(client, *seq, ClientError::malformed(&malformed.to_string())).await;
+            }
+            ServerStep::UpgradeTls(_) => {
+                return refuse(client, *seq, ClientError::malformed("TLS was not offered")).await;
+            }
+        };
+    }
+}
+
+async fn done(
+    users: &[User],
+    client: &mut Buffered,
+    established: Established,
+    seq: &mut u8,
+    address: Option<IpAddr>,
+) -> Result<LoggedIn, NoLogin> {
+    if let Some(first) = &established.before_ok {
+        *seq = send(client, *seq, first).await?;
+    }
+    let Some(user) = find_user(users, &established.response.user, address) else {
+        return refuse(client, *seq, ClientError::internal("a user without an account logged in")).await;
+    };
+    Ok(LoggedIn { caps: established.caps, user: user.clone(), response: established.response, seq: *seq })
+}
+
+/// Tells the client, and the caller.
+pub(crate) async fn refuse<T>(client: &mut Buffered, seq: u8, error: ClientError) -> Result<T, NoLogin> {
+    send(client, seq, &error.payload()).await?;
+    Err(NoLogin::Refused(error))
+}
+
+fn find_user<'a>(users: &'a [User], name: &[u8], address: Option<IpAddr>) -> Option<&'a User> {
+    users.iter().find(|user| {
+        user.name.as_bytes() == name
+            && (user.networks.is_empty()
+                || address.is_none_or(|ip| user.networks.iter().any(|network| network.contains(ip))))
+    })
+}
+
+fn passwords(user: &User) -> Vec<Password> {
+    user.passwords.iter().map(|secret: &Secret| Password::new(secret.expose())).collect()
+}
+
+/// Sends one packet; answers the next sequence number.
+pub(crate) async fn send(client: &mut Buffered, seq: u8, payload: &[u8]) -> io::Result<u8> {
+    let mut out = BytesMut::with_capacity(payload.len().saturating_add(4));
+    let next = write_packet(&mut out, seq, payload);
+    client.write_all(&out).await?;
+    Ok(next)
+}
+
+async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin> {
+    loop {
+        let (payload, used, last) = match look_packet(&client.input, Some(*seq), LARGEST) {
+            Look::Packet { payload, used, seq_last, .. } => (payload.into_owned(), used, seq_last),
+            Look::Need(_) => {
+                if client.fill().await? == 0 {
+                    return Err(NoLogin::Left);
+                }
+                continue;
+            }
+            // A health checker says COM_QUIT instead of logging in: sequence 0, length 1.
+            _ if client.input.as_ref() == [1, 0, 0, 0, 1] => return Err(NoLogin::Left),
+            Look::TooLarge(..) => {
+                return refuse(client, *seq, ClientError::malformed("a log-in packet of this size")).await;
+            }
+            _ => return refuse(client, *seq, ClientError::malformed("a packet out of sequence")).await,
+        };
+        client.input.advance(used);
+        *seq = last.wrapping_add(1);
+        return Ok(payload);
+    }
+}
+
+/// Twenty bytes nobody can guess; none is NUL or `$`, which some clients stop at.
+fn salt() -> [u8; 20] {
+    let mut salt = [0; 20];
+    // Without randomness the salt is a constant, and log-ins still need the password.
+    let _ = aws_lc_rs::rand::fill(&mut salt);
+    salt.map(|byte| match byte & 0x7F {
+        0 | b'$' => b'a',
+        other => other,
+    })
+}
+
+/// The key of a fault in the metrics of refused clients.
+pub(crate) fn fault_of(no_login: &NoLogin) -> Option<Fault> {
+    match no_login {
+        NoLogin::Left => None,
+        NoLogin::Network(_) => Some(Fault::ClientNetwork),
+        NoLogin::Refused(error) => Some(error.fault),
+    }
+}
+
+/// Who the servers see.
+pub(crate) fn account(user: &User) -> crate::backend::login::Account {
+    let password = user.passwords.first().cloned().unwrap_or_else(|| Secret::new(Vec::new()));
+    crate::backend::login::Account { user: Arc::from(user.name.as_str()), password }
+}

@@ -1,0 +1,322 @@
+//! One client, from its first command to its end: read a command, decide, relay, learn. Owns the loop;
+//! deciding is `clonelove-route`'s, moving bytes is `relay`'s, connections are `connections`'s.
+
+mod commands;
+mod connections;
+mod execute;
+pub(crate) mod login;
+mod statement;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use clonelove_route::pins::Pin;
+use clonelove_route::session::Session;
+use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
+use clonelove_wire::packet::Response;
+use clonelove_wire::{Caps, Command};
+use tokio::time::{Instant, timeout};
+
+use crate::backend::login::Account;
+use crate::error::{ClientError, Fault};
+use crate::net::Buffered;
+use crate::settings::{Route, User};
+use crate::shared::{Pinned, Shared, View};
+use connections::Leased;
+pub(crate) use connections::version_number;
+use login::{LoggedIn, NoLogin};
+
+/// A client that may give commands.
+pub(crate) struct ClientSession {
+    shared: Arc<Shared>,
+    client: Buffered,
+    address: Option<IpAddr>,
+    listener: Route,
+    view: Arc<View>,
+    caps: Caps,
+    response: Response,
+    user: User,
+    account: Account,
+    state: Session,
+    primary: Option<Leased>,
+    replica: Option<Leased>,
+    out: BytesMut,
+    shown: Option<Pin>,
+    dice: Dice,
+}
+
+/// A command as it came from the client.
+enum Request {
+    /// All of it, framed.
+    Whole { command: Command, frame: BytesMut },
+    /// Its first frame is in the buffer, in part; the rest is to be forwarded as it arrives.
+    Long { command: Command },
+}
+
+/// What follows a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The next command.
+    Go,
+    /// The end of this client.
+    Close,
+}
+
+/// Sees a client in and serves it to its end.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    mut client: Buffered,
+    address: Option<IpAddr>,
+    listener: Route,
+    view: Arc<View>,
+) {
+    let within = shared.settings.load().limits.login_timeout;
+    let login = timeout(within, login::log_in(&shared, &mut client, view.id, address)).await;
+    let logged_in = match login {
+        Ok(Ok(logged_in)) => logged_in,
+        Ok(Err(no_login)) => return turned_away(&shared, &view, &no_login),
+        Err(_) => {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "it did not log in in time");
+            return turned_away(&shared, &view, &NoLogin::Network(error));
+        }
+    };
+    if let Err(error) = shared.clients.enter_user(&logged_in.user) {
+        let _ = login::send(&mut client, logged_in.seq, &error.payload()).await;
+        return turned_away(&shared, &view, &NoLogin::Refused(error));
+    }
+    let name = logged_in.user.name.clone();
+    let _user = UserGuard { shared: Arc::clone(&shared), name };
+    let seq = logged_in.seq;
+    let mut session = ClientSession::new(shared, client, address, listener, view, logged_in);
+    if session.enter_schema(seq).await == Next::Go {
+        session.serve_all().await;
+    }
+}
+
+fn turned_away(shared: &Shared, view: &View, why: &NoLogin) {
+    match why {
+        NoLogin::Left => tracing::debug!(client = %view.client, "left before logging in"),
+        NoLogin::Network(error) => tracing::debug!(client = %view.client, %error, "lost before logging in"),
+        NoLogin::Refused(error) => {
+            tracing::info!(client = %view.client, error = %error.message, "turned away")
+        }
+    }
+    if let Some(fault) = login::fault_of(why) {
+        shared.metrics.refused(fault);
+    }
+}
+
+/// A cheap source of numbers to balance by; nothing depends on their being hard to guess.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u32) -> Self {
+        Self(u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// The next number, by xorshift64* (Vigna, 2016).
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+/// A user's log-in counts until its client is gone, however that comes about.
+struct UserGuard {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Drop for UserGuard {
+    fn drop(&mut self) {
+        self.shared.clients.leave_user(&self.name);
+    }
+}
+
+impl ClientSession {
+    fn new(
+        shared: Arc<Shared>,
+        client: Buffered,
+        address: Option<IpAddr>,
+        listener: Route,
+        view: Arc<View>,
+        logged_in: LoggedIn,
+    ) -> Self {
+        let LoggedIn { response, caps, user, .. } = logged_in;
+        view.user.lock().clone_from(&user.name);
+        let account = login::account(&user);
+        let view_id = view.id;
+        let mut session = Self {
+            state: Session::new(None, clonelove_sql::Dialect::default()),
+            shared,
+            client,
+            address,
+            listener,
+            view,
+            caps,
+            response,
+            user,
+            account,
+            primary: None,
+            replica: None,
+            out: BytesMut::new(),
+            shown: None,
+            dice: Dice::new(view_id),
+        };
+        session.begin_state();
+        session
+    }
+
+    async fn serve_all(&mut self) {
+        loop {
+            let next = match self.next_request().await {
+                Ok(Some(request)) => self.dispatch(request).await,
+                Ok(None) => Next::Close,
+                Err(error) => self.broken(&error).await,
+            };
+            self.show_pin();
+            self.count_bytes();
+            if next == Next::Close {
+                break;
+            }
+        }
+        self.leave();
+    }
+
+    async fn dispatch(&mut self, request: Request) -> Next {
+        match request {
+            Request::Whole { command: Command::Quit, .. } => Next::Close,
+            Request::Whole { command: Command::Query, frame } => self.query(frame).await,
+            Request::Whole { command, frame } => self.command(command, frame).await,
+            Request::Long { command } => self.long(command).await,
+        }
+    }
+
+    /// The next command; `None` when the client is gone, or has to go.
+    async fn next_request(&mut self) -> Result<Option<Request>, ClientError> {
+        let analyse_up_to = self.shared.settings.load().limits.analyse_up_to.min(MAX_FRAME);
+        loop {
+            let buffered = self.client.input.len();
+            let Some((head, first)) = FrameHead::parse(&self.client.input)
+                .and_then(|head| Some((head, *self.client.input.get(HEADER)?)))
+                .filter(|(head, _)| head.len > 0)
+            else {
+                if let Some(FrameHead { len: 0, .. }) = FrameHead::parse(&self.client.input) {
+                    return Err(ClientError::malformed("a command without a byte"));
+                }
+                if !self.more().await? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if head.seq != 0 {
+                return Err(ClientError::malformed("a command that does not begin with sequence number 0"));
+            }
+            let command = Command::from_byte(first);
+            if head.len >= analyse_up_to {
+                return Ok(Some(Request::Long { command }));
+            }
+            if buffered >= head.whole() {
+                return Ok(Some(Request::Whole { command, frame: self.client.input.split_to(head.whole()) }));
+            }
+            if !self.more().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for more from the client; false when it is gone, or has to go.
+    async fn more(&mut self) -> Result<bool, ClientError> {
+        let between = self.client.input.is_empty();
+        let patience = self.shared.settings.load().limits.client_idle_timeout;
+        let may_go = between && !self.state.transaction.open;
+        let read = tokio::select! {
+            biased;
+            () = self.shared.stopped.cancelled() => return Err(ClientError::draining()),
+            () = self.shared.draining.cancelled(), if may_go => return Err(ClientError::draining()),
+            read = timeout(patience, self.client.fill_idle()) => read,
+        };
+        match read {
+            Ok(Ok(0)) => {
+                if !between {
+                    self.shared.metrics.error(Fault::ClientNetwork);
+                    tracing::debug!(client = %self.view.client, "left in the middle of a packet");
+                }
+                Ok(false)
+            }
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) => {
+                tracing::debug!(client = %self.view.client, %error, "lost");
+                self.shared.metrics.error(Fault::ClientNetwork);
+                Ok(false)
+            }
+            Err(_) => {
+                tracing::debug!(client = %self.view.client, "idle for longer than client_idle_timeout");
+                Ok(false)
+            }
+        }
+    }
+
+    /// The client sent what is no command, or has to go: it is told, and that was all.
+    async fn broken(&mut self, error: &ClientError) -> Next {
+        if error.fault == Fault::ClientProtocol {
+            self.shared.metrics.error(error.fault);
+            tracing::info!(client = %self.view.client, error = %error.message, "protocol violated");
+        }
+        let _ = login::send(&mut self.client, 0, &error.payload()).await;
+        Next::Close
+    }
+
+    /// Shows the session's pin to the outside, when it changed.
+    fn show_pin(&mut self) {
+        let pin = self.state.pin();
+        if pin == self.shown {
+            return;
+        }
+        if let Some(gauge) = self.shown.and_then(|pin| self.shared.metrics.pin(pin)) {
+            gauge.dec();
+        }
+        if let Some(gauge) = pin.and_then(|pin| self.shared.metrics.pin(pin)) {
+            gauge.inc();
+        }
+        if pin.is_none() {
+            *self.view.pin.lock() = None;
+        }
+        self.shown = pin;
+    }
+
+    /// Names the statement that pinned, for the status.
+    fn explain_pin(&self, statement: impl FnOnce() -> String) {
+        let pin = self.state.pin();
+        if pin == self.shown {
+            return;
+        }
+        if let Some(pin) = pin {
+            *self.view.pin.lock() = Some(Pinned { pin, statement: statement(), since: Instant::now() });
+        }
+    }
+
+    fn count_bytes(&mut self) {
+        let bytes = &self.shared.metrics.bytes;
+        let (read, written) = self.client.take_counts();
+        bytes.client_in.inc_by(read);
+        bytes.client_out.inc_by(written);
+        for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
+            let (read, written) = leased.conn.io.take_counts();
+            bytes.server_in.inc_by(read);
+            bytes.server_out.inc_by(written);
+        }
+    }
+}
+
+impl Drop for ClientSession {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.shown.and_then(|pin| self.shared.metrics.pin(pin)) {
+            gauge.dec();
+        }
+    }
+}

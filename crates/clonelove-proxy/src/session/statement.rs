@@ -1,0 +1,67 @@
+//! A statement on its way: the bytes to forward, what is known of them, and when they came.
+
+use bytes::BytesMut;
+use clonelove_sql::{Facts, Kind, Why, digest_hash, digest_text};
+use clonelove_wire::Command;
+use clonelove_wire::frame::HEADER;
+use tokio::time::Instant;
+
+/// A statement, or a command that asks a server for something.
+pub(super) struct Statement {
+    pub(super) command: Command,
+    /// As the client sent it, framed; empty when it is forwarded as it arrives.
+    pub(super) frame: BytesMut,
+    pub(super) facts: Facts,
+    pub(super) begun: Instant,
+    /// The part of the time that was not the proxy's own.
+    pub(super) waited: std::time::Duration,
+}
+
+impl Statement {
+    pub(super) fn new(command: Command, frame: BytesMut, facts: Facts) -> Self {
+        Self { command, frame, facts, begun: Instant::now(), waited: std::time::Duration::ZERO }
+    }
+
+    /// A command of which only its name is known.
+    pub(super) fn opaque(command: Command, frame: BytesMut) -> Self {
+        Self::new(command, frame, opaque(Why::UnknownStatement))
+    }
+
+    /// The SQL text; empty for other commands and for what was not read.
+    pub(super) fn sql(&self) -> &[u8] {
+        match self.command {
+            Command::Query | Command::StmtPrepare => {
+                self.frame.get(HEADER.saturating_add(1)..).unwrap_or_default()
+            }
+            _ => &[],
+        }
+    }
+
+    /// Whether it may be sent again without harm.
+    pub(super) fn is_read(&self) -> bool {
+        self.facts.why.is_none() && self.facts.kind == Kind::Read
+    }
+}
+
+/// What may be anything.
+pub(super) fn opaque(why: Why) -> Facts {
+    Facts { why: Some(why), all_tables: true, ..Facts::default() }
+}
+
+/// How a statement is named where people see it: never with its literals.
+pub(super) fn shown(sql: &[u8], dialect: &clonelove_sql::Dialect, command: Command) -> String {
+    const LONGEST: usize = 200;
+    if sql.is_empty() {
+        return command.name().to_owned();
+    }
+    digest_text(sql.get(..sql.len().min(64 * 1024)).unwrap_or_default(), dialect)
+        .chars()
+        .take(LONGEST)
+        .collect()
+}
+
+/// A statement's digest, with its text.
+pub(super) fn digest(sql: &[u8], dialect: &clonelove_sql::Dialect) -> (u64, String) {
+    let text = digest_text(sql, dialect);
+    (digest_hash(&text), text)
+}

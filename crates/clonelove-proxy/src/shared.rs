@@ -1,0 +1,126 @@
+//! What all sessions share: settings, servers, metrics, and the list of who is connected. Owns no
+//! logic of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use clonelove_route::pins::Pin;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cluster::Cluster;
+use crate::crypto::PasswordKey;
+use crate::error::ClientError;
+use crate::learned::Learned;
+use crate::metrics::Metrics;
+use crate::settings::{Settings, User};
+
+/// What all sessions share.
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) password_key: PasswordKey,
+    pub(crate) learned: Learned,
+    pub(crate) clients: Clients,
+    /// All tasks, so that a drain can wait for them.
+    pub(crate) tasks: TaskTracker,
+    /// Sessions only.
+    pub(crate) sessions: TaskTracker,
+    /// No new clients; sessions end when their transaction does.
+    pub(crate) draining: CancellationToken,
+    /// Everything ends now.
+    pub(crate) stopped: CancellationToken,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) generation: std::sync::atomic::AtomicU64,
+}
+
+/// Who is connected.
+#[derive(Default)]
+pub(crate) struct Clients {
+    next_id: AtomicU32,
+    connected: Mutex<HashMap<u32, Arc<View>>>,
+    by_user: Mutex<HashMap<String, usize>>,
+}
+
+/// What the outside may see of a session.
+pub(crate) struct View {
+    pub(crate) id: u32,
+    pub(crate) client: String,
+    pub(crate) user: Mutex<String>,
+    pub(crate) pin: Mutex<Option<Pinned>>,
+}
+
+/// A pin, and what caused it.
+#[derive(Clone)]
+pub(crate) struct Pinned {
+    pub(crate) pin: Pin,
+    pub(crate) statement: String,
+    pub(crate) since: Instant,
+}
+
+impl Clients {
+    /// A new client's id and place in the list; `None` when the limit is reached.
+    pub(crate) fn enter(&self, client: String, limit: usize) -> Option<Arc<View>> {
+        let mut connected = self.connected.lock();
+        if connected.len() >= limit {
+            return None;
+        }
+        let id = loop {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if id != 0 && !connected.contains_key(&id) {
+                break id;
+            }
+        };
+        let view = Arc::new(View { id, client, user: Mutex::default(), pin: Mutex::default() });
+        connected.insert(id, Arc::clone(&view));
+        Some(view)
+    }
+
+    pub(crate) fn leave(&self, id: u32) {
+        self.connected.lock().remove(&id);
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.connected.lock().len()
+    }
+
+    /// Counts a log-in of a user against its limit; 0 is none.
+    pub(crate) fn enter_user(&self, user: &User) -> Result<(), ClientError> {
+        let mut by_user = self.by_user.lock();
+        let count = by_user.entry(user.name.clone()).or_default();
+        if user.max_connections != 0 && *count >= user.max_connections {
+            return Err(ClientError::too_many_clients(user.max_connections, "max_connections of the user"));
+        }
+        *count = count.saturating_add(1);
+        Ok(())
+    }
+
+    pub(crate) fn leave_user(&self, user: &str) {
+        let mut by_user = self.by_user.lock();
+        if let Some(count) = by_user.get_mut(user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_user.remove(user);
+            }
+        }
+    }
+
+    /// The sessions that are pinned.
+    pub(crate) fn pinned(&self) -> Vec<(Arc<View>, Pinned)> {
+        let views: Vec<Arc<View>> = self.connected.lock().values().cloned().collect();
+        views
+            .into_iter()
+            .filter_map(|view| {
+                let pin = view.pin.lock().clone();
+                pin.map(|pin| (view, pin))
+            })
+            .collect()
+    }
+}
