@@ -304,6 +304,7 @@ impl ReplyTracker {
             if self.is_done() {
                 break Then::End;
             }
+            let rest = self.pass_rows(rest, &mut pass);
             let Some(head) = FrameHead::parse(rest) else {
                 break Then::More;
             };
@@ -348,6 +349,30 @@ impl ReplyTracker {
         let after = rest.get(self.partial..);
         self.partial = 0;
         after
+    }
+
+    /// Passes the rows at the front of `rest` that are whole and plainly rows; gives what follows them. All else is
+    /// judged one by one, and would judge these the same: this is the short way for what is nearly all of a reply.
+    #[inline]
+    fn pass_rows<'b>(&mut self, rest: &'b [u8], pass: &mut usize) -> &'b [u8] {
+        if self.state != State::Rows || self.continues {
+            return rest;
+        }
+        let mut left = rest;
+        while let Some(head) = FrameHead::parse(left) {
+            let Some((frame, after)) = left.split_at_checked(head.whole()) else {
+                break;
+            };
+            let plain = frame.get(HEADER).is_some_and(|first| *first < ok::HEAD_AFTER_ROWS);
+            if !plain || head.len == MAX_FRAME || head.seq != self.sequence {
+                break;
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            self.fresh = false;
+            left = after;
+        }
+        *pass = pass.saturating_add(rest.len().saturating_sub(left.len()));
+        left
     }
 
     /// Takes a frame to be passed, head and all.
