@@ -101,13 +101,14 @@ impl Election {
             candidate.followed = followed;
         }
         let verdict = elect(current, candidates);
-        if let Verdict::Primary(index) | Verdict::Gone { last: Some(index), .. } = verdict {
+        // One that its replicas merely miss was not seen to be primary.
+        if let Verdict::Primary(index) = verdict {
             self.current = candidates.get(index).map(|one| one.name.to_owned());
         }
         verdict
     }
 
-    /// The name of the primary, or of the last one.
+    /// The name of the primary, or of the last that was seen.
     pub fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }
@@ -238,8 +239,8 @@ fn elect_first(candidates: &[Candidate<'_>]) -> Verdict {
     let leader = absent_leader(candidates);
     match (claimants(candidates).as_slice(), leader) {
         ([a, b, ..], _) => conflict(*a, *b, candidates),
-        ([claimant], Some(leader)) if !is_followed(*claimant, candidates) => {
-            disputed(*claimant, leader, candidates)
+        (&[claimant], Some(leader)) if !is_heir(claimant, leader, candidates) => {
+            disputed(claimant, leader, candidates)
         }
         ([claimant], _) => Verdict::Primary(*claimant),
         ([], Some(leader)) => Verdict::Gone { last: Some(leader), why: reasons(candidates) },

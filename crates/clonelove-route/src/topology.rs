@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::election::{Candidate, Pinned, Source, Verdict, source_of};
-use crate::health::{Health, HealthRules, State};
+use crate::health::{Health, HealthRules, State, Surroundings};
 use crate::position::Position;
 use crate::report::{FlavourName, Report};
 
@@ -111,7 +111,8 @@ impl Topology {
         }
     }
 
-    /// The snapshot after `self`.
+    /// The snapshot after `self`. A round of the monitor is: [`Health::observe`] for each server, the election over
+    /// [`Member::candidate`], [`Health::surround`] for each with [`surroundings`], and this.
     pub fn next(
         &self,
         members: &[Member<'_>],
@@ -241,6 +242,16 @@ impl fmt::Display for Role {
     }
 }
 
+/// What the verdict means for server `index`, see [`Health::surround`].
+pub fn surroundings(verdict: &Verdict, index: usize) -> Surroundings {
+    match verdict {
+        Verdict::Primary(primary) => Surroundings { is_primary: *primary == index, primary_up: true },
+        Verdict::Gone { .. } | Verdict::Conflict { .. } | Verdict::None { .. } => {
+            Surroundings { is_primary: false, primary_up: false }
+        }
+    }
+}
+
 /// Whether a server may serve reads as a replica, and if not, why: the first reason that applies. `leader` is the
 /// primary or, while there is none, the last there was; its replicas go on serving reads.
 pub fn eligibility(
@@ -328,9 +339,11 @@ fn assign_roles(servers: &mut [Node], primary: Option<usize>) {
 }
 
 /// Whether nothing that the primary had is missing: it may have been reset, restored, or killed with relaxed
-/// durability.
+/// durability. One that replicates from outside cannot be told by this: MariaDB names the last GTID of a domain in
+/// its log, not the largest.
 fn has_all_of(after: Option<&Report>, before: &Report) -> bool {
     match (after.and_then(|report| report.binlog_position.as_ref()), &before.binlog_position) {
+        _ if after.is_some_and(|report| !report.replication.is_empty()) => true,
         (Some(after), Some(before)) => after.covers(before),
         (None, Some(_)) => false,
         (_, None) => true,

@@ -1,9 +1,11 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::report::fixture::{FLAVOURS, channel, primary, replica};
 use crate::report::{Channel, Flavour};
 
 /// A server of a scene: `db1` is server 1 at `host1:3306`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Server {
     name: &'static str,
     host: String,
@@ -539,4 +541,52 @@ fn a_repointed_channel_that_is_not_connected_goes_by_its_address() {
         ..channel(Flavour::MariaDb, 1)
     };
     assert_eq!(source_of(&repointed, 1, &candidates(&scene.servers)), Source::Candidate(2));
+}
+
+/// A server in any condition: role given, reachable, known, read-only, and what it is set up to replicate from.
+fn any_server(id: u32, flavour: Flavour) -> impl Strategy<Value = Server> {
+    let pinned = prop_oneof![8 => Just(Pinned::Auto), 1 => Just(Pinned::Primary), 1 => Just(Pinned::Replica)];
+    let source = proptest::option::of(1..=4u32);
+    (pinned, any::<bool>(), any::<bool>(), any::<bool>(), source, 1..60u64).prop_map(
+        move |(pinned, up, known, read_only, source, last)| {
+            let own = primary(flavour, id, last);
+            let report = match source.filter(|source| *source != id) {
+                Some(source) => Report { read_only, ..replica(flavour, id, source, last) },
+                None => Report { read_only, ..own },
+            };
+            let report = (up || known).then_some(report);
+            Server { name: NAMES[id as usize], host: format!("host{id}"), pinned, probed: true, up, report }
+        },
+    )
+}
+
+fn any_servers() -> impl Strategy<Value = (Flavour, Vec<Server>)> {
+    prop_oneof![Just(Flavour::MariaDb), Just(Flavour::MySql)].prop_flat_map(|flavour| {
+        let servers = (any_server(1, flavour), any_server(2, flavour), any_server(3, flavour));
+        servers.prop_map(move |(a, b, c)| (flavour, vec![a, b, c]))
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_primary_can_be_written(scenes in proptest::collection::vec(any_servers(), 1..8)) {
+        let mut election = Election::new();
+        for (_, servers) in &scenes {
+            let before = election.current().map(str::to_owned);
+            let mut all = candidates(servers);
+            let verdict = election.hold(&mut all);
+            if let Verdict::Primary(index) = verdict {
+                prop_assert!(all[index].is_writable() && all[index].pinned != Pinned::Replica);
+            }
+            if let Verdict::Conflict { a, b, .. } = verdict {
+                prop_assert!(a != b && all[a].is_writable() && all[b].is_writable());
+            }
+            let unpinned = all.iter().all(|one| one.pinned == Pinned::Auto);
+            let present = before.and_then(|name| all.iter().position(|one| one.name == name));
+            if let Some(present) = present.filter(|index| unpinned && all[*index].is_writable()) {
+                let demoted = sources(present, &all).next().is_some();
+                prop_assert!(demoted || verdict == Verdict::Primary(present), "a healthy primary was displaced");
+            }
+        }
+    }
 }

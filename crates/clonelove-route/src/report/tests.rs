@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::defaults::RESULT_AFFECTING;
 use super::fixture::primary;
 use super::rows::PROBE_MYSQL;
@@ -327,4 +329,27 @@ fn system_zones_are_compared_by_what_they_stand_for() {
         assert_eq!(settings(mine, theirs), expected.map(str::to_owned), "{mine:?} {theirs:?}");
     }
     assert_eq!(settings((system, UTC), (system, "-12600,-12600")).as_deref(), Ok("time_zone='-03:30'"));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics(
+        cells in proptest::collection::vec(proptest::option::of("[0-9a-zA-Z_.,:+-]{0,12}|.{0,8}"), 0..12),
+        place in 0..4usize,
+        row in 0..40usize,
+        column in 0..60usize,
+    ) {
+        for flavour in [Flavour::MariaDb, Flavour::MySql] {
+            for (at, cell) in cells.iter().enumerate() {
+                let mut results = if flavour == Flavour::MariaDb { mariadb_replica() } else { mysql_replica() };
+                let rows = &mut results[place].rows;
+                let row = (row + at) % rows.len();
+                let column = (column + at) % rows[row].len();
+                rows[row][column].clone_from(cell);
+                let _ = report_from(flavour, &results);
+                results[place].rows[row].truncate(column);
+                let _ = report_from(flavour, &results);
+            }
+        }
+    }
 }
