@@ -106,12 +106,16 @@ pub struct Facts {
     pub token: Option<Range<usize>>,
     /// What it does to session and server, in the order of the text.
     pub effects: Vec<Effect>,
-    /// Tables it reads, each once.
+    /// Tables it reads, each once. What asks for definitions (SHOW TABLES, DESCRIBE) reads the table of
+    /// information_schema that holds them, and the table described.
     pub tables_read: Vec<TableName>,
-    /// Tables it writes, each once.
+    /// Tables it writes or defines, each once; those of an UPDATE or DELETE of several tables count as written all.
     pub tables_written: Vec<TableName>,
     /// It may touch any table: reads of any for a read, reads and writes of any for everything else.
     pub all_tables: bool,
+    /// Functions it calls that are not built in, or not known to be, each once: they may do anything, until the
+    /// schema tells otherwise.
+    pub functions: Vec<TableName>,
     /// What it asks about the statement before it.
     pub previous: Previous,
     /// Names, in lower case, of the user variables it mentions, each once.
@@ -122,7 +126,7 @@ pub struct Facts {
     pub assumed: Vec<String>,
 }
 
-/// A table as a statement names it: unquoted, in lower case.
+/// A table, or another object of a schema, as a statement names it: unquoted, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
     /// The schema, where the statement says one; else the session's.
@@ -200,7 +204,9 @@ pub enum Effect {
     HandlerClose(String),
     /// PREPARE name FROM …
     PrepareText(String),
-    /// EXECUTE name
+    /// CALL, of a procedure that may do anything to the session.
+    Call(TableName),
+    /// EXECUTE name; the name is empty for EXECUTE IMMEDIATE.
     ExecuteText(String),
     /// DEALLOCATE PREPARE name, DROP PREPARE name
     DeallocateText(String),

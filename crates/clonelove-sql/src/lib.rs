@@ -10,10 +10,14 @@ mod analyse;
 mod dialect;
 mod digest;
 mod facts;
+mod functions;
 mod lexer;
+mod names;
+mod words;
 
 pub use analyse::analyse;
 pub use dialect::{Charset, Dialect, Flavour, Modes};
 pub use digest::{digest_hash, digest_text};
 pub use facts::{Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
 pub use lexer::{Lexer, Token, TokenKind};
+pub use names::is_server_specific_table;
