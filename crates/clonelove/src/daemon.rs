@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proxy_stub::Metrics;
-use crate::proxy_stub::Proxy;
+use clonelove_proxy::metrics::Metrics;
+use clonelove_proxy::Proxy;
 use anyhow::Context;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;

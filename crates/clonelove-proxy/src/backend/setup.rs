@@ -77,7 +77,7 @@ pub(crate) fn check_identity(row: &[Option<String>], report: &Report) -> Option<
 pub(crate) fn set_names(charset: u8) -> Option<String> {
     let collation = Collation::resolve(u16::from(charset).into());
     let (charset, collation) = (collation.charset(), collation.collation());
-    if charset.is_empty() || collation.eq_ignore_ascii_case("UNKNOWN_COLLATION") {
+    if charset == "unknown" || collation == "unknown" {
         return None;
     }
     Some(format!("SET NAMES {charset} COLLATE {collation}"))

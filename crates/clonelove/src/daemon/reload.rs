@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::proxy_stub::Metrics;
-use crate::proxy_stub::{Proxy, Readiness, ServerCall};
+use clonelove_proxy::metrics::Metrics;
+use clonelove_proxy::{Proxy, Readiness, ServerCall};
 use clonelove_proxy::control::Status;
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
