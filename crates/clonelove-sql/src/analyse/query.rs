@@ -344,6 +344,9 @@ impl Parser<'_> {
         let mut name = self.next();
         while self.peek().is(b'.') && self.peek_at(1).is_name() {
             self.next();
+            if self.peek_keyword().is_reserved() {
+                return self.not_understood();
+            }
             schema = Some(name);
             name = self.next();
         }
