@@ -85,7 +85,8 @@ fn change(kind: u8, data: &[u8]) -> Result<Change<'_>, Malformed> {
     let mut reader = Reader::new(data, PACKET);
     Ok(match kind {
         1 => Change::Schema(reader.lenenc_bytes()?),
-        2 => Change::StateChanged(reader.lenenc_bytes()? != b"0"),
+        // One character, without the length before it that the documentation has: seen of both flavours.
+        2 => Change::StateChanged(data.last() != Some(&b'0')),
         3 => {
             // An encoding specification stands first; 0, text, is the only one there is.
             if reader.u8()? != 0 {

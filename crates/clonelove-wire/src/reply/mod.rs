@@ -308,7 +308,8 @@ impl ReplyTracker {
             let Some(head) = FrameHead::parse(rest) else {
                 break Then::More;
             };
-            let first = rest.get(HEADER).copied();
+            // An empty frame has no first byte, though bytes of the next frame may lie there.
+            let first = if head.len == 0 { None } else { rest.get(HEADER).copied() };
             if first.is_none() && head.len > 0 {
                 break Then::More;
             }

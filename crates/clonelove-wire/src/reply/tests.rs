@@ -266,6 +266,22 @@ fn a_row_of_exactly_one_full_frame_has_an_empty_one_after_it() {
 }
 
 #[test]
+fn an_empty_frame_is_not_judged_by_the_frame_after_it() {
+    // The next frame's length begins with what would be the head of an EOF or an ERR packet.
+    for len in [0xFE, 0xFF] {
+        for caps in [EOFS, NO_EOFS] {
+            let reply = Reply::new().packet(&[1]).column().definitions_end(caps).packet(&[]);
+            let reply = reply.packet(&vec![1; len]).rows_end(caps, QUIET);
+            assert_eq!(follow(Command::Query, caps, &reply), result_set_events(caps, QUIET));
+        }
+        let reply = Reply { seq: 7, ..Reply::default() }.packet(&[]).packet(&vec![1; len]);
+        assert_eq!(fault(Command::Query, EOFS, &reply), ProtocolFault::Sequence { expected: 1, got: 7 });
+        let reply = Reply::new().packet(&[1]).packet(&[]).packet(&vec![1; len]);
+        assert!(matches!(fault(Command::Query, EOFS, &reply), ProtocolFault::Unexpected { first: 0, .. }));
+    }
+}
+
+#[test]
 fn big_frames_are_passed_in_pieces() {
     let mut tracker = ReplyTracker::new(Command::Query, NO_EOFS);
     let reply = Reply::new().packet(&[1]).column().packet(&vec![1; 1 << 20]);
