@@ -6,11 +6,11 @@ mod reload;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use clonelove_proxy::metrics::Metrics;
-use clonelove_proxy::Proxy;
 use anyhow::Context;
+use clonelove_proxy::Proxy;
+use clonelove_proxy::metrics::Metrics;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -77,6 +77,7 @@ async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut admin = AdminPort::bind(&config).await?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
+    metrics.config_loaded(unix_now());
     let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
     let http = admin.address();
     let live =
@@ -181,6 +182,10 @@ impl AdminPort {
         // Whoever does not read his answer by now does without.
         let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.wait()).await;
     }
+}
+
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Tells systemd, if it is there.

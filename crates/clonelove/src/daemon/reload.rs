@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clonelove_proxy::control::Status;
 use clonelove_proxy::metrics::Metrics;
 use clonelove_proxy::{Proxy, Readiness, ServerCall};
-use clonelove_proxy::control::Status;
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use tracing::{error, info};
 
-use super::notify;
+use super::{notify, unix_now};
 use crate::admin::{Control, Refused};
 use crate::config::{self, Config, Log};
 use crate::telemetry::{LogHandle, level_name};
@@ -62,6 +62,7 @@ impl Live {
         changes.extend(log_changes(config.log, new.log));
         self.log.apply(new.log);
         *config = new;
+        self.metrics.config_loaded(unix_now());
         Ok(changes)
     }
 }

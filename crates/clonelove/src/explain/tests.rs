@@ -40,7 +40,7 @@ fn statements_are_explained() {
         ("CREATE TABLE d.t (a INT)", "ddl", "primary", "ddl"),
         ("START TRANSACTION", "transaction", "primary", "transaction_control"),
         ("SET NAMES utf8mb4", "session", "primary", "session_setting"),
-        ("SELECT my_function(1)", "read", "primary", "unknown_function"),
+        ("SELECT my_function(1)", "write", "primary", "unknown_function"),
         ("FROBNICATE d.t", "unknown", "primary", "unknown_statement"),
         ("-- only a comment", "unknown", "primary", "unknown_statement"),
     ];
