@@ -1,5 +1,6 @@
 //! What Drupal really sent (see the recordings' README): nothing that wrote may be called a read, and nearly every
 //! SELECT must be one.
+#![expect(clippy::expect_used, reason = "a recording that cannot be read must fail the test")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,28 +29,30 @@ struct Tally {
 
 /// Statement, whether the reply shows that it wrote, and the dialect that the connection had by then.
 fn commands(file: &Path) -> impl Iterator<Item = (Vec<u8>, bool, Dialect)> + use<> {
-    let reader = BufReader::new(MultiGzDecoder::new(File::open(file).unwrap()));
+    let reader = BufReader::new(MultiGzDecoder::new(File::open(file).expect("a recording")));
     let mut dialects: BTreeMap<u64, Dialect> = BTreeMap::new();
     let start = Dialect { version: 101_119, ..Dialect::default() };
     reader.lines().flat_map(move |line| {
-        let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        let commands = request["commands"].as_array().cloned().unwrap_or_default();
+        let request: Value = serde_json::from_str(&line.expect("a readable recording")).expect("JSON");
+        let commands = request.get("commands").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut found = Vec::new();
         for command in commands {
-            let connection = command["conn"].as_u64().unwrap_or_default();
+            let connection = command.get("conn").and_then(Value::as_u64).unwrap_or_default();
             if command.get("connect").is_some() {
                 dialects.insert(connection, start);
                 continue;
             }
-            let base64 = command["sql_base64"].as_str().map(decoded);
-            let Some(sql) = command["sql"].as_str().map(|sql| sql.as_bytes().to_vec()).or(base64) else {
+            let base64 = command.get("sql_base64").and_then(Value::as_str).map(decoded);
+            let Some(sql) =
+                command.get("sql").and_then(Value::as_str).map(|sql| sql.as_bytes().to_vec()).or(base64)
+            else {
                 continue;
             };
             let dialect = dialects.entry(connection).or_insert(start);
             if let Some(modes) = sql.strip_prefix(b"SET sql_mode = '") {
                 dialect.modes = Modes::from_sql_mode(&String::from_utf8_lossy(modes).replace('\'', ""));
             }
-            let wrote = command["ok"]["affected"].as_u64().unwrap_or_default() > 0;
+            let wrote = command.pointer("/ok/affected").and_then(Value::as_u64).unwrap_or_default() > 0;
             found.push((sql, wrote, *dialect));
         }
         found
