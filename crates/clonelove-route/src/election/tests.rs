@@ -300,6 +300,19 @@ fn a_stranger_is_no_heir() {
 }
 
 #[test]
+fn a_stranger_is_no_heir_of_a_primary_that_has_written_nothing() {
+    each(|flavour| {
+        let mut scene = Scene::settled(flavour);
+        let other = Server { name: "db9", host: "host9".into(), ..scene.servers[0].clone() };
+        scene.servers.push(Server { report: Some(primary(flavour, 9, 500)), ..other });
+        scene.report(0).binlog_position = Some(Position::empty(flavour));
+        scene.expect(0);
+        scene.down(0);
+        scene.expect_gone(0, &["db9 is writable, but was not its replica"]);
+    });
+}
+
+#[test]
 fn a_former_primary_with_high_numbers_is_no_heir() {
     each(|flavour| {
         // db2 is primary, db1 an old one that was written in vain and comes back writable.
@@ -399,7 +412,10 @@ fn an_old_primary_is_not_elected_at_the_start_while_the_replicas_miss_another() 
         scene.expect(1);
         scene.forget();
         scene.servers[0].report = None;
-        scene.repoint(2, 2);
+        let mut db4 = scene.servers[2].clone();
+        (db4.name, db4.host) = ("db4", "host4".to_owned());
+        db4.report = Some(replica(flavour, 4, 2, 50));
+        scene.servers.push(db4);
         scene.expect(1);
     });
 }

@@ -151,6 +151,19 @@ fn broken_replication_counts_at_once_and_repair_after_rise() {
 }
 
 #[test]
+fn only_probes_count_as_good_news() {
+    let mut server = Probed::up();
+    server.channel().sql_running = false;
+    server.good();
+    server.channel().sql_running = true;
+    server.good();
+    for primary_up in [false, true, false, true] {
+        server.surround(false, primary_up);
+        assert_eq!(server.health.state(), State::Broken);
+    }
+}
+
+#[test]
 fn every_way_in_which_replication_is_broken() {
     let mut server = Probed::up();
     server.channel().filtered = true;
@@ -327,6 +340,16 @@ fn connections_are_void_after_transactions_were_lost() {
         server.good();
         assert_eq!(server.health.generation(), before + 1);
     }
+}
+
+#[test]
+fn connections_are_void_after_a_primary_lost_transactions() {
+    let mut server = Probed::new(primary(Flavour::MariaDb, 1, 50));
+    server.good();
+    let before = server.health.generation();
+    server.report.binlog_position = Some(written(Flavour::MariaDb, 1, 49));
+    server.good();
+    assert_eq!(server.health.generation(), before + 1);
 }
 
 #[test]

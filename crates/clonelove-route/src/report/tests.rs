@@ -127,8 +127,10 @@ fn reads_a_mysql_primary() {
 
 #[test]
 fn connecting_is_not_running() {
-    let channel = channel_with("Slave_IO_Running", Some("Connecting"));
-    assert!(!channel.io_running && channel.io_connecting && channel.is_started());
+    for state in ["Connecting", "Preparing"] {
+        let channel = channel_with("Slave_IO_Running", Some(state));
+        assert!(!channel.io_running && channel.io_connecting && channel.is_started());
+    }
     let channel = channel_with("Slave_IO_Running", Some("No"));
     assert!(!channel.io_running && !channel.io_connecting);
     assert!(!channel_with("Slave_SQL_Running", Some("No")).sql_running);
