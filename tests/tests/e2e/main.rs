@@ -1,0 +1,3 @@
+//! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
+
+mod routing;
