@@ -233,7 +233,7 @@ fn rows_may_begin_with_any_byte_of_a_length() {
 #[test]
 fn a_row_of_several_frames_is_a_row() {
     // A text column over 16 MiB has a length that begins with 0xFE; its second frame may begin with anything.
-    for (first, second) in [(0xFE, 0xFE), (0xFE, 0xFF), (0xFF, 0x00), (0x00, 0xFE)] {
+    for (first, second) in [(0xFE, 0xFE), (0xFE, 0xFF), (0xFF, 0x00), (0x00, 0xFE), (0x00, 0xFF)] {
         let mut row = vec![7; MAX_FRAME + 5];
         row[0] = first;
         row[MAX_FRAME] = second;
@@ -242,6 +242,8 @@ fn a_row_of_several_frames_is_a_row() {
             let reply = reply.row(b"x").rows_end(caps, QUIET);
             let mut tracker = ReplyTracker::new(Command::Query, caps);
             let len = reply.bytes.len();
+            let whole = relay(&mut ReplyTracker::new(Command::Query, caps), &reply.bytes, &[]);
+            assert_eq!((whole.consumed, whole.end), (len, Ok(true)), "all there at once");
             let cuts = [20, 200, 300, MAX_FRAME, MAX_FRAME + 40, len - 30, len - 25, len - 10];
             let seen = relay(&mut tracker, &reply.bytes, &cuts);
             let events: Vec<Event> = seen.events.into_iter().map(|(_, event)| event).collect();
@@ -505,6 +507,10 @@ fn a_wrong_sequence_number_is_a_fault() {
     assert_eq!(fault(Command::Query, EOFS, &Reply { seq: 2, ..Reply::default() }.packet(&[1])), wrong);
     let mut reply = Reply::new().packet(&[1]);
     reply.seq = 9;
+    let mut row = Reply::new().packet(&[1]).column().row(b"a");
+    row.seq = 9;
+    let wrong = ProtocolFault::Sequence { expected: 4, got: 9 };
+    assert_eq!(fault(Command::Query, NO_EOFS, &row.row(b"b").rows_end(NO_EOFS, QUIET)), wrong);
     let wrong = ProtocolFault::Sequence { expected: 2, got: 9 };
     assert_eq!(fault(Command::Query, EOFS, &reply.clone().column()), wrong);
     assert_eq!(fault(Command::Query, EOFS, &reply.err(1)), wrong);

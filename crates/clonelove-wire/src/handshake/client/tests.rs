@@ -86,6 +86,22 @@ fn without_tls_the_key_is_asked_for_and_used() {
 }
 
 #[test]
+fn after_a_switch_its_own_challenge_is_answered() {
+    let salt = [7; 20];
+    let secret = Secret::new("secret");
+    for (plugin, reply) in
+        [(auth::NATIVE, native::scramble(&secret, &salt)), (auth::SHA2, sha2::scramble(&secret, &salt))]
+    {
+        let mut asked = BytesMut::new();
+        AuthSwitch { plugin: plugin.as_bytes(), data: &salt }.encode(&mut asked);
+        let Ok(ClientStep::Send(payload, _)) = exchange(false).feed(&asked) else {
+            panic!("nothing is sent");
+        };
+        assert_eq!(&*payload, reply);
+    }
+}
+
+#[test]
 fn a_server_that_never_ends_is_left() {
     let mut client = exchange(false);
     for _ in 0..1000 {

@@ -137,6 +137,40 @@ fn an_unknown_user_is_refused_as_a_wrong_password_is() {
 }
 
 #[test]
+fn whether_a_password_was_used_is_told_by_the_last_reply() {
+    // Switched: what counts is the answer to the switch, not what came before it.
+    for (first, then, used) in
+        [(&b""[..], &[1; 32][..], true), (&[1; 20], b"", false), (&[1; 20], &[0], false)]
+    {
+        let (_, _, next) = switch_of(begin(NATIVE, offer(false), &response(Some(SHA2), first)));
+        let ServerStep::Reject(rejected) = next.feed(then) else {
+            panic!("it is not refused");
+        };
+        assert_eq!(rejected.using_password, used);
+    }
+}
+
+#[test]
+fn the_empty_password_waits_for_nothing_but_ok() {
+    for (reply, known) in [(&b""[..], ""), (&[0], "")] {
+        let said = response(Some(SHA2), reply).encode();
+        let ServerStep::Authenticate(step) = ServerHandshake::new(greeting(SHA2), offer(false)).feed(&said)
+        else {
+            panic!("no response");
+        };
+        let ServerStep::Done(established) = step.passwords(vec![Secret::new(known)]) else {
+            panic!("not in");
+        };
+        assert_eq!(established.before_ok, None);
+    }
+    let reply = sha2::scramble(&Secret::new("secret"), &SALT);
+    let ServerStep::Done(established) = begin(SHA2, offer(false), &response(Some(SHA2), &reply)) else {
+        panic!("not in");
+    };
+    assert_eq!(established.before_ok.as_deref(), Some(&[1, sha2::FAST_OK][..]));
+}
+
+#[test]
 fn tls_that_was_not_offered_is_malformed() {
     let mut without = greeting(NATIVE);
     without.caps.remove(Caps::SSL);

@@ -34,6 +34,14 @@ fn mysql_has_none_whatever_the_filler_holds() {
 }
 
 #[test]
+fn a_greeting_as_mysql_leaves_the_filler_empty() {
+    let ours = Greeting { caps: Caps::from_halves(u32::MAX, 0x1d), ..Greeting::parse(&mariadb()).unwrap() };
+    let bytes = ours.encode();
+    let salt = bytes.windows(12).position(|part| part == b"ijklmnopqrst").unwrap();
+    assert_eq!(bytes[salt - 10..salt], [0; 10]);
+}
+
+#[test]
 fn unknown_capabilities_survive() {
     let greeting = Greeting {
         caps: Caps::from_halves(0xFFFF_FFFE, 0xFFFF_FFFF),
