@@ -1,5 +1,11 @@
 //! The program as an administrator meets it: exit codes, what it prints, signals, systemd. Needs no server: the
 //! only one configured is one that nobody listens at.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail as tests do"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;

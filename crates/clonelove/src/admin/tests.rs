@@ -77,7 +77,7 @@ impl Port {
         };
         let router = router(Arc::clone(&told), registry, &http);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        runtime.block_on(async { tasks.spawn(serve(listener, router, tasks.clone(), stop.clone())) });
+        tasks.spawn_on(serve(listener, router, tasks.clone(), stop.clone()), runtime.handle());
         Self { address, told, stop, tasks, _runtime: runtime }
     }
 
