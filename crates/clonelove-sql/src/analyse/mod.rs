@@ -23,6 +23,9 @@ const MOST_PARTS: usize = 1000;
 /// Tells what a statement, or several joined by `;`, is and does. Never fails: what is not understood is
 /// [`Kind::Unknown`] and touches all tables.
 pub fn analyse(sql: &[u8], dialect: &Dialect) -> Facts {
+    if sql.len() > parser::LONGEST {
+        return Facts { why: Some(Why::TooLarge), all_tables: true, ..Facts::default() };
+    }
     let (mut facts, conditional) = analyse_as(sql, dialect, Conditional::ByVersion);
     if conditional {
         // A server of another version reads another statement, which must be a read too.

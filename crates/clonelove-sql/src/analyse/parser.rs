@@ -10,6 +10,9 @@ use crate::functions::Call;
 use crate::lexer::{Conditional, Lexer, TokenKind};
 use crate::words::Keyword;
 
+/// Texts longer than this are not analysed.
+pub(super) const LONGEST: usize = u32::MAX as usize;
+
 /// More tables, functions or variables than this in one statement are taken for all there are.
 const MOST_NAMES: usize = 256;
 
@@ -18,8 +21,9 @@ const MOST_NAMES: usize = 256;
 pub(super) struct Lexeme {
     pub(super) kind: TokenKind,
     pub(super) keyword: Keyword,
-    pub(super) start: usize,
-    pub(super) end: usize,
+    // Four bytes each: lexemes are copied a lot.
+    start: u32,
+    end: u32,
 }
 
 impl Lexeme {
@@ -40,8 +44,18 @@ impl Lexeme {
     }
 
     pub(super) fn range(&self) -> Range<usize> {
-        self.start..self.end
+        self.start as usize..self.end as usize
     }
+
+    /// Whether the other lexeme follows without a gap.
+    pub(super) fn touches(&self, next: Lexeme) -> bool {
+        self.end == next.start
+    }
+}
+
+/// A place in a text, whose length [`LONGEST`] bounds.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// A statement that is not understood, and where that became clear.
@@ -105,31 +119,40 @@ impl<'a> Parser<'a> {
 
     fn read(&mut self) -> Lexeme {
         let Some(token) = self.lexer.next() else {
-            return Lexeme { start: self.sql.len(), end: self.sql.len(), ..NOTHING };
+            let end = place(self.sql.len());
+            return Lexeme { start: end, end, ..NOTHING };
         };
         let keyword = match token.kind {
             TokenKind::Word => Keyword::of(self.sql.get(token.range.clone()).unwrap_or_default()),
             TokenKind::Sign(b';') => Keyword::End,
             _ => Keyword::None,
         };
-        Lexeme { kind: token.kind, keyword, start: token.range.start, end: token.range.end }
+        Lexeme { kind: token.kind, keyword, start: place(token.range.start), end: place(token.range.end) }
     }
 
     /// The next lexeme but `n` (at most 3), which stays where it is. The end of a statement hides what follows it.
+    #[inline]
     pub(super) fn peek_at(&mut self, n: usize) -> Lexeme {
+        if self.filled <= n {
+            self.fill(n);
+        }
+        self.ahead.get(n).copied().unwrap_or(NOTHING)
+    }
+
+    fn fill(&mut self, n: usize) {
         while self.filled <= n {
             let before = self.filled.checked_sub(1).and_then(|last| self.ahead.get(last)).copied();
             let lexeme = match before {
                 Some(before) if before.is_end() => before,
                 _ => self.read(),
             };
-            let Some(slot) = self.ahead.get_mut(self.filled) else { return NOTHING };
+            let Some(slot) = self.ahead.get_mut(self.filled) else { return };
             *slot = lexeme;
             self.filled = self.filled.saturating_add(1);
         }
-        self.ahead.get(n).copied().unwrap_or(NOTHING)
     }
 
+    #[inline]
     pub(super) fn peek(&mut self) -> Lexeme {
         self.peek_at(0)
     }

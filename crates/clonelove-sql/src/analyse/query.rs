@@ -273,7 +273,7 @@ impl Parser<'_> {
             self.next();
             return Ok(());
         }
-        let call = self.call(word, word.end != after.start);
+        let call = self.call(word, !word.touches(after));
         if call.is_harmless() {
             self.next();
             return Ok(());
