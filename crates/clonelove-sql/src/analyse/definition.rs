@@ -40,11 +40,12 @@ impl Parser<'_> {
                 Keyword::TEMPORARY => temporary = true,
                 Keyword::OR | Keyword::REPLACE | Keyword::UNIQUE | Keyword::FULLTEXT | Keyword::SPATIAL => {}
                 Keyword::ONLINE | Keyword::IGNORE => {}
-                Keyword::DEFINER => {
+                Keyword::DEFINER if self.peek_at(1).is(b'=') => {
                     self.next();
                     self.definer()?;
                     continue;
                 }
+                Keyword::DEFINER => {}
                 // AGGREGATE, ALGORITHM = MERGE, SQL SECURITY INVOKER, OFFLINE, UNDO, …
                 Keyword::None if option.kind == TokenKind::Word || option.is(b'=') => {}
                 _ => return Ok(temporary),
