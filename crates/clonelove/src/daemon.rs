@@ -22,6 +22,7 @@ use self::reload::Live;
 use crate::admin::Control;
 use crate::cli::FAILURE;
 use crate::config::{self, Config};
+use crate::sockets::Sockets;
 use crate::telemetry::{self, LogHandle};
 use crate::{admin, output};
 
@@ -78,7 +79,9 @@ async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()
     let mut admin = AdminPort::bind(&config).await?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
     metrics.config_loaded(unix_now());
+    let sockets = Sockets::prepare(&config.settings.listen)?;
     let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
+    sockets.set_modes()?;
     let http = admin.address();
     let live =
         Arc::new(Live::new(path, config.clone(), proxy.clone(), log, Arc::clone(&metrics), http.clone()));

@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod explain;
 mod output;
+mod sockets;
 mod status;
 mod telemetry;
 

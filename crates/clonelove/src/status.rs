@@ -88,11 +88,12 @@ fn rows(status: &Value) -> Vec<Vec<String>> {
         let connections = |uses: &str| word(at(server, &["connections", uses]));
         let eligible = at(server, &["eligible"]).as_bool();
         let mut notes: Vec<String> = Vec::new();
+        let (why, error) = (at(server, &["why"]), at(server, &["last_error"]));
         if eligible != Some(true) {
-            notes.push(word(at(server, &["why"])));
+            notes.push(word(why));
         }
-        let error = at(server, &["last_error"]);
-        if error.is_string() {
+        // What a server that is up had once is for --json; what one is down for may be said by why.
+        if error.is_string() && error != why && at(server, &["state"]) != "up" {
             notes.push(format!("last error: {}", word(error)));
         }
         rows.push(vec![
@@ -203,9 +204,9 @@ mod tests {
             "servers": [
                 { "name": "db1", "role": "primary", "state": "up", "eligible": false, "why": "is the primary",
                   "weight": 100, "lag_seconds": null, "in_flight": 0,
-                  "connections": { "idle": 2, "busy": 0, "max": 200 }, "queries": 100, "last_error": null },
-                { "name": "db2", "role": "replica", "state": "up", "eligible": true, "why": "fine",
-                  "weight": 100, "lag_seconds": 0.04, "in_flight": 1,
+                  "connections": { "idle": 2, "busy": 0, "max": 200 }, "queries": 100, "last_error": "an hour ago" },
+                { "name": "db2", "role": "replica", "state": "lagging", "eligible": false, "why": "too far behind",
+                  "weight": 100, "lag_seconds": 75.04, "in_flight": 1,
                   "connections": { "idle": 3, "busy": 1, "max": 200 }, "queries": 95, "last_error": "gone \u{1b}[31maway" },
             ],
             "pins": [{ "session": 9, "user": "drupal", "client": "127.0.0.1:5", "pin": "temporary_table",
@@ -221,9 +222,9 @@ queries: 98.0 % of the reads on replicas
   primary           5  write 5
   replica          95  read 95
 
-SERVER  ROLE     STATE  READS  WEIGHT  LAG   IN FLIGHT  CONNECTIONS  QUERIES  NOTE
-db1     primary  up     no     100     -     0          0+2 of 200   100      is the primary
-db2     replica  up     yes    100     0.0s  1          1+3 of 200   95       last error: gone [31maway
+SERVER  ROLE     STATE    READS  WEIGHT  LAG    IN FLIGHT  CONNECTIONS  QUERIES  NOTE
+db1     primary  up       no     100     -      0          0+2 of 200   100      is the primary
+db2     replica  lagging  no     100     1m15s  1          1+3 of 200   95       too far behind; last error: gone [31maway
 
 1 sessions pinned to the primary:
   9 drupal@127.0.0.1:5 for 1m15s: temporary_table: CREATE TEMPORARY TABLE ?
