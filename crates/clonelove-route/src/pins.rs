@@ -223,7 +223,10 @@ mod tests {
     use super::*;
     use clonelove_sql::{Dialect, analyse};
 
-    fn after(statements: &[(&str, bool)]) -> Option<Pin> {
+    /// Statements, each with whether its outcome is certain.
+    type Story<'a> = &'a [(&'a str, bool)];
+
+    fn after(statements: Story<'_>) -> Option<Pin> {
         let mut pins = Pins::default();
         for (sql, certain) in statements {
             pins.after(&analyse(sql.as_bytes(), &Dialect::default()), Some("d"), *certain);
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_pin_ends_when_its_cause_ends() {
-        let rows: &[(&[(&str, bool)], Option<Pin>)] = &[
+        let rows: &[(Story<'_>, Option<Pin>)] = &[
             (&[("SELECT 1", true)], None),
             (&[("CREATE TEMPORARY TABLE t (a INT)", true)], Some(Pin::TemporaryTable)),
             (&[("CREATE TEMPORARY TABLE t (a INT)", true), ("DROP TABLE t", true)], None),

@@ -226,9 +226,17 @@ fn harmless(facts: &Facts) -> bool {
 /// A state change is explained by what the statement says it does.
 fn unexplained(facts: &Facts) -> bool {
     !matches!(facts.kind, Kind::Session | Kind::Transaction)
-        && facts.effects.is_empty()
+        && !facts.effects.iter().any(changes_state)
         && facts.parts.is_empty()
         && facts.why.is_some()
+}
+
+/// Whether an effect is one that servers report as a change of session state, and that is kept track of.
+fn changes_state(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::Call(_) | Effect::Diagnostics | Effect::Kill | Effect::LocalInfile | Effect::CalcFoundRows
+    )
 }
 
 #[cfg(test)]

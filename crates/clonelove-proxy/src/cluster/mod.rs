@@ -177,6 +177,14 @@ impl Cluster {
         }
     }
 
+    /// When a server is to be probed next, after a probe that began at `begun`: sooner when in doubt.
+    fn next_probe(&self, at: usize, begun: Instant, interval: Duration) -> Instant {
+        let last = begun.saturating_duration_since(self.started);
+        let fold = self.state.lock();
+        let due = fold.slots.get(at).map_or(last + interval, |slot| slot.health.next_probe(last, interval));
+        self.started + due
+    }
+
     /// Since the start, which is what health and topology count in.
     fn now(&self) -> Duration {
         self.started.elapsed()

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use clonelove_route::report::{Flavour, Report, ResultRows, probe_statements, report_from};
@@ -43,32 +43,30 @@ pub(super) fn start(
 
 async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
     let mut connection: Option<Probe> = None;
-    let mut failed = false;
     while !server.removed.load(Ordering::Relaxed) {
         let current = settings.load_full();
         let begun = Instant::now();
         let result = probe(&server, &current, &mut connection).await;
         server.metrics.probe.observe(begun.elapsed().as_secs_f64());
-        failed = result.is_err();
         if let Err(fault) = &result {
             connection = None;
             server.metrics.error(fault.fault);
             tracing::debug!(server = %server.name, error = %fault.detail, "probe failed");
         }
         cluster.observe(server.index, result.map_err(|fault| fault.detail));
-        pause(&server, &current.monitor, begun, failed).await;
+        // After a restart or a change behind the address even our own connection is of the past.
+        connection = connection.filter(|probe| !probe.conn.life.is_cancelled());
+        let interval = current.monitor.interval;
+        let due = cluster.next_probe(server.index, begun, interval);
+        pause(&server, begun + interval / 10, due).await;
     }
-    drop((connection, failed));
 }
 
-/// Until the next probe: the interval, or at once when somebody has a reason to ask. Never busier than
-/// ten probes an interval.
-async fn pause(server: &Server, monitor: &Monitor, begun: Instant, failed: bool) {
-    let least = monitor.interval / 10;
-    let most = if failed { monitor.interval.min(Duration::from_secs(1)) } else { monitor.interval };
-    tokio::time::sleep_until(begun + least).await;
+/// Until the next probe is due, or somebody has a reason to ask; never before `earliest`.
+async fn pause(server: &Server, earliest: Instant, due: Instant) {
+    tokio::time::sleep_until(earliest).await;
     tokio::select! {
-        () = tokio::time::sleep_until(begun + most) => {}
+        () = tokio::time::sleep_until(due) => {}
         () = server.nudge.notified() => {}
     }
 }
