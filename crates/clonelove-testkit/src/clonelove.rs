@@ -98,6 +98,7 @@ pub struct Clonelove {
     http: Port,
     sandbox: Sandbox,
     config: Config,
+    ended_well: bool,
 }
 
 impl Clonelove {
@@ -136,7 +137,7 @@ impl Clonelove {
         std::fs::write(&file, config.to_toml())?;
         let args = ["run".into(), "--config".into(), file.into()];
         let process = Process::spawn(binary()?.as_os_str(), &args, &[], &log_path(&sandbox))?;
-        let mut daemon = Self { process, mysql, http, sandbox, config };
+        let mut daemon = Self { process, mysql, http, sandbox, config, ended_well: false };
         daemon.wait_http("clonelove to serve its admin port", "/healthz")?;
         Ok(daemon)
     }
@@ -195,6 +196,18 @@ impl Clonelove {
     #[must_use]
     pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has. Nothing is said of its log when it ended well.
+    ///
+    /// # Errors
+    /// When it does not end in time, or with another exit status than 0.
+    pub fn shut_down(mut self) -> Result<()> {
+        self.process.terminate()?;
+        let status = self.process.wait_ended(DEFAULT_TIMEOUT)?;
+        ensure!(status.success(), "clonelove ended: {}", describe(status));
+        self.ended_well = true;
+        Ok(())
     }
 
     /// GET from the admin port.
@@ -277,6 +290,9 @@ impl Clonelove {
 impl Drop for Clonelove {
     #[expect(clippy::print_stderr, reason = "the harness shows it only when the test fails")]
     fn drop(&mut self) {
+        if self.ended_well {
+            return;
+        }
         eprintln!("--- the end of clonelove's log\n{}\n---", tail(&self.log(), 60));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -213,7 +213,9 @@ type Job = (Command, Sender<std::io::Result<Child>>);
 
 /// Starts the command from a thread that lives as long as the process: the kernel takes the *thread* that started a
 /// child for its parent, so a child started by a passing thread would die with it.
-fn launch(command: Command) -> Result<Child> {
+///
+/// It gets a process group of its own: a Ctrl-C at the terminal is for us alone, who then end it in good order.
+fn launch(mut command: Command) -> Result<Child> {
     static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
     let launcher = LAUNCHER.get_or_init(|| {
         let (sender, receiver) = channel::<Job>();
@@ -225,6 +227,7 @@ fn launch(command: Command) -> Result<Child> {
         });
         sender
     });
+    command.process_group(0);
     let (reply, answer) = channel();
     launcher.send((command, reply)).map_err(|_| anyhow!("the launching thread has ended"))?;
     Ok(answer.recv().context("the launching thread has ended")??)
