@@ -75,8 +75,19 @@ pub struct ServerFault {
     pub fault: Fault,
     /// What happened, in words.
     pub detail: String,
-    /// The server's own error packet, where it sent one instead of going on.
-    pub refused: Option<(u16, [u8; 5])>,
+    /// The server's own error, where it sent one instead of going on.
+    pub refused: Option<Refusal>,
+}
+
+/// An error packet of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its code.
+    pub code: u16,
+    /// SQLSTATE.
+    pub state: [u8; 5],
+    /// Its text.
+    pub message: String,
 }
 
 impl ServerFault {
@@ -105,7 +116,7 @@ pub struct ClientError {
     /// The server's error code that frameworks know for this.
     pub code: u16,
     /// SQLSTATE.
-    pub state: &'static [u8; 5],
+    pub state: [u8; 5],
     /// Begins `clonelove: `, names the server, says what to do.
     pub message: String,
     /// For the metric.
@@ -114,7 +125,7 @@ pub struct ClientError {
 
 impl ClientError {
     fn new(code: u16, state: &'static [u8; 5], fault: Fault, message: impl fmt::Display) -> Self {
-        Self { code, state, message: format!("clonelove: {message}"), fault }
+        Self { code, state: *state, message: format!("clonelove: {message}"), fault }
     }
 
     /// Over `client_connections` or a user's `max_connections`.
@@ -129,18 +140,8 @@ impl ClientError {
         let using = if using_password { "YES" } else { "NO" };
         Self {
             code: 1045,
-            state: b"28000",
+            state: *b"28000",
             message: format!("Access denied for user '{user}'@'{host}' (using password: {using})"),
-            fault: Fault::ClientAuth,
-        }
-    }
-
-    /// A schema that the server does not have, in the words of the server.
-    pub fn unknown_database(name: &str) -> Self {
-        Self {
-            code: 1049,
-            state: b"42000",
-            message: format!("Unknown database '{name}'"),
             fault: Fault::ClientAuth,
         }
     }
@@ -181,16 +182,16 @@ impl ClientError {
         Self::new(1927, b"70100", fault.fault, text)
     }
 
-    /// A server refused, and its word is passed on under its own code.
-    pub fn from_server(code: u16, state: [u8; 5], fault: &ServerFault) -> Self {
-        // SQLSTATEs of servers are not ours to keep: those that matter at log-in are known.
-        let state = match &state {
-            b"28000" => b"28000",
-            b"42000" => b"42000",
-            b"08004" => b"08004",
-            _ => b"HY000",
+    /// A server refused the session. What is about the client's own wish is passed on in the server's
+    /// words; a refused log-in is about the proxy's configuration, and says so.
+    pub fn refused(fault: &ServerFault, refusal: &Refusal) -> Self {
+        let message = match refusal.code {
+            1044 | 1049 => refusal.message.clone(),
+            _ => {
+                format!("clonelove: {fault}; the passwords in the configuration and on the server must agree")
+            }
         };
-        Self::new(code, state, fault.fault, fault)
+        Self { code: refusal.code, state: refusal.state, message, fault: fault.fault }
     }
 
     /// A statement over a limit.
@@ -215,11 +216,6 @@ impl ClientError {
         Self::new(1836, b"HY000", Fault::NoPrimary, text)
     }
 
-    /// Not allowed here.
-    pub fn not_allowed(what: &str) -> Self {
-        Self::new(1227, b"42000", Fault::ClientProtocol, what)
-    }
-
     /// Something that must not happen did.
     pub fn internal(what: &str) -> Self {
         Self::new(
@@ -232,7 +228,7 @@ impl ClientError {
 
     /// The ERR packet.
     pub fn packet(&self) -> ErrPacket<'_> {
-        ErrPacket { code: self.code, state: *self.state, message: self.message.as_bytes().into() }
+        ErrPacket { code: self.code, state: self.state, message: self.message.as_bytes().into() }
     }
 
     /// The payload of the ERR packet.

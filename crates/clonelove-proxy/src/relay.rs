@@ -75,6 +75,8 @@ pub(crate) enum Side {
     Server(ServerFault),
     /// The probe declared the server down, or its role changed, while it was silent.
     LifeEnded(Arc<str>),
+    /// The client sends more than it may.
+    TooLarge,
 }
 
 impl Relay<'_> {
@@ -319,14 +321,22 @@ async fn send_file(client: &mut Buffered, server: &mut Buffered, name: &Arc<str>
     }
 }
 
-/// A packet of any size from the client to the server, piece by piece; answers the last sequence number.
+/// A packet of up to `limit` bytes from the client to the server, piece by piece; answers the last
+/// sequence number.
 pub(crate) async fn forward_packet(
     client: &mut Buffered,
     server: &mut Buffered,
     name: &Arc<str>,
+    limit: u64,
 ) -> Result<u8, Side> {
+    let mut total = 0_u64;
     loop {
+        let next = FrameHead::parse(&client.input).map_or(0, |head| head.len);
+        if total.saturating_add(next as u64) > limit {
+            return Err(Side::TooLarge);
+        }
         let (sent, seq) = forward_frame(client, server, name).await?;
+        total = total.saturating_add(sent as u64);
         if sent < MAX_FRAME {
             return Ok(seq);
         }

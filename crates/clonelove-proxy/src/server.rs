@@ -133,7 +133,11 @@ impl Server {
                     }
                 }
                 Lease::Slot(slot) => {
-                    return match self.open(need, slot, until).await {
+                    let life = self.life();
+                    let opened = life.run_until_cancelled(self.open(need, slot, until)).await;
+                    let gone =
+                        || Err(ServerFault::new(&self.name, Fault::ServerLost, "it was declared down"));
+                    return match opened.unwrap_or_else(gone) {
                         Ok(conn) => {
                             self.metrics.connects_ok.inc();
                             Ok(conn)

@@ -50,11 +50,20 @@ impl OwnWrites {
     pub fn raise(&mut self, position: &Position) {
         match self {
             OwnWrites::None => *self = OwnWrites::Known(position.clone()),
-            OwnWrites::Known(known) => known.union(position),
+            OwnWrites::Known(known) => {
+                known.union(position);
+                // Single GTIDs among those of others do not merge: the primary's whole set is shorter.
+                if known.len() > MOST_SCATTERED {
+                    *self = OwnWrites::Unknown;
+                }
+            }
             OwnWrites::Unknown => {}
         }
     }
 }
+
+/// A position of more pieces than this is asked for anew.
+const MOST_SCATTERED: usize = 64;
 
 /// One client session.
 #[derive(Clone, Debug)]

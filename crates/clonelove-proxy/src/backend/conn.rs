@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::login::Wish;
 use super::reply::{Reply, Rows, read_reply, request};
 use super::setup::{self, Use};
-use crate::error::{Fault, ServerFault};
+use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
 
 /// A connection to a server. Dropping it closes the socket.
@@ -66,7 +66,9 @@ impl BackendConn {
             })??;
         match reply.into_iter().next() {
             Some(Reply::Rows(rows)) => Ok(rows),
-            Some(Reply::Err { code, state, message }) => Err(self.refusal(sql, code, state, &message)),
+            Some(Reply::Err { code, state, message }) => {
+                Err(self.refusal(sql, Refusal { code, state, message }))
+            }
             _ => Err(ServerFault::new(
                 &self.server,
                 Fault::ServerProtocol,
@@ -136,18 +138,15 @@ impl BackendConn {
     fn all_ok(&self, burst: &[String], replies: Vec<Reply>) -> Result<(), ServerFault> {
         for reply in replies {
             if let Reply::Err { code, state, message } = reply {
-                return Err(self.refusal(&burst.join("; "), code, state, &message));
+                return Err(self.refusal(&burst.join("; "), Refusal { code, state, message }));
             }
         }
         Ok(())
     }
 
-    fn refusal(&self, what: &str, code: u16, state: [u8; 5], message: &str) -> ServerFault {
-        let detail = format!("it refused `{what}`: {message} ({code})");
-        ServerFault {
-            refused: Some((code, state)),
-            ..ServerFault::new(&self.server, Fault::ServerConnect, detail)
-        }
+    fn refusal(&self, what: &str, refusal: Refusal) -> ServerFault {
+        let detail = format!("it refused `{what}`: {} ({})", refusal.message, refusal.code);
+        ServerFault { refused: Some(refusal), ..ServerFault::new(&self.server, Fault::ServerConnect, detail) }
     }
 
     /// Whether it can still be used, as far as can be told without a round trip.

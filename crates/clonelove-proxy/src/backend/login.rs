@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::reply::read_packet;
 use crate::crypto;
-use crate::error::{Fault, ServerFault};
+use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::{Buffered, Stream};
 use crate::settings::{Address, Secret};
 
@@ -104,7 +104,7 @@ async fn authenticate(
 fn refused(server: &Arc<str>, wish: &Wish, err: &clonelove_wire::packet::err::Err<'_>) -> ServerFault {
     let detail = format!("it refused user '{}': {} ({})", wish.account.user, err.text(), err.code);
     ServerFault {
-        refused: Some((err.code, err.state)),
+        refused: Some(Refusal { code: err.code, state: err.state, message: err.text().into_owned() }),
         ..ServerFault::new(server, Fault::ServerAuth, detail)
     }
 }

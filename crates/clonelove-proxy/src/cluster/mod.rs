@@ -62,6 +62,8 @@ struct Fold {
 
 struct Slot {
     server: Arc<Server>,
+    /// Its name while it is configured; then one that no other server can have.
+    label: String,
     health: Health,
     greeting: Option<Arc<Greeting>>,
 }
@@ -133,7 +135,7 @@ impl Cluster {
         fold.rules = rules(settings);
         fold.warm_up = settings.routing.warm_up;
         let mut fresh = Vec::new();
-        for slot in &fold.slots {
+        for (at, slot) in fold.slots.iter_mut().enumerate() {
             let still = settings.servers.iter().find(|one| one.name == slot.server.name.as_ref());
             match still {
                 Some(one)
@@ -144,6 +146,7 @@ impl Cluster {
                     slot.server.settings.store(Arc::new(one.clone()));
                 }
                 _ => {
+                    slot.label = format!("{} (removed, {at})", slot.server.name);
                     slot.server.removed.store(true, Ordering::Relaxed);
                     slot.server.end_life();
                 }
@@ -295,7 +298,13 @@ impl Cluster {
 
 impl Slot {
     fn new(at: usize, settings: ServerSettings, metrics: &Metrics) -> Self {
-        Self { server: Arc::new(Server::new(at, settings, metrics)), health: Health::new(), greeting: None }
+        let label = settings.name.clone();
+        Self {
+            server: Arc::new(Server::new(at, settings, metrics)),
+            label,
+            health: Health::new(),
+            greeting: None,
+        }
     }
 
     /// One log line, one count, for a change of state.
@@ -314,7 +323,7 @@ impl Slot {
     fn member<'a>(&'a self, settings: &'a ServerSettings) -> Member<'a> {
         let (host, port) = host_and_port(&settings.address);
         Member {
-            name: &self.server.name,
+            name: &self.label,
             host,
             port,
             pinned: if self.is_removed() { Pinned::Replica } else { pinned(settings.role) },

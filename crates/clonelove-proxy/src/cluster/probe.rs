@@ -18,7 +18,7 @@ use crate::backend::conn::BackendConn;
 use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::reply::Reply;
 use crate::backend::setup::Use;
-use crate::error::{Fault, ServerFault};
+use crate::error::{Fault, Refusal, ServerFault};
 use crate::server::Server;
 use crate::session::version_number;
 use crate::settings::{Monitor, Settings};
@@ -132,7 +132,7 @@ fn rows(server: &Arc<Server>, reply: Reply, sql: &str) -> Result<ResultRows, Ser
                  give it the privileges that docs/operations.md lists"
             );
             let fault = ServerFault::new(&server.name, Fault::ServerAuth, detail);
-            Err(ServerFault { refused: Some((code, state)), ..fault })
+            Err(ServerFault { refused: Some(Refusal { code, state, message }), ..fault })
         }
     }
 }

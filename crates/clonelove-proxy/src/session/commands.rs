@@ -146,9 +146,16 @@ impl ClientSession {
         }
         let Some(leased) = &mut self.primary else { return Next::Close };
         let name = std::sync::Arc::clone(&leased.server.name);
-        match forward_packet(&mut self.client, &mut leased.conn.io, &name).await {
+        let limit = self.shared.settings.load().limits.max_packet;
+        match forward_packet(&mut self.client, &mut leased.conn.io, &name, limit).await {
             Ok(last) => self.answer_long(statement, reason, last).await,
             Err(Side::Server(fault)) => self.long_refused(statement, reason, &fault).await,
+            Err(Side::TooLarge) => {
+                // What the server has of it is half a packet: it never becomes a statement.
+                self.primary = None;
+                self.refuse(&statement, &ClientError::too_large(limit), Reason::Limit).await;
+                Next::Close
+            }
             Err(_) => {
                 self.primary = None;
                 Next::Close

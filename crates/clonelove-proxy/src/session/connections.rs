@@ -16,7 +16,7 @@ use crate::backend::login::Wish;
 use crate::backend::pool::Key;
 use crate::backend::reply::Reply;
 use crate::backend::setup::Use;
-use crate::error::{ClientError, Fault, ServerFault};
+use crate::error::{ClientError, Fault, Refusal, ServerFault};
 use crate::server::{Need, NoConnection, Server};
 use crate::settings::Route;
 
@@ -25,22 +25,42 @@ pub(super) struct Leased {
     pub(super) conn: BackendConn,
     pub(super) server: Arc<Server>,
     key: Key,
-    _count: LeaseCount,
+    count: LeaseCount,
 }
 
 /// Counts a lease for as long as it lasts.
-struct LeaseCount(Arc<Server>);
+struct LeaseCount {
+    server: Arc<Server>,
+    pinned: bool,
+}
 
 impl LeaseCount {
     fn new(server: &Arc<Server>) -> Self {
         server.pool.leased().fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(server))
+        Self { server: Arc::clone(server), pinned: false }
+    }
+
+    fn set_pinned(&mut self, pinned: bool) {
+        if pinned && !self.pinned {
+            self.server.pinned.fetch_add(1, Ordering::Relaxed);
+        } else if !pinned && self.pinned {
+            self.server.pinned.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.pinned = pinned;
     }
 }
 
 impl Drop for LeaseCount {
     fn drop(&mut self) {
-        self.0.pool.leased().fetch_sub(1, Ordering::Relaxed);
+        self.set_pinned(false);
+        self.server.pool.leased().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Leased {
+    /// Shows whether the session's state lives on this connection.
+    pub(super) fn set_pinned(&mut self, pinned: bool) {
+        self.count.set_pinned(pinned);
     }
 }
 
@@ -63,8 +83,8 @@ impl Unready {
             Unready::NoPrimary(why) => ClientError::no_primary(why),
             Unready::Queue { server, limit } => ClientError::queue_timeout(server, *limit),
             Unready::StateLost(fault) => ClientError::server_lost(fault),
-            Unready::Fault(fault) => match fault.refused {
-                Some((code, state)) => ClientError::from_server(code, state, fault),
+            Unready::Fault(fault) => match &fault.refused {
+                Some(refusal) => ClientError::refused(fault, refusal),
                 None if fault.fault == Fault::NoPrimary => ClientError::no_primary(&fault.to_string()),
                 None => ClientError::no_server(&fault.to_string()),
             },
@@ -212,7 +232,7 @@ impl ClientSession {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
             NoConnection::Fault(fault) => Unready::Fault(fault),
         })?;
-        let leased = Leased { conn, server: Arc::clone(server), key, _count: LeaseCount::new(server) };
+        let leased = Leased { conn, server: Arc::clone(server), key, count: LeaseCount::new(server) };
         if leased.conn.caps & CARRIED != self.caps & CARRIED {
             let fault = ServerFault::new(
                 &server.name,
@@ -277,7 +297,7 @@ async fn bring_up_to_date(conn: &mut BackendConn, state: &Session, reads: bool) 
             if let Reply::Err { code, state, message } = reply {
                 let detail = format!("it refused a setting of this session: {message} ({code})");
                 let fault = ServerFault::new(&conn.server, Fault::ServerConnect, detail);
-                return Err(ServerFault { refused: Some((code, state)), ..fault });
+                return Err(ServerFault { refused: Some(Refusal { code, state, message }), ..fault });
             }
         }
         conn.schema.clone_from(&state.schema);

@@ -153,6 +153,7 @@ impl ClientSession {
                 self.shared.metrics.error(Fault::ClientNetwork);
                 return Next::Close;
             }
+            Side::TooLarge => return Next::Close,
             Side::Server(server_fault) => server_fault.clone(),
             Side::LifeEnded(server) => {
                 ServerFault::new(server, Fault::ServerLost, "it was declared down, or changed its role")
@@ -297,13 +298,19 @@ impl ClientSession {
     }
 
     async fn wait_for_fresh(&mut self, eligible: &[usize], within: Duration, reason: Reason) -> Replica {
-        let mut need = match &self.state.own_writes {
-            OwnWrites::Known(position) => position.clone(),
-            _ => return Replica::Primary(Reason::Stale),
+        let own = match &self.state.own_writes {
+            OwnWrites::Known(position) => Some(position.clone()),
+            _ => None,
         };
-        if let Some(seen) = &self.state.seen {
-            need.union(seen);
-        }
+        let need = match (own, &self.state.seen) {
+            (Some(mut own), Some(seen)) => {
+                own.union(seen);
+                own
+            }
+            (Some(own), None) => own,
+            (None, Some(seen)) => seen.clone(),
+            (None, None) => return Replica::Primary(Reason::Stale),
+        };
         let begun = Instant::now();
         let wait = FreshWait { servers: eligible, position: &need, within };
         let reached = self.shared.cluster.wait_fresh(wait).await;

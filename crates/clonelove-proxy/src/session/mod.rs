@@ -198,7 +198,9 @@ impl ClientSession {
 
     /// The next command; `None` when the client is gone, or has to go.
     async fn next_request(&mut self) -> Result<Option<Request>, ClientError> {
-        let analyse_up_to = self.shared.settings.load().limits.analyse_up_to.min(MAX_FRAME);
+        let limits = self.shared.settings.load().limits.clone();
+        let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
+        let analyse_up_to = limits.analyse_up_to.min(MAX_FRAME).min(max_packet.saturating_add(1));
         loop {
             let buffered = self.client.input.len();
             let Some((head, first)) = FrameHead::parse(&self.client.input)
@@ -274,6 +276,9 @@ impl ClientSession {
     /// Shows the session's pin to the outside, when it changed.
     fn show_pin(&mut self) {
         let pin = self.state.pin();
+        if let Some(leased) = &mut self.primary {
+            leased.set_pinned(pin.is_some());
+        }
         if pin == self.shown {
             return;
         }
