@@ -1,15 +1,20 @@
-//! A small blocking client for the sandbox's own housekeeping: text protocol, unix socket, account without password.
+//! A small blocking client for the sandbox's own housekeeping, and for tests that need every packet in their own
+//! hand: text protocol, without DEPRECATE_EOF, nothing sent that the test did not ask for.
 //!
-//! It is written apart from the product's protocol code on purpose, so that a mistake there cannot hide here. Tests
-//! of the product use real clients.
+//! It is written apart from the product's protocol code on purpose, so that a mistake there cannot hide here. What
+//! the product promises to clients is tested with real ones.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read, Write};
+use std::fmt;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
 
 /// A row of values as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
@@ -25,6 +30,7 @@ const MULTI_STATEMENTS: u32 = 1 << 16;
 const MULTI_RESULTS: u32 = 1 << 17;
 const PLUGIN_AUTH: u32 = 1 << 19;
 const UTF8MB4_GENERAL_CI: u8 = 45;
+const IN_TRANSACTION: u16 = 1;
 const MORE_RESULTS_EXIST: u16 = 8;
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
@@ -32,15 +38,50 @@ const WHOLE_FRAME: usize = 0xff_ffff;
 /// A server that says nothing for so long is stuck, and the test says so instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A session of `root` on one server.
+/// A session on one server, or on the proxy.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Stream>,
     sequence: u8,
+    version: String,
+    status: u16,
 }
 
+#[derive(Debug)]
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// An error packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlError {
+    /// The number.
+    pub code: u16,
+    /// SQLSTATE; empty in the place of a greeting.
+    pub state: String,
+    /// The text.
+    pub message: String,
+}
+
+impl SqlError {
+    /// The error packet behind a failure of this client, if there was one; else the connection was lost.
+    #[must_use]
+    pub fn of(error: &anyhow::Error) -> Option<&Self> {
+        error.downcast_ref()
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.state, self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
 impl Connection {
-    /// Logs in over the unix socket, with `schema` as the default one.
+    /// Logs in over the unix socket without a password, with `schema` as the default one.
     ///
     /// # Errors
     /// When the server is not there or refuses.
@@ -48,22 +89,130 @@ impl Connection {
         let stream =
             UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut connection = Self { stream: BufReader::new(stream), sequence: 0 };
+        Self::log_in(Stream::Unix(stream), user, "", schema)
+    }
+
+    /// Logs in over TCP to `host:port`, with `schema` as the default one.
+    ///
+    /// # Errors
+    /// When the server is not there or refuses; the latter is a [`SqlError`].
+    pub fn open_tcp(address: &str, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Self::log_in(Stream::Tcp(stream), user, password, schema)
+    }
+
+    fn log_in(stream: Stream, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
+        let mut connection =
+            Self { stream: BufReader::new(stream), sequence: 0, version: String::new(), status: 0 };
         let greeting = connection.read_packet()?;
         if greeting.first() == Some(&0xff) {
-            bail!("{}", error_text(&greeting));
+            return Err(error_of(&greeting).into());
         }
-        connection.write_packet(&handshake_response(user, schema))?;
+        let (version, nonce) = parse_greeting(&greeting)?;
+        connection.version = version;
+        let proof = native_proof(password, &nonce);
+        connection.write_packet(&handshake_response(user, &proof, schema))?;
         loop {
             let packet = connection.read_packet()?;
             match packet.first() {
-                Some(0x00) => return Ok(connection),
+                Some(0x00) => {
+                    connection.note_status(&packet)?;
+                    return Ok(connection);
+                }
                 Some(0x01) => {}
-                // An authentication switch; the account has no password, so the answer is empty everywhere.
-                Some(0xfe) => connection.write_packet(&[])?,
-                _ => bail!("log-in of {user}: {}", error_text(&packet)),
+                Some(0xfe) => {
+                    let proof = switched_proof(password, &packet)?;
+                    connection.write_packet(&proof)?;
+                }
+                _ => return Err(error_of(&packet)).with_context(|| format!("log-in of {user}")),
             }
         }
+    }
+
+    /// The version in the greeting.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Whether the status flags of the last reply say that a transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.status & IN_TRANSACTION != 0
+    }
+
+    /// Sends a statement and does not wait for its reply.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn send(&mut self, sql: &str) -> Result<()> {
+        let mut packet = vec![COM_QUERY];
+        packet.extend_from_slice(sql.as_bytes());
+        self.sequence = 0;
+        self.write_packet(&packet)
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.get_mut().write_all(bytes).context("the server has gone away")
+    }
+
+    /// Reads the reply to a statement that was [sent](Self::send).
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub fn receive(&mut self) -> Result<Vec<Row>> {
+        Ok(self.receive_all()?.rows)
+    }
+
+    /// Reads one packet of a reply, whatever it is.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn receive_packet(&mut self) -> Result<Vec<u8>> {
+        self.read_packet()
+    }
+
+    /// Whether the other side has closed the connection; waits for it to say something.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn is_closed(&mut self) -> Result<bool> {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) if rest.is_empty() => Ok(true),
+            Ok(_) => bail!("{} bytes before the end: {:?}", rest.len(), rest.get(..40.min(rest.len()))),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long a read may take.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        match self.stream.get_ref() {
+            Stream::Unix(stream) => stream.set_read_timeout(Some(patience))?,
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(patience))?,
+        }
+        Ok(())
+    }
+
+    /// Leaves without a farewell, whatever is under way.
+    pub fn vanish(self) {
+        let _ = match self.stream.get_ref() {
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+        };
     }
 
     /// Runs SQL and gives the rows of its first result set (none for statements without one). All results of a
@@ -102,6 +251,10 @@ impl Connection {
         packet.extend_from_slice(sql);
         self.sequence = 0;
         self.write_packet(&packet)?;
+        self.receive_all()
+    }
+
+    fn receive_all(&mut self) -> Result<ResultSet> {
         let mut first = None;
         loop {
             let (result, more) = self.read_result()?;
@@ -119,12 +272,10 @@ impl Connection {
         let mut reader = Fields(&head);
         match head.first() {
             Some(0x00) => {
-                reader.take(1)?;
-                reader.length()?;
-                reader.length()?;
-                return Ok((None, reader.u16()? & MORE_RESULTS_EXIST != 0));
+                let more = self.note_status(&head)? & MORE_RESULTS_EXIST != 0;
+                return Ok((None, more));
             }
-            Some(0xff) => bail!("{}", error_text(&head)),
+            Some(0xff) => return Err(error_of(&head).into()),
             Some(0xfb) => bail!("the server asks for a local file"),
             _ => {}
         }
@@ -138,14 +289,26 @@ impl Connection {
                 Some(0xfe) if packet.len() < 9 => {
                     let mut end = Fields(&packet);
                     end.take(3)?;
-                    return Ok((Some(ResultSet { columns, rows }), end.u16()? & MORE_RESULTS_EXIST != 0));
+                    self.status = end.u16()?;
+                    let more = self.status & MORE_RESULTS_EXIST != 0;
+                    return Ok((Some(ResultSet { columns, rows }), more));
                 }
-                Some(0xff) => bail!("{}", error_text(&packet)),
+                Some(0xff) => return Err(error_of(&packet).into()),
                 _ => {}
             }
             let mut fields = Fields(&packet);
             rows.push((0..count).map(|_| fields.text()).collect::<Result<Row>>()?);
         }
+    }
+
+    /// An OK packet: its status flags.
+    fn note_status(&mut self, ok: &[u8]) -> Result<u16> {
+        let mut reader = Fields(ok);
+        reader.take(1)?;
+        reader.length()?;
+        reader.length()?;
+        self.status = reader.u16()?;
+        Ok(self.status)
     }
 
     /// A column definition: catalogue, schema, table, original table, name, …
@@ -242,7 +405,79 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn handshake_response(user: &str, schema: Option<&str>) -> Vec<u8> {
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tcp(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The version and the 20 bytes of the nonce (Protocol::HandshakeV10).
+fn parse_greeting(greeting: &[u8]) -> Result<(String, Vec<u8>)> {
+    let mut fields = Fields(greeting);
+    fields.take(1)?;
+    let end = fields.0.iter().position(|byte| *byte == 0).context("a version without an end")?;
+    let version = String::from_utf8_lossy(fields.take(end)?).into_owned();
+    fields.take(1 + 4)?;
+    let mut nonce = fields.take(8)?.to_vec();
+    // The rest of the capabilities, the character set, the status, lengths and what is reserved.
+    fields.take(1 + 2 + 1 + 2 + 2 + 1 + 10)?;
+    nonce.extend_from_slice(fields.take(12)?);
+    Ok((version, nonce))
+}
+
+fn xor(left: impl AsRef<[u8]>, right: impl AsRef<[u8]>) -> Vec<u8> {
+    left.as_ref().iter().zip(right.as_ref()).map(|(a, b)| a ^ b).collect()
+}
+
+/// mysql_native_password: SHA1(password) XOR SHA1(nonce, SHA1(SHA1(password))).
+fn native_proof(password: &str, nonce: &[u8]) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let once = Sha1::digest(password);
+    xor(once, Sha1::new().chain_update(nonce).chain_update(Sha1::digest(once)).finalize())
+}
+
+/// caching_sha2_password: SHA256(password) XOR SHA256(SHA256(SHA256(password)), nonce).
+fn sha2_proof(password: &str, nonce: &[u8]) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let once = Sha256::digest(password);
+    xor(once, Sha256::new().chain_update(Sha256::digest(once)).chain_update(nonce).finalize())
+}
+
+/// The answer to Protocol::AuthSwitchRequest.
+fn switched_proof(password: &str, packet: &[u8]) -> Result<Vec<u8>> {
+    let mut parts = packet.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
+    let plugin = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let nonce = parts.next().and_then(|rest| rest.get(..20)).unwrap_or_default();
+    match plugin.as_str() {
+        // No password, no proof, whatever the method.
+        _ if password.is_empty() => Ok(Vec::new()),
+        "mysql_native_password" => Ok(native_proof(password, nonce)),
+        "caching_sha2_password" => Ok(sha2_proof(password, nonce)),
+        _ => bail!("an authentication that is not known here: {plugin}"),
+    }
+}
+
+fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>) -> Vec<u8> {
     let mut flags = LONG_PASSWORD | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
     flags |= MULTI_STATEMENTS | MULTI_RESULTS;
     if schema.is_some() {
@@ -253,7 +488,9 @@ fn handshake_response(user: &str, schema: Option<&str>) -> Vec<u8> {
     packet.push(UTF8MB4_GENERAL_CI);
     packet.extend_from_slice(&[0; 23]);
     packet.extend_from_slice(user.as_bytes());
-    packet.extend_from_slice(&[0, 0]);
+    packet.push(0);
+    packet.push(u8::try_from(proof.len()).unwrap_or_default());
+    packet.extend_from_slice(proof);
     if let Some(schema) = schema {
         packet.extend_from_slice(schema.as_bytes());
         packet.push(0);
@@ -262,16 +499,21 @@ fn handshake_response(user: &str, schema: Option<&str>) -> Vec<u8> {
     packet
 }
 
-fn error_text(packet: &[u8]) -> String {
+fn error_of(packet: &[u8]) -> SqlError {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut fields = Fields(packet);
-    let parsed = (|| -> Result<String> {
+    let parsed = (|| -> Result<SqlError> {
         ensure!(fields.take(1)? == [0xff], "an unexpected packet");
-        let number = fields.u16()?;
+        let code = fields.u16()?;
         if fields.0.first() == Some(&b'#') {
-            let state = String::from_utf8_lossy(fields.take(6)?).replace('#', "");
-            return Ok(format!("{number} ({state}): {}", String::from_utf8_lossy(fields.0)));
+            let state = text(fields.take(6)?).replace('#', "");
+            return Ok(SqlError { code, state, message: text(fields.0) });
         }
-        Ok(format!("{number}: {}", String::from_utf8_lossy(fields.0)))
+        Ok(SqlError { code, state: String::new(), message: text(fields.0) })
     })();
-    parsed.unwrap_or_else(|error| format!("{error}: {:?}", packet.get(..40.min(packet.len()))))
+    parsed.unwrap_or_else(|error| SqlError {
+        code: 0,
+        state: String::new(),
+        message: format!("{error}: {:?}", packet.get(..40.min(packet.len()))),
+    })
 }
