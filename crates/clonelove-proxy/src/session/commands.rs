@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
+use clonelove_route::session::Ran;
 use clonelove_sql::{Facts, Kind, Why, analyse};
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{HEADER, write_packet};
@@ -125,10 +126,22 @@ impl ClientSession {
             }
             _ => self.state.pins.hold(Pin::Command),
         }
-        self.run_on_primary(statement, Reason::Command).await
+        match self.replica_of_transaction() {
+            Some(at) => self.run_where_it_lives(statement, at, Reason::ReadOnlyTransaction).await,
+            None => self.run_on_primary(statement, Reason::Command).await,
+        }
     }
 
-    /// A command too long to be read: forwarded as it arrives, to the primary.
+    /// The replica that an open read-only transaction lives on.
+    fn replica_of_transaction(&self) -> Option<usize> {
+        match self.state.ran {
+            Ran::Replica(at) if self.state.transaction.open => Some(at),
+            _ => None,
+        }
+    }
+
+    /// A command too long to be read: forwarded as it arrives, to the primary, or to where the open
+    /// transaction is.
     pub(super) async fn long(&mut self, command: Command) -> Next {
         let mut statement = Statement::opaque(command, BytesMut::new());
         statement.facts = opaque(Why::TooLarge);
@@ -139,25 +152,34 @@ impl ClientSession {
         if self.refuses_writes() {
             return self.refuse_long(ClientError::read_only_mode(), Reason::ReadOnlyMode).await;
         }
-        if let Err(unready) = self.ready_primary().await {
+        let ran = self.replica_of_transaction().map_or(Ran::Primary, Ran::Replica);
+        let ready = match ran {
+            Ran::Replica(at) => self.ready_in_transaction(at),
+            _ => self.ready_primary().await,
+        };
+        if let Err(unready) = ready {
             let next = if matches!(unready, Unready::StateLost(_)) { Next::Close } else { Next::Go };
-            self.refuse_long(unready.client_error(), Reason::NoPrimary).await;
-            return next;
+            let told = self.refuse_long(unready.client_error(), Reason::NoPrimary).await;
+            return if next == Next::Close { next } else { told };
         }
-        let Some(leased) = &mut self.primary else { return Next::Close };
-        let name = std::sync::Arc::clone(&leased.server.name);
         let limit = self.shared.settings.load().limits.max_packet;
+        let leased = match ran {
+            Ran::Replica(_) => &mut self.replica,
+            _ => &mut self.primary,
+        };
+        let Some(leased) = leased else { return Next::Close };
+        let name = std::sync::Arc::clone(&leased.server.name);
         match forward_packet(&mut self.client, &mut leased.conn.io, &name, limit).await {
-            Ok(last) => self.answer_long(statement, reason, last).await,
-            Err(Side::Server(fault)) => self.long_refused(statement, reason, &fault).await,
+            Ok(last) => self.answer_long(statement, ran, reason, last).await,
+            Err(Side::Server(fault)) => self.long_refused(statement, ran, reason, &fault).await,
             Err(Side::TooLarge) => {
                 // What the server has of it is half a packet: it never becomes a statement.
-                self.primary = None;
+                self.drop_connections();
                 self.refuse(&statement, &ClientError::too_large(limit), Reason::Limit).await;
                 Next::Close
             }
             Err(_) => {
-                self.primary = None;
+                self.drop_connections();
                 Next::Close
             }
         }
@@ -165,19 +187,34 @@ impl ClientSession {
 
     /// The server stopped reading, most likely because the statement is longer than it takes. Its own
     /// word on that is passed on, if it left one; then both sides part, as they would without us.
-    async fn long_refused(&mut self, statement: Statement, reason: Reason, fault: &ServerFault) -> Next {
-        let unasked = self
-            .primary
+    async fn long_refused(
+        &mut self,
+        statement: Statement,
+        ran: Ran,
+        reason: Reason,
+        fault: &ServerFault,
+    ) -> Next {
+        let leased = match ran {
+            Ran::Replica(_) => &mut self.replica,
+            _ => &mut self.primary,
+        };
+        let unasked = leased
             .as_mut()
             .is_some_and(|leased| !leased.conn.io.input.is_empty() || leased.conn.io.has_unasked());
         if unasked {
-            self.answer_long(statement, reason, 0).await;
+            self.answer_long(statement, ran, reason, 0).await;
         } else {
             let error = ClientError::server_lost(fault);
             let _ = login::send(&mut self.client, 1, &error.payload()).await;
         }
-        self.primary = None;
+        self.drop_connections();
         Next::Close
+    }
+
+    /// Closes both: what they were in the middle of must not be continued.
+    fn drop_connections(&mut self) {
+        self.primary = None;
+        self.replica = None;
     }
 
     /// The client is told only after it has sent all: it does not read before.

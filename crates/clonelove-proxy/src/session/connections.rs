@@ -186,6 +186,17 @@ impl ClientSession {
         synced.map_err(Unready::Fault)
     }
 
+    /// An open transaction goes on where it is, or not at all.
+    pub(super) fn ready_in_transaction(&mut self, at: usize) -> Result<(), Unready> {
+        if self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit()) {
+            return Ok(());
+        }
+        let leased = self.replica.as_ref();
+        let name = leased.map_or_else(|| Arc::from("replica"), |leased| Arc::clone(&leased.server.name));
+        let why = "the connection of this read-only transaction is gone";
+        Err(Unready::StateLost(ServerFault::new(&name, Fault::ServerLost, why)))
+    }
+
     /// Makes a connection to this replica ready for the next statement.
     pub(super) async fn ready_replica(&mut self, at: usize) -> Result<(), Unready> {
         let fit =

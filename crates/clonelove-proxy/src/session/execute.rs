@@ -170,24 +170,19 @@ impl ClientSession {
     }
 
     /// A transaction, or the statement before, lives on the replica connection.
-    async fn run_where_it_lives(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Next {
-        let there =
-            self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit());
-        if !there && self.state.transaction.open {
-            let name = self
-                .replica
-                .as_ref()
-                .map_or_else(|| Arc::from("replica"), |leased| Arc::clone(&leased.server.name));
-            let fault = ServerFault::new(
-                &name,
-                Fault::ServerLost,
-                "the connection of this read-only transaction is gone",
-            );
-            self.refuse(&statement, &ClientError::server_lost(&fault), Reason::NoServer).await;
-            return Next::Close;
-        }
-        if !there {
-            return self.run_on_primary(statement, Reason::PreviousStatement).await;
+    pub(super) async fn run_where_it_lives(
+        &mut self,
+        mut statement: Statement,
+        at: usize,
+        reason: Reason,
+    ) -> Next {
+        match self.ready_in_transaction(at) {
+            Ok(()) => {}
+            Err(unready) if self.state.transaction.open => {
+                self.refuse(&statement, &unready.client_error(), Reason::NoServer).await;
+                return Next::Close;
+            }
+            Err(_) => return self.run_on_primary(statement, Reason::PreviousStatement).await,
         }
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Next::Close };
@@ -452,24 +447,29 @@ impl ClientSession {
     }
 
     /// The reply to a command that was forwarded as it arrived; `last` is the number of its last frame.
-    pub(super) async fn answer_long(&mut self, mut statement: Statement, reason: Reason, last: u8) -> Next {
-        let Self { client, caps, primary, out, .. } = self;
-        let Some(leased) = primary else { return Next::Close };
+    pub(super) async fn answer_long(
+        &mut self,
+        mut statement: Statement,
+        ran: Ran,
+        reason: Reason,
+        last: u8,
+    ) -> Next {
+        let Self { client, caps, primary, replica, out, .. } = self;
+        let leased = match ran {
+            Ran::Replica(_) => replica,
+            _ => primary,
+        };
+        let Some(leased) = leased else { return Next::Close };
         let _in_flight = leased.server.begin();
         let mut tracker = ReplyTracker::new(statement.command, leased.conn.caps);
         tracker.expect_sequence(last.wrapping_add(1));
-        let mut relay = Relay {
-            client,
-            client_caps: *caps,
-            conn: &mut leased.conn,
-            out,
-            hold: |_| false,
-            waited: Duration::ZERO,
-        };
+        let conn = &mut leased.conn;
+        let mut relay =
+            Relay { client, client_caps: *caps, conn, out, hold: |_| false, waited: Duration::ZERO };
         let result = relay.reply(tracker).await;
         statement.waited += relay.waited;
         match result {
-            Ok(outcome) => self.answered(&statement, Ran::Primary, outcome, reason).await,
+            Ok(outcome) => self.answered(&statement, ran, outcome, reason).await,
             Err(fault) => self.failed_on_primary(&statement, fault, reason).await,
         }
     }
