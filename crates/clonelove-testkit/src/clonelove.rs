@@ -64,8 +64,14 @@ impl Config {
 
     /// Adds a user of clonelove and of the servers behind it.
     #[must_use]
-    pub fn user(mut self, name: &str, password: &str) -> Self {
-        self.users.push(format!("name = {}\npassword = {}\n", quoted(name), quoted(password)));
+    pub fn user(self, name: &str, password: &str) -> Self {
+        self.user_with(name, password, "")
+    }
+
+    /// As [`user`](Self::user); `more` are further lines of its table.
+    #[must_use]
+    pub fn user_with(mut self, name: &str, password: &str, more: &str) -> Self {
+        self.users.push(format!("name = {}\npassword = {}\n{more}\n", quoted(name), quoted(password)));
         self
     }
 
