@@ -69,7 +69,7 @@ const GROUPS: &[Group] = &[
     ]),
     group(Syntax, 100_300, NEVER, &["WITHIN"]),
     // Not reserved everywhere, so that they may be a stored function's name where an operand can begin.
-    group(Call::AfterOperand, 0, 0, &["AGAINST", "COLUMNS"]),
+    group(Call::AfterOperand, 0, 0, &["AGAINST", "COLUMNS", "ESCAPE"]),
     group(Syntax, NEVER, 80_000, &["OF", "GROUPING"]),
     // Functions of the grammar, which no stored function can hide.
     group(Harmless, 0, 0, &[

@@ -49,6 +49,14 @@ struct Level {
     clause: Clause,
     in_select: bool,
     from_seen: bool,
+    /// After MATCH without parentheses, before its AGAINST.
+    in_match: bool,
+}
+
+impl Level {
+    fn new(clause: Clause, in_select: bool) -> Self {
+        Level { clause, in_select, from_seen: false, in_match: false }
+    }
 }
 
 impl Parser<'_> {
@@ -61,7 +69,7 @@ impl Parser<'_> {
 
     /// Reads on to the end of the statement, a closing parenthesis or `until`, which all stay ahead.
     pub(super) fn scan(&mut self, clause: Clause, until: Until) -> Parsed {
-        let mut level = Level { clause, in_select: false, from_seen: false };
+        let mut level = Level::new(clause, false);
         loop {
             let next = self.peek();
             match next.kind {
@@ -204,11 +212,11 @@ impl Parser<'_> {
         match word.keyword {
             Keyword::None => return self.plain_word(level, word),
             Keyword::SELECT => {
-                *level = Level { clause: Clause::Expression, in_select: true, from_seen: false };
+                *level = Level::new(Clause::Expression, true);
                 self.calls_matter = true;
             }
             Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
-                *level = Level { clause: Clause::Expression, in_select: false, from_seen: false };
+                *level = Level::new(Clause::Expression, false);
             }
             Keyword::FROM => return self.from(level),
             Keyword::INTO => return self.into(level, word),
@@ -247,6 +255,16 @@ impl Parser<'_> {
         let forbidden = match word.keyword {
             Keyword::INSERT | Keyword::REPLACE => !called,
             Keyword::UPDATE => !(self.last.keyword == Keyword::KEY && self.facts.kind == Kind::Write),
+            Keyword::MATCH => {
+                level.in_match = !called;
+                false
+            }
+            Keyword::AGAINST if called && level.in_match => {
+                // MATCH a, b AGAINST ('x')
+                level.in_match = false;
+                self.next();
+                return Ok(());
+            }
             Keyword::PROCEDURE | Keyword::DELETE | Keyword::CALL | Keyword::CREATE | Keyword::ALTER => true,
             Keyword::DROP | Keyword::GRANT | Keyword::REVOKE | Keyword::LOAD | Keyword::KILL => true,
             Keyword::PURGE | Keyword::RENAME | Keyword::RELEASE => true,
@@ -433,7 +451,10 @@ impl Parser<'_> {
                 level.clause = Clause::Expression;
             }
             Keyword::SYSTEM_TIME => {
-                level.clause = Clause::Joined { condition: true };
+                // PERIOD FOR SYSTEM_TIME (a, b) of a definition has no table before it.
+                if matches!(level.clause, Clause::Joined { .. }) {
+                    level.clause = Clause::Joined { condition: true };
+                }
                 self.next();
                 self.eat(Keyword::FROM);
                 return Ok(());

@@ -131,6 +131,7 @@ fn plain_reads_may_leave_the_primary() {
             "SELECT CAST(a AS CHAR(10)), CONVERT(b, DECIMAL(10, 2)), CONVERT(c USING utf8mb4), CHAR(65 USING ascii)",
             "SELECT CAST(a AS DATETIME(6)), CAST(b AS UNSIGNED INTEGER), BINARY(c)",
             "SELECT MATCH (a, b) AGAINST ('x' IN NATURAL LANGUAGE MODE WITH QUERY EXPANSION) FROM t",
+            "SELECT MATCH a, t.b AGAINST ('x'), c LIKE 'd' ESCAPE ('e') FROM t",
             "SELECT a FROM t GROUP BY a WITH ROLLUP",
             "SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t",
             "SELECT SUM(a) OVER w, MAX(a) OVER v FROM t WINDOW w AS (PARTITION BY b), v AS (ORDER BY c)",
@@ -455,9 +456,15 @@ fn unknown_functions_are_taken_for_writers() {
             "SELECT a FROM t ORDER BY g(a)",
             "SELECT NOT lateral(1)",
             "SELECT against(1)",
-            "SELECT columns(1)",
+            "SELECT columns(1), escape(2)",
+            "SELECT MATCH (a) AGAINST ('x'), AGAINST(1)",
+            "SELECT (SELECT MATCH a) + AGAINST(1)",
             "SELECT sys.ps_thread_id(1)",
         ],
+    );
+    check_mariadb(
+        "write/unknown_function",
+        &["SELECT * FROM (t FOR SYSTEM_TIME AS OF f(1), u)", "SELECT * FROM t FOR SYSTEM_TIME AS OF f(1)"],
     );
     let found = facts("SELECT f(1), D.G(2), f(3), concat('a')");
     assert_eq!(names(&found.functions), "f d.g");
@@ -679,6 +686,11 @@ fn definitions() {
     tables("CREATE TABLE t (a INT, FOREIGN KEY (a) REFERENCES u (b) ON DELETE CASCADE, KEY k (a))", "", "t");
     tables("CREATE TABLE t (a VARCHAR(10) DEFAULT (f(1)), b INT CHECK (b > 0)) ENGINE=InnoDB", "", "t");
     tables("CREATE TABLE t (a INT) SELECT f(x) FROM u", "u", "t*");
+    tables(
+        "CREATE TABLE t (a INT, PERIOD FOR SYSTEM_TIME (b, c), INDEX (b), KEY (c)) WITH SYSTEM VERSIONING",
+        "",
+        "t",
+    );
     tables("CREATE TABLE t LIKE d.u", "d.u", "t");
     tables("CREATE TABLE t (LIKE u)", "u", "t");
     tables("ALTER TABLE t RENAME TO u, RENAME COLUMN a TO b", "", "t u");
