@@ -18,7 +18,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nodejs", "a client under test"),
     ("debootstrap", "roots with other servers"),
     ("prometheus", "promtool, and a real scrape"),
+    ("make", "the build of the daemon's allocator"),
 ];
+/// Those of them that the demo needs.
+const FOR_DEMO: &[&str] = &["mariadb-server-core", "mariadb-client", "php-cli", "php-mysql", "make"];
 
 /// `cargo xtask setup`.
 pub(crate) fn run() -> Result<bool> {
@@ -29,12 +32,24 @@ pub(crate) fn run() -> Result<bool> {
 
 /// Installs what is missing. Says what to install where that is not possible.
 pub(crate) fn install() -> Result<Outcome> {
+    install_missing(PACKAGES)?;
+    Ok(Outcome::check())
+}
+
+/// The same, of what the demo needs.
+pub(crate) fn install_for_demo() -> Result<()> {
+    let packages: Vec<_> =
+        PACKAGES.iter().filter(|(package, _)| FOR_DEMO.contains(package)).copied().collect();
+    install_missing(&packages)
+}
+
+fn install_missing(packages: &[(&'static str, &str)]) -> Result<()> {
     if !on_path("dpkg-query") {
-        bail!("not a Debian system; the tests need {}", names(PACKAGES).join(", "));
+        bail!("not a Debian system: install what these packages have: {}", names(packages).join(", "));
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|(package, _)| !installed(package)).copied().collect();
+    let missing: Vec<_> = packages.iter().filter(|(package, _)| !installed(package)).copied().collect();
     if missing.is_empty() {
-        return Ok(Outcome::check());
+        return Ok(());
     }
     for (package, purpose) in &missing {
         println!("missing: {package} ({purpose})");
@@ -51,8 +66,7 @@ pub(crate) fn install() -> Result<Outcome> {
         command
     };
     show(&mut apt(&["update"]))?;
-    show(apt(&["install", "--yes", "--no-install-recommends"]).args(names(&missing)))?;
-    Ok(Outcome::check())
+    show(apt(&["install", "--yes", "--no-install-recommends"]).args(names(&missing)))
 }
 
 fn names(packages: &[(&'static str, &str)]) -> Vec<&'static str> {
