@@ -104,34 +104,6 @@ impl Metrics {
     /// Makes and registers them all.
     pub fn new(version: &str, commit: &str) -> Result<Arc<Metrics>, prometheus::Error> {
         let make = Maker { registry: Registry::new() };
-        let queries = make.counters(
-            "clonelove_queries_total",
-            "Commands that ask for something, by where they were answered and why.",
-            &["target", "reason"],
-        )?;
-        let seconds = make.histograms(
-            "clonelove_query_seconds",
-            "From the first byte of a command to the last of its reply.",
-            &["target"],
-            latencies()?,
-        )?;
-        let refused = make.counters(
-            "clonelove_client_connections_refused_total",
-            "Clients turned away, by whose fault.",
-            &["fault"],
-        )?;
-        let errors = make.counters("clonelove_errors_total", "Faults, by whose they are.", &["fault"])?;
-        let pins = make.gauges(
-            "clonelove_pins",
-            "Sessions tied to their primary connection, by what ties them.",
-            &["pin"],
-        )?;
-        let bytes = make.counters("clonelove_bytes_total", "Bytes moved.", &["side", "direction"])?;
-        let retries = make.counters(
-            "clonelove_retries_total",
-            "Statements moved to another server before a byte of the reply reached the client.",
-            &["cause"],
-        )?;
         let build = make.gauges(
             "clonelove_build_info",
             "Always 1; the labels tell the build.",
@@ -141,50 +113,32 @@ impl Metrics {
         make.inert()?;
         #[cfg(target_os = "linux")]
         make.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let (queries, query_seconds) = make.queries()?;
+        let (refused, errors) = make.faults()?;
         Ok(Arc::new(Metrics {
-            queries: Reason::ALL
-                .iter()
-                .map(|r| queries.with_label_values(&[r.target().as_str(), r.as_str()]))
-                .collect(),
-            query_seconds: Target::ALL.iter().map(|t| seconds.with_label_values(&[t.as_str()])).collect(),
-            proxy_seconds: make.histogram(
+            queries,
+            query_seconds,
+            refused,
+            errors,
+            proxy_seconds: make.latency(
                 "clonelove_proxy_seconds",
                 "The proxy's own part of a query, without waiting for servers and clients.",
-                latencies()?,
             )?,
             client_connections: make.gauge("clonelove_client_connections", "Clients connected.")?,
             client_connections_total: make
                 .counter("clonelove_client_connections_total", "Clients that connected.")?,
-            refused: Fault::ALL.iter().map(|f| refused.with_label_values(&[f.as_str()])).collect(),
-            errors: Fault::ALL.iter().map(|f| errors.with_label_values(&[f.as_str()])).collect(),
-            pins: Pin::ALL.iter().map(|p| pins.with_label_values(&[p.as_str()])).collect(),
-            pool_wait: make.histogram(
-                "clonelove_pool_wait_seconds",
-                "Waiting for a free backend connection.",
-                latencies()?,
-            )?,
-            fresh_wait: make.histogram(
-                "clonelove_fresh_wait_seconds",
-                "Reads waiting for a replica to catch up.",
-                latencies()?,
-            )?,
+            pins: make.pins()?,
+            pool_wait: make
+                .latency("clonelove_pool_wait_seconds", "Waiting for a free backend connection.")?,
+            fresh_wait: make
+                .latency("clonelove_fresh_wait_seconds", "Reads waiting for a replica to catch up.")?,
             epoch: make.gauge("clonelove_epoch", "Grows with each change of primary.")?,
             panics: make.counter(
                 "clonelove_panics_total",
                 "Panics; each ended one session and is a bug to report.",
             )?,
-            bytes: Bytes {
-                client_in: bytes.with_label_values(&["client", "in"]),
-                client_out: bytes.with_label_values(&["client", "out"]),
-                server_in: bytes.with_label_values(&["server", "in"]),
-                server_out: bytes.with_label_values(&["server", "out"]),
-            },
-            retries: Retries {
-                server_lost: retries.with_label_values(&["server_lost"]),
-                read_only: retries.with_label_values(&["read_only"]),
-                frozen: retries.with_label_values(&["frozen"]),
-                access: retries.with_label_values(&["access"]),
-            },
+            bytes: make.bytes()?,
+            retries: make.retries()?,
             reloads: make.counters(
                 "clonelove_config_reloads_total",
                 "Reloads of the configuration, by result.",
@@ -405,6 +359,57 @@ impl Maker {
         buckets: Vec<f64>,
     ) -> Result<prometheus::HistogramVec, prometheus::Error> {
         self.add(prometheus::HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?)
+    }
+
+    fn latency(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.histogram(name, help, latencies()?)
+    }
+
+    fn queries(&self) -> Result<(Vec<IntCounter>, Vec<Histogram>), prometheus::Error> {
+        let help = "Commands that ask for something, by where they were answered and why.";
+        let queries = self.counters("clonelove_queries_total", help, &["target", "reason"])?;
+        let help = "From the first byte of a command to the last of its reply.";
+        let seconds = self.histograms("clonelove_query_seconds", help, &["target"], latencies()?)?;
+        let by_reason = |r: &Reason| queries.with_label_values(&[r.target().as_str(), r.as_str()]);
+        let by_target = |t: &Target| seconds.with_label_values(&[t.as_str()]);
+        Ok((Reason::ALL.iter().map(by_reason).collect(), Target::ALL.iter().map(by_target).collect()))
+    }
+
+    fn faults(&self) -> Result<(Vec<IntCounter>, Vec<IntCounter>), prometheus::Error> {
+        let help = "Clients turned away, by whose fault.";
+        let refused = self.counters("clonelove_client_connections_refused_total", help, &["fault"])?;
+        let errors = self.counters("clonelove_errors_total", "Faults, by whose they are.", &["fault"])?;
+        let each = |vector: &IntCounterVec| -> Vec<IntCounter> {
+            Fault::ALL.iter().map(|fault| vector.with_label_values(&[fault.as_str()])).collect()
+        };
+        Ok((each(&refused), each(&errors)))
+    }
+
+    fn pins(&self) -> Result<Vec<IntGauge>, prometheus::Error> {
+        let help = "Sessions tied to their primary connection, by what ties them.";
+        let pins = self.gauges("clonelove_pins", help, &["pin"])?;
+        Ok(Pin::ALL.iter().map(|pin| pins.with_label_values(&[pin.as_str()])).collect())
+    }
+
+    fn bytes(&self) -> Result<Bytes, prometheus::Error> {
+        let bytes = self.counters("clonelove_bytes_total", "Bytes moved.", &["side", "direction"])?;
+        Ok(Bytes {
+            client_in: bytes.with_label_values(&["client", "in"]),
+            client_out: bytes.with_label_values(&["client", "out"]),
+            server_in: bytes.with_label_values(&["server", "in"]),
+            server_out: bytes.with_label_values(&["server", "out"]),
+        })
+    }
+
+    fn retries(&self) -> Result<Retries, prometheus::Error> {
+        let help = "Statements moved to another server before a byte of the reply reached the client.";
+        let retries = self.counters("clonelove_retries_total", help, &["cause"])?;
+        Ok(Retries {
+            server_lost: retries.with_label_values(&["server_lost"]),
+            read_only: retries.with_label_values(&["read_only"]),
+            frozen: retries.with_label_values(&["frozen"]),
+            access: retries.with_label_values(&["access"]),
+        })
     }
 
     /// Published names whose features are not built yet: there from the start, so that dashboards

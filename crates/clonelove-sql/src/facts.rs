@@ -186,7 +186,7 @@ pub enum Effect {
     UseSchema(String),
     /// CREATE TEMPORARY TABLE.
     CreateTemporary(TableName),
-    /// DROP [TEMPORARY] TABLE.
+    /// DROP TABLE, DROP TEMPORARY TABLE.
     DropTables(Vec<TableName>),
     /// GET_LOCK; the name in lower case where it is a plain literal.
     GetLock(Option<Vec<u8>>),

@@ -11,7 +11,7 @@ use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::packet::ok::{HEAD, Ok as OkPacket};
 use clonelove_wire::{Command, Status};
 
-use super::connections::Unready;
+use super::connections::{Unready, life_ended};
 use super::login::{self, NoLogin};
 use super::statement::{Statement, opaque};
 use super::{ClientSession, Next};
@@ -169,7 +169,10 @@ impl ClientSession {
         };
         let Some(leased) = leased else { return Next::Close };
         let name = std::sync::Arc::clone(&leased.server.name);
-        match forward_packet(&mut self.client, &mut leased.conn.io, &name, limit).await {
+        let life = leased.conn.life.clone();
+        let forwarded = forward_packet(&mut self.client, &mut leased.conn.io, &name, limit);
+        let forwarded = life.run_until_cancelled(forwarded).await;
+        match forwarded.unwrap_or_else(|| Err(Side::Server(life_ended(&name)))) {
             Ok(last) => self.answer_long(statement, ran, reason, last).await,
             Err(Side::Server(fault)) => self.long_refused(statement, ran, reason, &fault).await,
             Err(Side::TooLarge) => {

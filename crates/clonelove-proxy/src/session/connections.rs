@@ -64,7 +64,7 @@ impl Leased {
     }
 }
 
-/// Why there is no connection to work with.
+/// Why there is no connection to work with; for the client, the one to the primary.
 #[derive(Debug)]
 pub(super) enum Unready {
     /// No server has the role.
@@ -85,8 +85,7 @@ impl Unready {
             Unready::StateLost(fault) => ClientError::server_lost(fault),
             Unready::Fault(fault) => match &fault.refused {
                 Some(refusal) => ClientError::refused(fault, refusal),
-                None if fault.fault == Fault::NoPrimary => ClientError::no_primary(&fault.to_string()),
-                None => ClientError::no_server(&fault.to_string()),
+                None => ClientError::no_primary(&fault.to_string()),
             },
         }
     }
@@ -115,12 +114,13 @@ impl ClientSession {
     pub(super) async fn enter_schema(&mut self, seq: u8) -> Next {
         if self.state.schema.is_some() {
             let ready = match self.ready_primary().await {
-                Err(Unready::NoPrimary(_) | Unready::Queue { .. }) => self.ready_any_replica().await,
-                Err(Unready::Fault(fault)) if fault.refused.is_none() => self.ready_any_replica().await,
-                other => other,
+                Ok(()) => Ok(()),
+                Err(Unready::Fault(fault)) if fault.refused.is_some() => {
+                    Err(Unready::Fault(fault).client_error())
+                }
+                Err(unready) => self.ready_any_replica(unready).await,
             };
-            if let Err(unready) = ready {
-                let error = unready.client_error();
+            if let Err(error) = ready {
                 self.shared.metrics.refused(error.fault);
                 tracing::info!(client = %self.view.client, error = %error.message, "turned away");
                 let _ = login::send(&mut self.client, seq, &error.payload()).await;
@@ -135,19 +135,24 @@ impl ClientSession {
     }
 
     /// With the primary gone, a replica can tell whether user and schema exist.
-    async fn ready_any_replica(&mut self) -> Result<(), Unready> {
+    async fn ready_any_replica(&mut self, primary: Unready) -> Result<(), ClientError> {
         let snapshot = self.shared.cluster.snapshot();
-        let mut last = Unready::NoPrimary(snapshot.faults());
         for (at, node) in snapshot.topology.servers.iter().enumerate() {
             if !node.eligible {
                 continue;
             }
             match self.ready_replica(at).await {
                 Ok(()) => return Ok(()),
-                Err(unready) => last = unready,
+                Err(Unready::Fault(fault)) if fault.refused.is_some() => {
+                    return Err(Unready::Fault(fault).client_error());
+                }
+                Err(_) => {}
             }
         }
-        Err(last)
+        Err(match primary {
+            Unready::Queue { .. } => primary.client_error(),
+            _ => ClientError::no_server(&snapshot.faults()),
+        })
     }
 
     /// Makes the primary connection ready for the next statement.
@@ -239,7 +244,11 @@ impl ClientSession {
         let like = snapshot.like_primary(server.index).unwrap_or_default();
         let need = Need { wish: &wish, key: &key, usage, report: &report, like: &like };
         let pool = self.shared.settings.load().pool.clone();
-        let conn = server.acquire(&need, &pool, &self.shared.metrics).await.map_err(|none| match none {
+        let acquired = server.acquire(&need, &pool, &self.shared.metrics);
+        let Some(acquired) = server.life().run_until_cancelled(acquired).await else {
+            return Err(Unready::Fault(life_ended(&server.name)));
+        };
+        let conn = acquired.map_err(|none| match none {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
             NoConnection::Fault(fault) => Unready::Fault(fault),
         })?;
@@ -250,6 +259,7 @@ impl ClientSession {
                 Fault::ServerProtocol,
                 "it cannot do what this client's connection was promised",
             );
+            server.note_fault(&fault);
             return Err(Unready::Fault(fault));
         }
         Ok(leased)
@@ -284,8 +294,7 @@ const OURS: Caps = Caps::SESSION_TRACK
     .union(Caps::TRANSACTIONS)
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::PLUGIN_AUTH_LENENC)
-    .union(Caps::CONNECT_ATTRS)
-    .union(Caps::LONG_FLAG);
+    .union(Caps::CONNECT_ATTRS);
 
 /// Sends what the connection has not heard of the session's schema and settings, and waits for it: a
 /// statement must never run in another state than the client's.
@@ -304,7 +313,9 @@ async fn bring_up_to_date(conn: &mut BackendConn, state: &Session, reads: bool) 
     let unheard = state.journal.after(conn.heard).filter(|entry| !(reads && entry.primary_only));
     statements.extend(unheard.map(|entry| (Command::Query, entry.sql.as_slice())));
     if !statements.is_empty() {
-        for reply in conn.ask(&statements).await? {
+        let life = conn.life.clone();
+        let replies = life.run_until_cancelled(conn.ask(&statements)).await;
+        for reply in replies.unwrap_or_else(|| Err(life_ended(&conn.server)))? {
             if let Reply::Err { code, state, message } = reply {
                 let detail = format!("it refused a setting of this session: {message} ({code})");
                 let fault = ServerFault::new(&conn.server, Fault::ServerConnect, detail);
@@ -315,6 +326,11 @@ async fn bring_up_to_date(conn: &mut BackendConn, state: &Session, reads: bool) 
     }
     conn.heard = state.journal.last();
     Ok(())
+}
+
+/// The probe has given the server up: it may be frozen, and never answer.
+pub(super) fn life_ended(server: &Arc<str>) -> ServerFault {
+    ServerFault::new(server, Fault::ServerLost, "it was declared down, or changed its role")
 }
 
 /// How a session's statements are to be read, before it has said anything.

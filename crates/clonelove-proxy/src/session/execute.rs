@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::connections::{Leased, Unready};
+use super::connections::{Leased, Unready, life_ended};
 use super::statement::{Statement, digest, shown};
 use super::{ClientSession, Next, login};
 use crate::cluster::FreshWait;
@@ -155,9 +155,7 @@ impl ClientSession {
             }
             Side::TooLarge => return Next::Close,
             Side::Server(server_fault) => server_fault.clone(),
-            Side::LifeEnded(server) => {
-                ServerFault::new(server, Fault::ServerLost, "it was declared down, or changed its role")
-            }
+            Side::LifeEnded(server) => life_ended(server),
         };
         let error = ClientError::server_lost(&server_fault);
         self.shared.metrics.error(error.fault);
@@ -322,7 +320,7 @@ impl ClientSession {
         let ready = self.ready_replica(at).await;
         statement.waited += before.elapsed();
         if let Err(unready) = ready {
-            tracing::debug!(error = %unready.client_error().message, "replica not used");
+            tracing::debug!(?unready, "replica not used");
             self.shared.metrics.retries.server_lost.inc();
             return Tried::Elsewhere(statement);
         }
@@ -516,7 +514,11 @@ async fn exchange(
     hold: fn(u16) -> bool,
 ) -> Result<Outcome, RelayFault> {
     let _in_flight = leased.server.begin();
-    if let Err(error) = leased.conn.io.write_all(&statement.frame).await {
+    let life = leased.conn.life.clone();
+    let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&statement.frame)).await else {
+        return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
+    };
+    if let Err(error) = written {
         let fault = ServerFault::lost(&leased.server.name, &error);
         leased.server.note_fault(&fault);
         return Err(RelayFault::before(Side::Server(fault)));
