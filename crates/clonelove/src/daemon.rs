@@ -2,6 +2,7 @@
 //! and stop, and what systemd is told; the proxy itself is `clonelove-proxy`'s.
 
 mod reload;
+mod sockets;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::reload::Live;
+use self::sockets::SocketFiles;
 use crate::admin::Control;
 use crate::cli::FAILURE;
 use crate::config::{self, Config};
@@ -77,10 +79,12 @@ async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()
     // Before anything is bound: a signal during the start must not kill what has just begun.
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut admin = AdminPort::bind(&config).await?;
+    let mut files = SocketFiles::make_room(&config.settings.listen)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
     metrics.config_loaded(unix_now());
     let sockets = Sockets::prepare(&config.settings.listen)?;
     let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
+    files.take(&config.settings.listen)?;
     sockets.set_modes()?;
     let http = admin.address();
     let live =

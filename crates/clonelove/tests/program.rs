@@ -8,6 +8,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -302,6 +303,36 @@ fn a_port_that_is_taken_ends_the_start() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains(&address), "{}", text(&output.stderr));
     }
+}
+
+#[test]
+fn files_of_unix_sockets_come_and_go() {
+    let directory = Directory::new("socket");
+    let path = directory.0.join("mysql.sock");
+    let listen = format!("mysql = [\"unix:{}\"]\nunix_mode = \"0750\"", path.display());
+    let config = directory.write("c.toml", &GOOD.replace("mysql = [\"127.0.0.1:0\"]", &listen));
+
+    // What a killed process leaves behind: a file that nobody listens at.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut daemon = Daemon::start(&directory, &config);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o750);
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+
+    let output = run(&["run", "--config", &config], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("another process listens on"), "{}", text(&output.stderr));
+
+    daemon.signal(Signal::Term);
+    daemon.logged("stopped");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    assert!(!path.exists());
+
+    std::fs::write(&path, "precious").unwrap();
+    let output = run(&["run", "--config", &config], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is no socket"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
 #[test]
