@@ -51,6 +51,11 @@ pub fn pick(choices: &[Choice], how: Balance, dice: u64) -> Option<usize> {
     Some(second.filter(|second| second.is_less_loaded_than(first)).unwrap_or(first).index)
 }
 
+/// Whether [`pick`] would keep a session on the server it used last, whatever the others carry.
+pub fn is_unremarkable(in_flight: u32) -> bool {
+    u64::from(in_flight) <= UNREMARKABLE
+}
+
 /// One server in the running.
 struct Runner {
     index: usize,

@@ -3,7 +3,7 @@
 
 use clonelove_sql::{Effect, Facts, Previous, Why};
 
-use crate::balance::{Balance, Choice, pick};
+use crate::balance::{Balance, Choice, is_unremarkable, pick};
 use crate::reason::Reason;
 use crate::session::{Ran, Session};
 use crate::topology::Topology;
@@ -111,6 +111,9 @@ pub enum Chosen {
 
 /// Chooses a replica, leaving out those in `not`, which have failed this statement already.
 pub fn choose(topology: &Topology, session: &Session, not: &[usize], moment: &Moment<'_>) -> Chosen {
+    if let Some(at) = same_again(topology, session, not, moment) {
+        return Chosen::Replica(at);
+    }
     let eligible: Vec<usize> = topology
         .servers
         .iter()
@@ -137,6 +140,15 @@ pub fn choose(topology: &Topology, session: &Session, not: &[usize], moment: &Mo
         Some(at) => Chosen::Replica(*at),
         None => Chosen::NotYet(eligible),
     }
+}
+
+/// The replica of the read before, when [`pick`] would choose it without looking at the others.
+fn same_again(topology: &Topology, session: &Session, not: &[usize], moment: &Moment<'_>) -> Option<usize> {
+    let at = session.last_replica?;
+    let node = topology.servers.get(at)?;
+    let usual = node.eligible && node.weight > 0 && topology.primary != Some(at) && !not.contains(&at);
+    let near = moment.zone.is_empty() || node.zone == moment.zone;
+    (usual && near && is_unremarkable((moment.in_flight)(at)) && (moment.fresh)(at)).then_some(at)
 }
 
 #[cfg(test)]
