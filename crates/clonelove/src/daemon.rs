@@ -24,7 +24,6 @@ use self::sockets::SocketFiles;
 use crate::admin::Control;
 use crate::cli::FAILURE;
 use crate::config::{self, Config};
-use crate::sockets::Sockets;
 use crate::telemetry::{self, LogHandle};
 use crate::{admin, output};
 
@@ -82,10 +81,8 @@ async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()
     let mut files = SocketFiles::make_room(&config.settings.listen)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
     metrics.config_loaded(unix_now());
-    let sockets = Sockets::prepare(&config.settings.listen)?;
     let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
     files.take(&config.settings.listen)?;
-    sockets.set_modes()?;
     let http = admin.address();
     let live =
         Arc::new(Live::new(path, config.clone(), proxy.clone(), log, Arc::clone(&metrics), http.clone()));

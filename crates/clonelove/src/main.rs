@@ -9,7 +9,6 @@ mod config;
 mod daemon;
 mod explain;
 mod output;
-mod sockets;
 mod status;
 mod telemetry;
 
