@@ -139,11 +139,7 @@ impl Metrics {
             )?,
             bytes: make.bytes()?,
             retries: make.retries()?,
-            reloads: make.counters(
-                "clonelove_config_reloads_total",
-                "Reloads of the configuration, by result.",
-                &["result"],
-            )?,
+            reloads: make.reloads()?,
             loaded: make.float(
                 "clonelove_config_loaded_timestamp_seconds",
                 "When the running configuration was loaded, Unix time.",
@@ -399,6 +395,15 @@ impl Maker {
             server_in: bytes.with_label_values(&["server", "in"]),
             server_out: bytes.with_label_values(&["server", "out"]),
         })
+    }
+
+    fn reloads(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let help = "Reloads of the configuration, by result.";
+        let reloads = self.counters("clonelove_config_reloads_total", help, &["result"])?;
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
+        Ok(reloads)
     }
 
     fn retries(&self) -> Result<Retries, prometheus::Error> {

@@ -155,7 +155,7 @@ impl Server {
 
     /// An idle connection that cannot be made fit is closed, and that is all: the next is tried.
     async fn renew(&self, mut conn: BackendConn, need: &Need<'_>, until: Instant) -> Option<BackendConn> {
-        let names = setup::set_names(need.wish.charset)?;
+        let names = setup::set_names(need.wish.charset, need.report.flavour)?;
         if need.wish.schema.is_none() && conn.schema.is_some() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The routing decision: from facts and session to a plan, from a plan and the topology to a server.
 //! Total and pure: "no server" is an answer, not an error. Must not know connections.
 
-use clonelove_sql::{Effect, Facts, Previous, Why};
+use clonelove_sql::{Effect, Facts, Previous, Why, is_server_specific_table};
 
 use crate::balance::{Balance, Choice, is_unremarkable, pick};
 use crate::reason::Reason;
@@ -44,6 +44,7 @@ pub fn plan(facts: &Facts, session: &Session, policy: Policy) -> Plan {
     }
     match facts.why {
         None if session.once => Plan::Primary(Reason::Pinned),
+        None if reads_the_server(facts, session) => Plan::Primary(Reason::ServerSpecific),
         None => Plan::Replica(Reason::Read),
         Some(Why::PreviousStatement) => previous(facts, session),
         Some(Why::TransactionControl) if repeatable_read_only(facts, session, policy) => {
@@ -56,6 +57,21 @@ pub fn plan(facts: &Facts, session: &Session, policy: Policy) -> Plan {
 /// The reason a statement alone gives, for `explain`.
 pub fn by_statement(facts: &Facts) -> Reason {
     facts.why.map_or(Reason::Read, Reason::from)
+}
+
+/// In a schema such as `mysql` a bare name is a table of the server's own state. The text alone does not
+/// tell, for it does not know the session's schema.
+fn reads_the_server(facts: &Facts, session: &Session) -> bool {
+    let Some(schema) = &session.schema else { return false };
+    let schema = schema.to_lowercase();
+    let of_server = |facts: &Facts| {
+        facts
+            .tables_read
+            .iter()
+            .filter(|table| table.schema.is_none())
+            .any(|table| is_server_specific_table(&schema, &table.name))
+    };
+    of_server(facts) || facts.parts.iter().any(of_server)
 }
 
 /// What only the connection of the statement before can answer, is asked there.
@@ -180,6 +196,25 @@ mod tests {
         assert_eq!(decide("SELECT 1 FROM t", |s| s.once = true), Plan::Primary(Reason::Pinned));
         assert_eq!(decide("INSERT INTO t VALUES (1)", |_| {}), Plan::Primary(Reason::Write));
         assert_eq!(decide("SELECT 1 FROM t FOR UPDATE", |_| {}), Plan::Primary(Reason::LockingRead));
+    }
+
+    #[test]
+    fn bare_names_in_the_servers_own_schemas_stay() {
+        let within = |schema: &str| {
+            let schema = schema.to_owned();
+            move |s: &mut Session| s.schema = Some(schema)
+        };
+        let sql = "SELECT * FROM user";
+        assert_eq!(decide(sql, within("d")), Plan::Replica(Reason::Read));
+        assert_eq!(decide(sql, within("mysql")), Plan::Primary(Reason::ServerSpecific));
+        assert_eq!(
+            decide("SELECT * FROM PROCESSLIST", within("INFORMATION_SCHEMA")),
+            Plan::Primary(Reason::ServerSpecific)
+        );
+        assert_eq!(
+            decide("SELECT 1; SELECT * FROM user", within("mysql")),
+            Plan::Primary(Reason::ServerSpecific)
+        );
     }
 
     #[test]

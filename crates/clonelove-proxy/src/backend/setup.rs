@@ -74,13 +74,24 @@ pub(crate) fn check_identity(row: &[Option<String>], report: &Report) -> Option<
 
 /// The SET NAMES that means the same as this collation in a handshake; none for one whose name is
 /// not known here.
-pub(crate) fn set_names(charset: u8) -> Option<String> {
+///
+/// MariaDB takes a character set's default collation in a handshake for the character set alone, and
+/// goes by its character_set_collations, so its name must not be said.
+pub(crate) fn set_names(charset: u8, flavour: Flavour) -> Option<String> {
     let collation = Collation::resolve(u16::from(charset).into());
-    let (charset, collation) = (collation.charset(), collation.collation());
-    if charset == "unknown" || collation == "unknown" {
+    let (charset, name) = (collation.charset(), collation.collation());
+    if charset == "unknown" || name == "unknown" {
         return None;
     }
-    Some(format!("SET NAMES {charset} COLLATE {collation}"))
+    let default = match (flavour, charset) {
+        (Flavour::MySql, _) => false,
+        (Flavour::MariaDb, "utf8mb4") => name == "utf8mb4_general_ci",
+        (Flavour::MariaDb, _) => collation.is_default(),
+    };
+    if default {
+        return Some(format!("SET NAMES {charset}"));
+    }
+    Some(format!("SET NAMES {charset} COLLATE {name}"))
 }
 
 #[cfg(test)]
@@ -89,9 +100,17 @@ mod tests {
 
     #[test]
     fn a_handshake_collation_has_its_set_names() {
-        assert_eq!(set_names(45).as_deref(), Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci"));
-        assert_eq!(set_names(8).as_deref(), Some("SET NAMES latin1 COLLATE latin1_swedish_ci"));
-        assert_eq!(set_names(0), None);
+        let rows = [
+            (45, Flavour::MySql, Some("SET NAMES utf8mb4 COLLATE utf8mb4_general_ci")),
+            (45, Flavour::MariaDb, Some("SET NAMES utf8mb4")),
+            (224, Flavour::MariaDb, Some("SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci")),
+            (8, Flavour::MySql, Some("SET NAMES latin1 COLLATE latin1_swedish_ci")),
+            (8, Flavour::MariaDb, Some("SET NAMES latin1")),
+            (0, Flavour::MariaDb, None),
+        ];
+        for (charset, flavour, expected) in rows {
+            assert_eq!(set_names(charset, flavour).as_deref(), expected, "{charset} {flavour:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 const LARGEST: usize = 256 * 1024;
 
 /// What is offered to clients, as far as the servers can do it too. Not yet: TLS, compression, session
-/// tracking, query attributes, optional metadata, MariaDB's extended capabilities.
+/// tracking, query attributes, optional metadata, MariaDB's progress reports, bulk commands and cached metadata.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::FOUND_ROWS)
     .union(Caps::LONG_FLAG)
@@ -39,7 +39,8 @@ const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::CONNECT_ATTRS)
     .union(Caps::PLUGIN_AUTH_LENENC)
-    .union(Caps::DEPRECATE_EOF);
+    .union(Caps::DEPRECATE_EOF)
+    .union(Caps::EXTENDED_TYPES);
 
 /// Those that change bytes on the wire, or what a server accepts: the same on both sides, always.
 pub(crate) const CARRIED: Caps = Caps::FOUND_ROWS
@@ -49,7 +50,8 @@ pub(crate) const CARRIED: Caps = Caps::FOUND_ROWS
     .union(Caps::MULTI_STATEMENTS)
     .union(Caps::MULTI_RESULTS)
     .union(Caps::PS_MULTI_RESULTS)
-    .union(Caps::DEPRECATE_EOF);
+    .union(Caps::DEPRECATE_EOF)
+    .union(Caps::EXTENDED_TYPES);
 
 /// A client that is in.
 pub(crate) struct LoggedIn {
