@@ -154,9 +154,9 @@ impl ClientError {
         Self::new(1836, b"HY000", Fault::NoPrimary, text)
     }
 
-    /// Nothing answers at all. `why` names each server and its fault.
+    /// Nothing can answer at all. `why` names each server and its fault.
     pub fn no_server(why: &str) -> Self {
-        Self::new(1053, b"08S01", Fault::NoServer, format!("no server can be reached: {why}"))
+        Self::new(1053, b"08S01", Fault::NoServer, format!("no server can be used: {why}"))
     }
 
     /// The daemon is going down.

@@ -15,7 +15,7 @@ use clonelove_route::election::{Candidate, Election, Pinned, Verdict};
 use clonelove_route::health::{Health, HealthRules, State, Surroundings, Transition};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Report, UnlikeDefaults};
-use clonelove_route::topology::{Member, Topology};
+use clonelove_route::topology::{Member, Role, Topology};
 use clonelove_wire::Caps;
 use clonelove_wire::packet::Greeting;
 use parking_lot::Mutex;
@@ -403,10 +403,13 @@ impl Snapshot {
         let each: Vec<String> = self
             .servers
             .iter()
-            .filter(|server| !server.removed.load(Ordering::Relaxed))
-            .map(|server| {
+            .zip(&self.topology.servers)
+            .filter(|(server, _)| !server.removed.load(Ordering::Relaxed))
+            .map(|(server, node)| {
+                let in_use = node.eligible || node.role == Role::Primary;
                 let error = server.last_error.lock().clone();
-                format!("server {}: {}", server.name, error.unwrap_or_else(|| "no fault known".to_owned()))
+                let known = if in_use || node.why.is_empty() { error } else { Some(node.why.clone()) };
+                format!("server {}: {}", server.name, known.unwrap_or_else(|| "no fault known".to_owned()))
             })
             .collect();
         each.join("; ")
