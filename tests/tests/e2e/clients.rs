@@ -1,0 +1,254 @@
+//! Real clients. Each runs its suite twice, directly on the primary and through clonelove, over TCP and over a unix
+//! socket, and must print the same. The suites (`clients/`) print all that a program could see: values with their
+//! types, columns, affected rows, insert ids, warnings, errors.
+//!
+//! The one replica differs from the primary in sql_mode, time zone and more, and may keep reads waiting until it has
+//! caught up: reads do go there, and must look as if they had not.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clonelove_testkit::{
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Family, Flavour, cache_folder,
+};
+
+/// An account that may use all schemas, so that one that does not exist is called unknown, not forbidden.
+const WIDE_USER: &str = "wide";
+const WIDE_PASSWORD: &str = "wide-password";
+
+/// A program that runs a suite.
+#[derive(Clone, Copy, Debug)]
+enum Program {
+    Php { script: &'static str, prepares: &'static str },
+    Python { module: &'static str },
+    Node,
+}
+
+/// Where a suite connects to.
+struct Target {
+    port: u16,
+    socket: Option<PathBuf>,
+    heavy: bool,
+}
+
+/// A cluster with a proxy in front, for suites.
+struct Bench {
+    // Ended before the servers.
+    proxy: Clonelove,
+    cluster: Cluster,
+}
+
+impl Bench {
+    fn start(flavour: Flavour) -> Result<Self> {
+        let cluster = Cluster::start(flavour, ClusterOptions { replicas: 1, ..ClusterOptions::default() })?;
+        cluster.primary.query(&format!(
+            "CREATE USER '{WIDE_USER}'@'%' IDENTIFIED BY '{WIDE_PASSWORD}'; GRANT ALL ON *.* TO '{WIDE_USER}'@'%'"
+        ))?;
+        cluster.wait_caught_up()?;
+        let config = Config::for_cluster(&cluster)
+            .user(WIDE_USER, WIDE_PASSWORD)
+            .set("routing", "fresh_wait", "\"30s\"")
+            .set("routing", "max_lag", "\"60s\"")
+            // A replica that takes in 64 MiB may keep SHOW REPLICA STATUS waiting.
+            .set("monitor", "timeout", "\"30s\"");
+        let proxy = Clonelove::start_with(config)?;
+        Ok(Self { proxy, cluster })
+    }
+
+    /// Directly and through the proxy, over TCP (on one flavour with what is long and large) and over the unix socket.
+    fn pairs(&self) -> [(Target, Target); 2] {
+        let (primary, proxy) = (&self.cluster.primary, &self.proxy);
+        let heavy = self.cluster.primary.flavour() == Flavour::MariaDbDistribution;
+        let tcp = |port| Target { port, socket: None, heavy };
+        let unix = |socket| Target { port: 0, socket: Some(socket), heavy: false };
+        [(tcp(primary.port()), tcp(proxy.port())), (unix(primary.socket()), unix(proxy.socket()))]
+    }
+
+    /// Empty schemas, so that each run of a suite finds the same.
+    fn clean(&self) -> Result<()> {
+        for schema in ["app", "test"] {
+            let make = format!("CREATE SCHEMA {schema} CHARACTER SET utf8mb4");
+            self.cluster.primary.query(&format!("DROP SCHEMA {schema}; {make}"))?;
+        }
+        self.cluster.wait_caught_up()
+    }
+
+    /// How many statements replicas have answered.
+    fn replica_reads(&self) -> Result<f64> {
+        self.proxy.metric("clonelove_queries_total", &["target=\"replica\""])
+    }
+
+    /// Runs a suite everywhere and compares. At least `reads` statements must have gone to the replica.
+    fn compare(&self, reads: f64, suite: impl Fn(&Target) -> Result<String>) -> Result<()> {
+        for (direct, proxied) in self.pairs() {
+            self.clean()?;
+            let expected = suite(&direct).context("directly on the primary")?;
+            self.clean()?;
+            let before = self.replica_reads()?;
+            let found = suite(&proxied).context("through clonelove")?;
+            same(&expected, &found)?;
+            let on_replica = self.replica_reads()? - before;
+            let where_to = &self.proxy.status()?["queries"];
+            ensure!(on_replica >= reads, "{on_replica} reads went to the replica, not {reads}: {where_to}");
+        }
+        Ok(())
+    }
+}
+
+impl Program {
+    fn command(self, flavour: Flavour, target: &Target, folder: &Path) -> Result<Command> {
+        let mut command = match self {
+            Self::Php { script, prepares } => {
+                let mut command = Command::new("php");
+                command.arg("-n").args(php_extensions()?).arg(scripts().join(script));
+                command.env("CLIENT_PREPARES", prepares);
+                command
+            }
+            Self::Python { module } => {
+                // The distribution's own Python has the distribution's packages.
+                let mut command = Command::new("/usr/bin/python3");
+                command.arg("-B").arg(scripts().join("python_suite.py")).env("CLIENT_MODULE", module);
+                command
+            }
+            Self::Node => {
+                let mut command = Command::new("node");
+                command.arg(scripts().join("node_mysql2.js")).env("NODE_PATH", node_modules()?);
+                command
+            }
+        };
+        let family = if flavour.family() == Family::MariaDb { "mariadb" } else { "mysql" };
+        command.env("CLIENT_FAMILY", family);
+        let sql = folder.join("suite.json");
+        std::fs::write(&sql, include_str!("clients/suite.json"))?;
+        command.env("CLIENT_SQL", sql);
+        command.env("CLIENT_HOST", "127.0.0.1").env("CLIENT_PORT", target.port.to_string());
+        command.env("CLIENT_SOCKET", target.socket.as_deref().unwrap_or(Path::new("")));
+        command.env("CLIENT_HEAVY", if target.heavy { "1" } else { "0" });
+        command.env("CLIENT_USER", APP_USER).env("CLIENT_PASSWORD", APP_PASSWORD);
+        command.env("CLIENT_WIDE_USER", WIDE_USER).env("CLIENT_WIDE_PASSWORD", WIDE_PASSWORD);
+        Ok(command)
+    }
+}
+
+fn suite(flavour: Flavour, program: Program, reads: f64) -> Result<()> {
+    if !flavour.covered()? {
+        return Ok(());
+    }
+    let bench = Bench::start(flavour)?;
+    bench.compare(reads, |target| {
+        let output = finish(program.command(flavour, target, bench.cluster.folder())?, None)?;
+        let text = printed(&output)?;
+        ensure!(text.ends_with("done\n"), "the suite did not come to its end:\n{text}");
+        Ok(text)
+    })
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients")
+}
+
+/// The settings of this machine's php.ini are left out, so its extensions must be named.
+fn php_extensions() -> Result<Vec<String>> {
+    let list = Command::new("php").args(["-n", "-m"]).output().context("php: run `cargo xtask setup`")?;
+    let built_in = String::from_utf8_lossy(&list.stdout).to_lowercase();
+    let wanted = ["mysqlnd", "pdo", "mysqli", "pdo_mysql"];
+    let missing = wanted.iter().filter(|name| !built_in.lines().any(|line| line == **name));
+    Ok(missing.map(|name| format!("-dextension={name}.so")).collect())
+}
+
+/// Where `cargo xtask setup` has put the packages of Node.
+fn node_modules() -> Result<PathBuf> {
+    let folder = cache_folder()?.join("clients/node/node_modules");
+    ensure!(folder.join("mysql2").is_dir(), "{} lacks mysql2: run `cargo xtask setup`", folder.display());
+    Ok(folder)
+}
+
+/// Runs a client to its end; `input` is a file for its standard input.
+fn finish(mut command: Command, input: Option<std::fs::File>) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(input.map_or_else(Stdio::null, Stdio::from));
+    command.output().with_context(|| format!("{name}: is it installed? `cargo xtask setup` does it"))
+}
+
+/// What a client that went well has printed.
+fn printed(output: &Output) -> Result<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
+}
+
+/// Fails with all lines in which the two differ.
+fn same(expected: &str, found: &str) -> Result<()> {
+    let mut differences = String::new();
+    let mut lines = (expected.lines(), found.lines());
+    loop {
+        let (one, other) = (lines.0.next(), lines.1.next());
+        if one.is_none() && other.is_none() {
+            break;
+        }
+        if one != other {
+            let (one, other) = (cut(one.unwrap_or("nothing")), cut(other.unwrap_or("nothing")));
+            writeln!(differences, "directly:  {one}\nclonelove: {other}")?;
+        }
+    }
+    ensure!(differences.is_empty(), "the client sees a difference:\n{differences}");
+    Ok(())
+}
+
+fn cut(line: &str) -> String {
+    line.chars().take(3000).collect()
+}
+
+#[test]
+fn php_pdo_with_emulated_prepares() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Php { script: "pdo.php", prepares: "emulated" }, 30.0)
+}
+
+#[test]
+fn php_pdo_with_native_prepares() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Php { script: "pdo.php", prepares: "native" }, 0.0)
+}
+
+#[test]
+fn php_pdo_on_mariadb_sid() -> Result<()> {
+    suite(Flavour::MariaDbSid, Program::Php { script: "pdo.php", prepares: "emulated" }, 30.0)
+}
+
+#[test]
+fn php_pdo_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, Program::Php { script: "pdo.php", prepares: "emulated" }, 30.0)
+}
+
+#[test]
+fn php_mysqli() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Php { script: "mysqli.php", prepares: "" }, 20.0)
+}
+
+#[test]
+fn pymysql() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Python { module: "pymysql" }, 20.0)
+}
+
+#[test]
+fn pymysql_on_mariadb_sid() -> Result<()> {
+    suite(Flavour::MariaDbSid, Program::Python { module: "pymysql" }, 20.0)
+}
+
+#[test]
+fn pymysql_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, Program::Python { module: "pymysql" }, 20.0)
+}
+
+#[test]
+fn mysqlclient() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Python { module: "MySQLdb" }, 20.0)
+}
+
+#[test]
+fn node_mysql2() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Node, 20.0)
+}
