@@ -1,3 +1,4 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
+mod replay;
 mod routing;
