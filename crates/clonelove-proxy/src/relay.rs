@@ -205,6 +205,7 @@ impl Relay<'_> {
             }
             Event::Err { code, .. } => {
                 progress.heard.failed = true;
+                progress.heard.error = Some(code);
                 progress.error = Some(code);
                 if !progress.forwarded && self.out.is_empty() && (self.hold)(code) {
                     return Ok(Some(code));

@@ -85,6 +85,15 @@ pub struct Pins {
     lasting: BTreeSet<Pin>,
 }
 
+/// How a statement ended.
+#[derive(Clone, Copy)]
+struct Outcome {
+    /// It succeeded.
+    certain: bool,
+    /// It was the only one in its packet.
+    alone: bool,
+}
+
 /// More names than this and the pin is kept for good: the book-keeping stays bounded.
 const MOST_NAMES: usize = 1_000;
 
@@ -135,21 +144,28 @@ impl Pins {
 
     /// Remembers what a statement may have left behind. To be called for a statement that succeeded,
     /// and with `certain` false for one that failed or whose outcome is unknown: such a one may
-    /// add pins and never ends any. `schema` is the session's, when the statement was sent.
+    /// add pins that a failure does not undo, and never ends any. `schema` is the session's, when the statement was sent.
     pub fn after(&mut self, facts: &Facts, schema: Option<&str>, certain: bool) {
-        for effect in &facts.effects {
-            self.add(effect, schema);
-            if certain {
-                self.end(effect, schema);
-            }
-        }
+        self.note(facts, schema, Outcome { certain, alone: true });
         for part in &facts.parts {
-            self.after(part, schema, certain);
+            // Of several statements that ended in an error, the first may have succeeded.
+            self.note(part, schema, Outcome { certain, alone: false });
         }
         if self.temporary.len().max(self.locks.len()).max(self.handlers.len()).max(self.prepared.len())
             > MOST_NAMES
         {
             self.hold(Pin::SessionSetting);
+        }
+    }
+
+    fn note(&mut self, facts: &Facts, schema: Option<&str>, outcome: Outcome) {
+        for effect in &facts.effects {
+            if outcome.certain || !outcome.alone || survives_failure(effect) {
+                self.add(effect, schema);
+            }
+            if outcome.certain {
+                self.end(effect, schema);
+            }
         }
     }
 
@@ -212,6 +228,14 @@ impl Pins {
     }
 }
 
+/// A table, a table lock or a handler that was refused is not there. Of other effects a part may have taken place.
+fn survives_failure(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::CreateTemporary(_) | Effect::LockTables | Effect::HandlerOpen(_) | Effect::PrepareText(_)
+    )
+}
+
 /// The same name in two schemas is two tables, so names are kept with the schema they meant then.
 fn qualified(table: &TableName, schema: Option<&str>) -> String {
     let schema = table.schema.as_deref().or(schema).unwrap_or_default();
@@ -260,6 +284,9 @@ mod tests {
                 Some(Pin::UserLock),
             ),
             (&[("SELECT GET_LOCK('a', 1)", true), ("SELECT RELEASE_ALL_LOCKS()", true)], None),
+            (&[("CREATE TEMPORARY TABLE t (a INT", false)], None),
+            (&[("CREATE TEMPORARY TABLE t (a INT); SELECT nonsense", false)], Some(Pin::TemporaryTable)),
+            (&[("SELECT @a := 1 FROM t", false)], Some(Pin::UserVariable)),
             (&[("LOCK TABLES t WRITE", true)], Some(Pin::TableLock)),
             (&[("LOCK TABLES t WRITE", true), ("UNLOCK TABLES", true)], None),
             (&[("HANDLER t OPEN", true)], Some(Pin::Handler)),

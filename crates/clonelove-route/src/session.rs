@@ -99,6 +99,8 @@ pub struct Heard {
     pub transaction: Option<Transaction>,
     /// The reply ended in an error packet.
     pub failed: bool,
+    /// Its code.
+    pub error: Option<u16>,
     /// A new default schema; `Some(None)` when it was dropped.
     pub schema: Option<Option<String>>,
     /// A new sql_mode, as far as it changes how statements are read.
@@ -173,7 +175,7 @@ impl Session {
         if ran == Ran::Primary && facts.kind != Kind::Session {
             self.once = false;
         }
-        if heard.state_changed && unexplained(facts) {
+        if unexplained(facts) && (heard.state_changed || may_have_begun(facts, heard)) {
             self.pins.hold(Pin::SessionSetting);
         }
         self.note_write(facts, heard);
@@ -238,6 +240,15 @@ fn unexplained(facts: &Facts) -> bool {
         && !facts.effects.iter().any(changes_state)
         && facts.parts.is_empty()
         && facts.why.is_some()
+}
+
+/// An error packet reports no change of state: a procedure that failed may have left a temporary table or
+/// a lock behind, unless the error says that it was never entered.
+fn may_have_begun(facts: &Facts, heard: &Heard) -> bool {
+    /// Syntax, no such procedure, wrong number of arguments, no right to it.
+    const NEVER_ENTERED: [u16; 6] = [1044, 1064, 1142, 1305, 1318, 1370];
+    let call = facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_)));
+    heard.failed && call && !heard.error.is_some_and(|code| NEVER_ENTERED.contains(&code))
 }
 
 /// Whether an effect is one that servers report as a change of session state, and that is kept track of.
@@ -307,6 +318,19 @@ mod tests {
             run(&mut session, sql, heard);
             assert_eq!(session.own_writes, expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn a_procedure_that_failed_may_have_left_state() {
+        let failed_with = |code| Heard { failed: true, error: Some(code), ..Heard::default() };
+        for (code, pin) in [(1062, Some(Pin::SessionSetting)), (1305, None), (1064, None)] {
+            let mut session = fresh();
+            run(&mut session, "CALL p()", failed_with(code));
+            assert_eq!(session.pin(), pin, "{code}");
+        }
+        let mut session = fresh();
+        run(&mut session, "INSERT INTO t VALUES (1)", failed_with(1062));
+        assert_eq!(session.pin(), None);
     }
 
     #[test]

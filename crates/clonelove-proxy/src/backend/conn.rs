@@ -83,7 +83,7 @@ impl BackendConn {
         report: &Report,
         like: &[(String, String)],
     ) -> Result<(), ServerFault> {
-        let burst = setup::burst(self.flavour, self.usage, like);
+        let burst = setup::burst(self.flavour, self.usage, like, self.ignores_space());
         let mut statements: Vec<(Command, &[u8])> =
             burst.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
         let identity = setup::identity_statement(self.flavour);
@@ -119,7 +119,7 @@ impl BackendConn {
     ) -> Result<(), ServerFault> {
         self.usage = usage;
         self.heard = 0;
-        let burst = setup::burst(self.flavour, usage, like);
+        let burst = setup::burst(self.flavour, usage, like, self.ignores_space());
         let wanted = self.wish.schema.clone().filter(|wanted| self.schema.as_ref() != Some(wanted));
         let mut statements: Vec<(Command, &[u8])> = vec![(Command::ResetConnection, b"")];
         statements.push((Command::Query, names.as_bytes()));
@@ -133,6 +133,11 @@ impl BackendConn {
             self.schema = wanted;
         }
         Ok(())
+    }
+
+    /// Whether the client asked for IGNORE_SPACE at log-in.
+    fn ignores_space(&self) -> bool {
+        self.caps.contains(Caps::IGNORE_SPACE)
     }
 
     fn all_ok(&self, burst: &[String], replies: Vec<Reply>) -> Result<(), ServerFault> {

@@ -14,7 +14,12 @@ pub(crate) enum Use {
 }
 
 /// The statements of the set-up burst, in order. All must succeed.
-pub(crate) fn burst(flavour: Flavour, usage: Use, settings: &[(String, String)]) -> Vec<String> {
+pub(crate) fn burst(
+    flavour: Flavour,
+    usage: Use,
+    settings: &[(String, String)],
+    ignore_space: bool,
+) -> Vec<String> {
     let mut statements = vec![trackers(flavour).to_owned()];
     if usage == Use::Reads {
         let differing: Vec<String> =
@@ -24,6 +29,10 @@ pub(crate) fn burst(flavour: Flavour, usage: Use, settings: &[(String, String)])
         }
         // Hidden from clients: what slips through as a read and writes after all is refused (1792).
         statements.push("SET SESSION TRANSACTION READ ONLY".to_owned());
+    }
+    if ignore_space {
+        // What the capability does at log-in, a reset and the primary's sql_mode undo.
+        statements.push("SET SESSION sql_mode = CONCAT('IGNORE_SPACE,', @@session.sql_mode)".to_owned());
     }
     statements
 }
@@ -116,9 +125,10 @@ mod tests {
     #[test]
     fn replicas_hear_the_primarys_defaults_and_are_read_only() {
         let settings = vec![("sql_mode".to_owned(), "'ANSI'".to_owned())];
-        let statements = burst(Flavour::MariaDb, Use::Reads, &settings);
+        let statements = burst(Flavour::MariaDb, Use::Reads, &settings, true);
         assert_eq!(statements[1], "SET SESSION sql_mode = 'ANSI'");
         assert_eq!(statements[2], "SET SESSION TRANSACTION READ ONLY");
-        assert_eq!(burst(Flavour::MySql, Use::Primary, &settings).len(), 1);
+        assert_eq!(statements[3], "SET SESSION sql_mode = CONCAT('IGNORE_SPACE,', @@session.sql_mode)");
+        assert_eq!(burst(Flavour::MySql, Use::Primary, &settings, false).len(), 1);
     }
 }

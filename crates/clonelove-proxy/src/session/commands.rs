@@ -14,7 +14,7 @@ use clonelove_wire::{Command, Status};
 use super::connections::{Unready, life_ended};
 use super::login::{self, NoLogin};
 use super::statement::{Statement, opaque};
-use super::{ClientSession, Next};
+use super::{ClientSession, Next, UserCount};
 use crate::error::{ClientError, ServerFault};
 use crate::relay::{Side, forward_packet};
 
@@ -77,9 +77,15 @@ impl ClientSession {
             }
         };
         self.leave();
-        self.shared.clients.leave_user(&self.user.name);
-        // The new name counts without being turned away: the connection itself is not new.
-        let _ = self.shared.clients.enter_user(&logged_in.user);
+        self.user_count = None;
+        match UserCount::enter(&self.shared, &logged_in.user) {
+            Ok(count) => self.user_count = Some(count),
+            Err(error) => {
+                self.shared.metrics.error(error.fault);
+                let _ = login::send(&mut self.client, logged_in.seq, &error.payload()).await;
+                return Next::Close;
+            }
+        }
         self.view.user.lock().clone_from(&logged_in.user.name);
         self.account = login::account(&logged_in.user);
         self.user = logged_in.user;

@@ -102,7 +102,12 @@ impl ClientSession {
             .map(|name| String::from_utf8_lossy(name).into_owned());
         let snapshot = self.shared.cluster.snapshot();
         let model = snapshot.model();
-        self.state = Session::new(schema, dialect(model.as_deref(), self.response.charset));
+        let mut dialect = dialect(model.as_deref(), self.response.charset);
+        if self.caps.contains(Caps::IGNORE_SPACE) {
+            // Servers turn the capability into a part of sql_mode.
+            dialect.modes |= Modes::IGNORE_SPACE;
+        }
+        self.state = Session::new(schema, dialect);
         self.state.primary_only = self.user.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;

@@ -38,6 +38,7 @@ pub(crate) struct ClientSession {
     caps: Caps,
     response: Response,
     user: User,
+    user_count: Option<UserCount>,
     account: Account,
     state: Session,
     primary: Option<Leased>,
@@ -82,14 +83,16 @@ pub(crate) async fn serve(
             return turned_away(&shared, &view, &NoLogin::Network(error));
         }
     };
-    if let Err(error) = shared.clients.enter_user(&logged_in.user) {
-        let _ = login::send(&mut client, logged_in.seq, &error.payload()).await;
-        return turned_away(&shared, &view, &NoLogin::Refused(error));
-    }
-    let name = logged_in.user.name.clone();
-    let _user = UserGuard { shared: Arc::clone(&shared), name };
+    let user_count = match UserCount::enter(&shared, &logged_in.user) {
+        Ok(count) => count,
+        Err(error) => {
+            let _ = login::send(&mut client, logged_in.seq, &error.payload()).await;
+            return turned_away(&shared, &view, &NoLogin::Refused(error));
+        }
+    };
     let seq = logged_in.seq;
-    let mut session = ClientSession::new(shared, client, address, listener, view, logged_in);
+    let mut session = ClientSession::new(shared, client, (address, listener), view, logged_in);
+    session.user_count = Some(user_count);
     if session.enter_schema(seq).await == Next::Go {
         session.serve_all().await;
     }
@@ -125,13 +128,20 @@ impl Dice {
     }
 }
 
-/// A user's log-in counts until its client is gone, however that comes about.
-struct UserGuard {
+/// A user's log-in counts until its client is gone or becomes another user, however that comes about.
+struct UserCount {
     shared: Arc<Shared>,
     name: String,
 }
 
-impl Drop for UserGuard {
+impl UserCount {
+    fn enter(shared: &Arc<Shared>, user: &User) -> Result<Self, ClientError> {
+        shared.clients.enter_user(user)?;
+        Ok(Self { shared: Arc::clone(shared), name: user.name.clone() })
+    }
+}
+
+impl Drop for UserCount {
     fn drop(&mut self) {
         self.shared.clients.leave_user(&self.name);
     }
@@ -141,8 +151,7 @@ impl ClientSession {
     fn new(
         shared: Arc<Shared>,
         client: Buffered,
-        address: Option<IpAddr>,
-        listener: Route,
+        (address, listener): (Option<IpAddr>, Route),
         view: Arc<View>,
         logged_in: LoggedIn,
     ) -> Self {
@@ -160,6 +169,7 @@ impl ClientSession {
             caps,
             response,
             user,
+            user_count: None,
             account,
             primary: None,
             replica: None,
