@@ -123,6 +123,12 @@ impl ClientSession {
                     self.state.pins.closed(id);
                 }
             }
+            // What a statement can leave behind was looked at when it was prepared; while it is open it pins.
+            Command::StmtExecute
+            | Command::StmtBulkExecute
+            | Command::StmtSendLongData
+            | Command::StmtReset
+            | Command::StmtFetch => {}
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
                 statement.facts =
                     Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
