@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program speaks to its caller")]
 
+mod bench;
 mod ci;
 mod demo;
 mod layering;
@@ -23,6 +24,7 @@ cargo xtask demo [--for 20s]   clonelove in front of a real primary and two repl
 cargo xtask test [FILTER]      all tests, or those whose names contain FILTER, real servers included
 cargo xtask ci                 everything that must hold before a change lands
 cargo xtask full               ci, and the long runs that only a command asks for
+cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --sysbench
 cargo xtask layering           the layout's rules alone, in a second
 cargo xtask servers [--again]  make the Debian sid roots with other servers (--again: remake them)
 cargo xtask setup              install what the tests need with apt";
@@ -47,6 +49,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["test", filter @ ..] => ci::test(filter),
         ["ci"] => ci::ci(),
         ["full"] => ci::full(),
+        ["bench", rest @ ..] => bench::run(rest),
         ["layering"] => layering::check().map(|_| true),
         ["servers"] => servers::run(false),
         ["servers", "--again"] => servers::run(true),

@@ -1,0 +1,256 @@
+//! The parts of a query's way through the proxy, each alone and in memory: `micro time [CASE]` in nanoseconds,
+//! `micro repeat CASE TIMES` for counting instructions under valgrind (`cargo xtask bench --counts`).
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "its result goes to its caller")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clonelove_benches::workload::put_command;
+use clonelove_route::balance::Balance;
+use clonelove_route::decide::{Moment, Plan, Policy, choose, plan};
+use clonelove_route::health::State;
+use clonelove_route::session::{Heard, Ran, Session, Transaction};
+use clonelove_route::topology::{Node, Role, Topology};
+use clonelove_sql::{Dialect, Modes, analyse, digest_text};
+use clonelove_wire::frame::{FrameHead, Look, look_packet};
+use clonelove_wire::reply::{ReplyTracker, Then};
+use clonelove_wire::{Caps, Command};
+
+/// A point select as sysbench sends it.
+const POINT: &str = "SELECT c FROM sbtest1 WHERE id=50417";
+/// The hot read of Drupal 10, about 200 bytes.
+const DRUPAL: &str = "SELECT \"cid\", \"data\", \"created\", \"expire\", \"serialized\", \"tags\", \"checksum\" FROM \
+\"cache_page\" WHERE \"cid\" IN ( 'https://www.example.org/news/2024/a-page:html', 'route:/node/17' ) ORDER BY \"cid\"";
+/// What an upsert of Drupal's service container carries.
+const LARGE: usize = 400_000;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["repeat", case, times] => {
+            let times = times.parse()?;
+            let (_, run) = cases().into_iter().find(|(name, _)| name == case).context("no such case")?;
+            repeat(run, times);
+        }
+        ["time", filter @ ..] => {
+            for (name, run) in cases() {
+                if filter.iter().all(|part| name.contains(part)) {
+                    println!("{name:<24} {:>12.0} ns", nanoseconds(run));
+                }
+            }
+        }
+        _ => bail!("usage: micro time [CASE], or micro repeat CASE TIMES"),
+    }
+    Ok(())
+}
+
+type Case = Box<dyn FnMut()>;
+
+fn cases() -> Vec<(&'static str, Case)> {
+    vec![
+        ("frame_scan_1000", frame_scan()),
+        ("classify_point", classify(POINT.as_bytes().to_vec())),
+        ("classify_drupal", classify(DRUPAL.as_bytes().to_vec())),
+        ("classify_insert_400k", classify(large_insert())),
+        ("digest_drupal", digest()),
+        ("decision", decision()),
+        ("reply_point", reply(one_row(), Command::Query)),
+        ("reply_10000_rows", reply(many_rows(), Command::Query)),
+        ("round_point", round(POINT)),
+        ("round_drupal", round(DRUPAL)),
+    ]
+}
+
+fn repeat(mut run: Case, times: u64) {
+    for _ in 0..times {
+        run();
+    }
+}
+
+/// The shortest of several batches: what disturbs only ever adds.
+fn nanoseconds(mut run: Case) -> f64 {
+    let mut batch = 1_u32;
+    loop {
+        let begun = Instant::now();
+        (0..batch).for_each(|_| run());
+        if begun.elapsed() > Duration::from_millis(10) {
+            break;
+        }
+        batch = batch.saturating_mul(2);
+    }
+    let timed = (0..20).map(|_| {
+        let begun = Instant::now();
+        (0..batch).for_each(|_| run());
+        begun.elapsed().as_nanos() as f64 / f64::from(batch)
+    });
+    timed.fold(f64::INFINITY, f64::min)
+}
+
+/// Drupal's dialect.
+fn dialect() -> Dialect {
+    Dialect { version: 101_119, modes: Modes::from_sql_mode("ANSI,TRADITIONAL"), ..Dialect::default() }
+}
+
+fn frame_scan() -> Case {
+    let mut buffer = Vec::new();
+    (0..1000).for_each(|_| put_command(&mut buffer, Command::Query, b"SELECT 1 FROM dual"));
+    Box::new(move || {
+        let mut rest = black_box(buffer.as_slice());
+        while let Look::Packet { used, .. } = look_packet(rest, Some(0), 1 << 24) {
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        black_box(rest);
+    })
+}
+
+fn classify(sql: Vec<u8>) -> Case {
+    let dialect = dialect();
+    Box::new(move || {
+        black_box(analyse(black_box(&sql), &dialect));
+    })
+}
+
+fn digest() -> Case {
+    let dialect = dialect();
+    Box::new(move || {
+        black_box(digest_text(black_box(DRUPAL.as_bytes()), &dialect));
+    })
+}
+
+/// Like serialized PHP: quotes that are escaped, zero bytes, words that look like SQL.
+fn large_insert() -> Vec<u8> {
+    let mut sql = b"INSERT INTO \"cache_container\" (\"cid\", \"data\") VALUES ('container', '".to_vec();
+    while sql.len() < LARGE {
+        sql.extend_from_slice(
+            b"s:12:\\\"FOR UPDATE; \\0\\\";O:8:\\\"stdClass\\\":1:{s:4:\\\"name\\\";s:5:\\\"it\\'s\\\";}",
+        );
+    }
+    sql.extend_from_slice(
+        b"') ON DUPLICATE KEY UPDATE \"cid\" = VALUES(\"cid\"), \"data\" = VALUES(\"data\")",
+    );
+    sql
+}
+
+fn decision() -> Case {
+    let facts = analyse(POINT.as_bytes(), &dialect());
+    let (session, topology) = (Session::new(Some("app".to_owned()), dialect()), topology());
+    let mut dice = 0_u64;
+    Box::new(move || {
+        dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        black_box(decide(black_box(&facts), &session, &topology, dice));
+    })
+}
+
+fn decide(facts: &clonelove_sql::Facts, session: &Session, topology: &Topology, dice: u64) -> Option<usize> {
+    let Plan::Replica(_) = plan(facts, session, Policy::default()) else { return None };
+    let moment =
+        Moment { in_flight: &|_| 3, fresh: &|_| true, balance: Balance::LeastInFlight, zone: "", dice };
+    match choose(topology, session, &[], &moment) {
+        clonelove_route::decide::Chosen::Replica(at) => Some(at),
+        _ => None,
+    }
+}
+
+/// A primary with two replicas, all well.
+fn topology() -> Topology {
+    let node = |name: &str, role: Role| Node {
+        name: name.to_owned(),
+        report: None,
+        state: State::Up,
+        role,
+        pinned: false,
+        eligible: role == Role::Replica,
+        why: String::new(),
+        weight: 100,
+        zone: String::new(),
+        warm: 1.0,
+        lag: None,
+        reported_lag: None,
+        since: Duration::ZERO,
+        last_error: None,
+        identity_generation: 1,
+        position_known: true,
+    };
+    let servers = vec![node("db1", Role::Primary), node("db2", Role::Replica), node("db3", Role::Replica)];
+    Topology { servers, primary: Some(0), ..Topology::unknown() }
+}
+
+const EOF: &[u8] = &[0xFE, 0, 0, 2, 0];
+
+fn framed(payloads: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (seq, payload) in (1_u8..=u8::MAX).chain((0..=u8::MAX).cycle()).zip(payloads) {
+        all.extend_from_slice(&FrameHead { len: payload.len(), seq }.encode());
+        all.extend_from_slice(&payload);
+    }
+    all
+}
+
+fn rows(count: usize) -> Vec<u8> {
+    let definition =
+        b"\x03def\x03app\x07sbtest1\x07sbtest1\x01c\x01c\x0c\x2d\0\xe0\x01\0\0\xfe\x01\0\0\0\0".to_vec();
+    let mut row = vec![119];
+    row.extend_from_slice(&[b'x'; 119]);
+    let rows = std::iter::repeat_n(row, count);
+    let front = [vec![1], definition, EOF.to_vec()];
+    framed(front.into_iter().chain(rows).chain([EOF.to_vec()]))
+}
+
+fn one_row() -> Vec<u8> {
+    rows(1)
+}
+
+fn many_rows() -> Vec<u8> {
+    rows(10_000)
+}
+
+/// Follows a reply that came whole.
+fn follow(bytes: &[u8], command: Command) -> usize {
+    let mut tracker = ReplyTracker::new(command, caps());
+    let mut at = 0_usize;
+    while let Ok(scan) = tracker.scan(bytes.get(at..).unwrap_or_default()) {
+        at += scan.pass;
+        match scan.then {
+            Then::Event { event, used } => {
+                at += used;
+                if event.ends() {
+                    break;
+                }
+            }
+            _ => break,
+        }
+    }
+    at
+}
+
+fn caps() -> Caps {
+    Caps::PROTOCOL_41 | Caps::TRANSACTIONS | Caps::SESSION_TRACK
+}
+
+fn reply(bytes: Vec<u8>, command: Command) -> Case {
+    Box::new(move || {
+        assert_eq!(follow(black_box(&bytes), command), bytes.len(), "the reply was not followed to its end");
+    })
+}
+
+/// All that is not I/O between a query's arrival and the end of its reply.
+fn round(sql: &'static str) -> Case {
+    let mut frame = Vec::new();
+    put_command(&mut frame, Command::Query, sql.as_bytes());
+    let (mut session, topology, answer) =
+        (Session::new(Some("app".to_owned()), dialect()), topology(), one_row());
+    Box::new(move || {
+        let Look::Packet { payload, .. } = look_packet(black_box(&frame), Some(0), 1 << 24) else { return };
+        let sql = payload.get(1..).unwrap_or_default();
+        let facts = analyse(sql, &session.dialect);
+        let chosen = decide(&facts, &session, &topology, 7);
+        black_box(follow(black_box(&answer), Command::Query));
+        let transaction = Some(Transaction { open: false, autocommit: true });
+        let heard = Heard { transaction, plain_eof: true, ..Heard::default() };
+        session.after(sql, &facts, chosen.map_or(Ran::Primary, Ran::Replica), &heard);
+        session.last_replica = chosen;
+    })
+}

@@ -1,0 +1,174 @@
+//! What the load generator asks: statements in scripts, and which of them go over one connection. Knows no sockets.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use clonelove_wire::Command;
+use clonelove_wire::frame::{FrameHead, HEADER};
+
+use crate::recordings;
+
+/// The table of point selects, as sysbench makes it, has ids from 1 to this.
+pub const ROWS: u64 = 100_000;
+
+/// The names of all workloads.
+pub const NAMES: [&str; 9] =
+    ["point", "prepared", "connect", "php", "rows", "stream", "read_only", "drupal7", "drupal10"];
+
+/// What a client asks.
+#[derive(Debug)]
+pub struct Workload {
+    /// The default schema.
+    pub schema: String,
+    /// Clients take these in turn.
+    pub scripts: Vec<Script>,
+    /// A connection for every run of a script, ended by COM_QUIT; else one connection for good.
+    pub reconnect: bool,
+}
+
+/// One connection's statements.
+#[derive(Debug, Default)]
+pub struct Script {
+    /// Once, after logging in.
+    pub before: Vec<Statement>,
+    /// Again and again, or once when the workload reconnects.
+    pub body: Vec<Statement>,
+}
+
+/// One command.
+#[derive(Debug)]
+pub enum Statement {
+    /// A query, framed.
+    Text(Vec<u8>),
+    /// A select of one row by a random id, as text.
+    Point,
+    /// The preparation of that select.
+    Prepare,
+    /// Its execution for a random id.
+    Execute,
+}
+
+impl Workload {
+    /// The workload of that name; `recordings` is the folder of the recorded sites.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the recordings cannot be read.
+    pub fn named(name: &str, recordings: &Path) -> Result<Self> {
+        let persistent = |before, body| Self::of(Script { before, body }, false);
+        Ok(match name {
+            "point" => persistent(vec![], vec![Statement::Point]),
+            "prepared" => persistent(vec![Statement::Prepare], vec![Statement::Execute]),
+            "connect" => Self::of(Script { before: vec![], body: vec![Statement::Point] }, true),
+            "php" => {
+                let mut body: Vec<_> = DRUPAL_SETS.into_iter().map(text).collect();
+                body.extend((0..20).map(|_| Statement::Point));
+                Self::of(Script { before: vec![], body }, true)
+            }
+            "rows" => persistent(vec![], vec![text("SELECT id, k, c FROM sbtest1 LIMIT 10000")]),
+            // 16,384 rows of 64 KiB: 1 GiB.
+            "stream" => {
+                persistent(vec![], vec![text("SELECT REPEAT('x', 65536) FROM sbtest1 WHERE id <= 16384")])
+            }
+            "read_only" => persistent(vec![], oltp_read_only()),
+            // What the idle clients did before they were idle.
+            "idle" => persistent(vec![text("SET NAMES utf8mb4"), Statement::Point], vec![]),
+            "drupal7" | "drupal10" => {
+                let scripts = recordings::page_views(&recordings.join(format!("{name}.jsonl.gz")))?;
+                Self { schema: name.to_owned(), scripts, reconnect: true }
+            }
+            _ => bail!("no workload {name:?}; there are {}", NAMES.join(", ")),
+        })
+    }
+
+    fn of(script: Script, reconnect: bool) -> Self {
+        Self { schema: "app".to_owned(), scripts: vec![script], reconnect }
+    }
+}
+
+/// What Drupal 10 sends on every connection.
+const DRUPAL_SETS: [&str; 3] = [
+    "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci",
+    "SET sql_mode = 'ANSI,TRADITIONAL'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+/// The statement that is prepared.
+const PREPARED: &str = "SELECT c FROM sbtest1 WHERE id=?";
+
+/// sysbench's oltp_read_only: ten point selects and four ranges in a transaction. The ranges are the same ones
+/// always, of its size.
+fn oltp_read_only() -> Vec<Statement> {
+    let range = "FROM sbtest1 WHERE id BETWEEN 50001 AND 50100";
+    let mut all = vec![text("BEGIN")];
+    all.extend((0..10).map(|_| Statement::Point));
+    all.extend(
+        [
+            format!("SELECT c {range}"),
+            format!("SELECT SUM(k) {range}"),
+            format!("SELECT c {range} ORDER BY c"),
+            format!("SELECT DISTINCT c {range} ORDER BY c"),
+        ]
+        .iter()
+        .map(|sql| text(sql)),
+    );
+    all.push(text("COMMIT"));
+    all
+}
+
+/// A query.
+#[must_use]
+pub fn text(sql: &str) -> Statement {
+    let mut frame = Vec::with_capacity(sql.len() + HEADER + 1);
+    put_command(&mut frame, Command::Query, sql.as_bytes());
+    Statement::Text(frame)
+}
+
+impl Statement {
+    /// Writes the command, framed, into `out`, which is emptied first.
+    pub fn write(&self, out: &mut Vec<u8>, dice: &mut Dice, prepared: u32) {
+        out.clear();
+        match self {
+            Statement::Text(frame) => out.extend_from_slice(frame),
+            Statement::Point => {
+                let sql = format!("SELECT c FROM sbtest1 WHERE id={}", dice.id());
+                put_command(out, Command::Query, sql.as_bytes());
+            }
+            Statement::Prepare => put_command(out, Command::StmtPrepare, PREPARED.as_bytes()),
+            Statement::Execute => {
+                let mut body = Vec::with_capacity(21);
+                body.extend_from_slice(&prepared.to_le_bytes());
+                // No cursor, one iteration, nothing NULL, types follow: BIGINT.
+                body.extend_from_slice(&[0, 1, 0, 0, 0, 0, 1, 8, 0]);
+                body.extend_from_slice(&dice.id().to_le_bytes());
+                put_command(out, Command::StmtExecute, &body);
+            }
+        }
+    }
+}
+
+/// Frames a command.
+pub fn put_command(out: &mut Vec<u8>, command: Command, body: &[u8]) {
+    out.extend_from_slice(&FrameHead { len: body.len() + 1, seq: 0 }.encode());
+    out.push(command.as_byte());
+    out.extend_from_slice(body);
+}
+
+/// Random ids, the same in every run.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// A sequence of its own for every seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A row of the table, by xorshift64* (Vigna, 2016).
+    pub fn id(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % ROWS + 1
+    }
+}

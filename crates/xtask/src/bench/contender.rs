@@ -1,0 +1,254 @@
+//! Those that are compared: how each is configured and started. Owns their processes, which end with it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clonelove_testkit::{
+    APP_PASSWORD, APP_USER, Cluster, Config, DEFAULT_TIMEOUT, MONITOR_PASSWORD, MONITOR_USER, Port, Process,
+    Sandbox, http_request, wait_until,
+};
+
+use crate::shell::{on_path, target_folder};
+
+/// Somebody between clients and servers, or nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Clients talk to a replica.
+    Direct,
+    /// Through our relay that looks at nothing.
+    Relay,
+    /// Through HAProxy in TCP mode.
+    HaProxy,
+    /// All servers, reads split.
+    Clonelove,
+    /// All servers, reads split by its rules.
+    ProxySql,
+    /// All servers, readwritesplit.
+    MaxScale,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::Direct, Self::Relay, Self::HaProxy, Self::Clonelove, Self::ProxySql, Self::MaxScale];
+
+    /// Those that can be started here.
+    pub(crate) fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|kind| kind.program().is_none_or(on_path)).collect()
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.with_context(|| format!("no contender {name:?}; there are {:?}", Self::ALL.map(Self::name)))
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relay => "relay",
+            Self::HaProxy => "haproxy",
+            Self::Clonelove => "clonelove",
+            Self::ProxySql => "proxysql",
+            Self::MaxScale => "maxscale",
+        }
+    }
+
+    /// The program that must be on PATH.
+    fn program(self) -> Option<&'static str> {
+        match self {
+            Self::Direct | Self::Relay | Self::Clonelove => None,
+            other => Some(other.name()),
+        }
+    }
+}
+
+/// One of them, running.
+pub(crate) struct Contender {
+    kind: Kind,
+    address: String,
+    process: Option<Process>,
+    _ports: Vec<Port>,
+    _folder: Sandbox,
+}
+
+impl Contender {
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(kind: Kind, cluster: &Cluster) -> Result<Self> {
+        let folder = Sandbox::new()?;
+        let ports = vec![Port::reserve()?, Port::reserve()?];
+        let [port, admin] = ports.as_slice() else { bail!("no ports") };
+        let address = format!("127.0.0.1:{}", port.number());
+        let place = Place { folder: folder.path(), port: port.number(), admin: admin.number() };
+        let replica = cluster.replicas.first().context("no replica")?.address();
+        let process = match kind {
+            Kind::Direct => None,
+            Kind::Relay => Some(place.spawn(&built("blind_relay"), &[&address, &replica])?),
+            Kind::HaProxy => Some(place.haproxy(&replica)?),
+            Kind::Clonelove => Some(place.clonelove(cluster)?),
+            Kind::ProxySql => Some(place.proxysql(cluster)?),
+            Kind::MaxScale => Some(place.maxscale(cluster)?),
+        };
+        let address = if process.is_some() { address } else { replica };
+        let mut contender = Self { kind, address, process, _ports: ports, _folder: folder };
+        contender.wait_serving()?;
+        Ok(contender)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// A greeting comes: it serves, and its server does.
+    fn wait_serving(&mut self) -> Result<()> {
+        let what = format!("{} to greet", self.name());
+        let (address, process) = (self.address.clone(), &mut self.process);
+        wait_until(&what, DEFAULT_TIMEOUT, || {
+            if let Some(status) = process.as_mut().map(Process::ended).transpose()?.flatten() {
+                bail!("it has ended: {status}");
+            }
+            let mut stream = TcpStream::connect(&address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            let mut head = [0; 5];
+            stream.read_exact(&mut head)?;
+            Ok((head.last() == Some(&10)).then_some(()))
+        })
+    }
+}
+
+/// A program of our own, as it would be shipped.
+pub(crate) fn built(name: &str) -> PathBuf {
+    target_folder().join("release").join(name)
+}
+
+/// Where a contender lives.
+struct Place<'a> {
+    folder: &'a Path,
+    port: u16,
+    admin: u16,
+}
+
+impl Place<'_> {
+    fn spawn(&self, program: &Path, args: &[&str]) -> Result<Process> {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        Process::spawn(program.as_os_str(), &args, &[], &self.folder.join("log"))
+    }
+
+    /// Writes its config file and starts it with the path of that.
+    fn spawn_with(&self, program: &Path, config: &str, args: &[&str]) -> Result<Process> {
+        let file = self.folder.join("config");
+        fs::write(&file, config)?;
+        let file = file.to_string_lossy().into_owned();
+        let args: Vec<&str> =
+            args.iter().map(|arg| if *arg == "CONFIG" { file.as_str() } else { arg }).collect();
+        self.spawn(program, &args)
+    }
+
+    fn clonelove(&self, cluster: &Cluster) -> Result<Process> {
+        let mut config = Config::for_cluster(cluster)
+            .without_servers()
+            .set("monitor", "interval", "\"1s\"")
+            .set("log", "level", "\"info\"")
+            .set("listen", "mysql", &format!("[\"127.0.0.1:{}\"]", self.port))
+            .set("listen", "http", &format!("\"127.0.0.1:{}\"", self.admin));
+        for server in cluster.servers() {
+            // The relays open as many connections as there are clients; so may this one.
+            config = config.server(server.name(), &server.address(), "max_connections = 3000");
+        }
+        let process =
+            self.spawn_with(&built("clonelove"), &config.to_toml(), &["run", "--config", "CONFIG"])?;
+        let admin = format!("127.0.0.1:{}", self.admin);
+        wait_until("clonelove to be ready", DEFAULT_TIMEOUT, || {
+            let reply = http_request(&admin, "GET", "/readyz?writes=1", &[])?;
+            Ok((reply.status == 200).then_some(()))
+        })?;
+        Ok(process)
+    }
+
+    fn haproxy(&self, server: &str) -> Result<Process> {
+        let config = format!(
+            "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
+             timeout server 1h\nlisten mysql\n  bind 127.0.0.1:{}\n  server replica {server}\n",
+            self.port
+        );
+        self.spawn_with(Path::new("haproxy"), &config, &["-db", "-f", "CONFIG"])
+    }
+
+    fn proxysql(&self, cluster: &Cluster) -> Result<Process> {
+        let servers: Vec<String> = cluster
+            .servers()
+            .enumerate()
+            .map(|(at, server)| {
+                let group = u8::from(at > 0);
+                format!(
+                    "{{ address=\"127.0.0.1\", port={}, hostgroup={group}, max_connections=3000 }}",
+                    server.port()
+                )
+            })
+            .collect();
+        let config = format!(
+            "datadir=\"{}\"\nadmin_variables=\n{{\n  mysql_ifaces=\"127.0.0.1:{}\"\n}}\n\
+             mysql_variables=\n{{\n  threads=2\n  max_connections=4000\n  interfaces=\"127.0.0.1:{}\"\n  \
+             monitor_username=\"{MONITOR_USER}\"\n  monitor_password=\"{MONITOR_PASSWORD}\"\n}}\n\
+             mysql_servers=\n(\n  {}\n)\n\
+             mysql_users=\n(\n  {{ username=\"{APP_USER}\", password=\"{APP_PASSWORD}\", default_hostgroup=0 }}\n)\n\
+             mysql_query_rules=\n(\n  {{ rule_id=1, active=1, match_digest=\"^SELECT.*FOR UPDATE\", \
+             destination_hostgroup=0, apply=1 }},\n  {{ rule_id=2, active=1, match_digest=\"^SELECT\", \
+             destination_hostgroup=1, apply=1 }}\n)\n",
+            self.folder.display(),
+            self.admin,
+            self.port,
+            servers.join(",\n  ")
+        );
+        self.spawn_with(Path::new("proxysql"), &config, &["--foreground", "--initial", "-c", "CONFIG"])
+    }
+
+    fn maxscale(&self, cluster: &Cluster) -> Result<Process> {
+        use std::fmt::Write as _;
+        let folder = self.folder.display();
+        let mut config = format!(
+            "[maxscale]\nthreads=2\nadmin_enabled=false\nlogdir={folder}\ndatadir={folder}\ncachedir={folder}\n\
+             piddir={folder}\npersistdir={folder}\n"
+        );
+        let names: Vec<&str> = cluster.servers().map(clonelove_testkit::Server::name).collect();
+        for server in cluster.servers() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                config,
+                "[{}]\ntype=server\naddress=127.0.0.1\nport={}\nprotocol=MariaDBBackend",
+                server.name(),
+                server.port()
+            );
+        }
+        let account =
+            format!("user={MONITOR_USER}\npassword={MONITOR_PASSWORD}\nservers={}\n", names.join(","));
+        let _ = writeln!(
+            config,
+            "[monitor]\ntype=monitor\nmodule=mariadbmon\nmonitor_interval=1000ms\n{account}"
+        );
+        let _ = writeln!(config, "[split]\ntype=service\nrouter=readwritesplit\n{account}");
+        let _ = writeln!(
+            config,
+            "[listener]\ntype=listener\nservice=split\nprotocol=MariaDBClient\naddress=127.0.0.1\nport={}",
+            self.port
+        );
+        let user = if is_root() { "--user=root" } else { "--nodaemon" };
+        self.spawn_with(Path::new("maxscale"), &config, &["--nodaemon", user, "--config", "CONFIG"])
+    }
+}
+
+/// Whether this process may do everything; MaxScale wants to be told.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+}
