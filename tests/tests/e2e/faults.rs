@@ -11,8 +11,8 @@ use clonelove_testkit::{
 };
 
 use crate::support::{
-    client, direct, error_of, queries, quick, reason, retries, said_of, table, uniform, uniform_of, value,
-    wait_eligible, wait_said,
+    client, direct, error_of, kill_connections_of, queries, quick, reason, retries, said_of, table, uniform,
+    uniform_of, value, wait_eligible, wait_said,
 };
 
 const ROWS: u32 = 20;
@@ -297,7 +297,7 @@ fn a_backend_lost_inside_a_transaction_ends_the_client() -> Result<()> {
     session.query("START TRANSACTION")?;
     session.query("INSERT INTO t VALUES (500, 1)")?;
     assert!(session.in_transaction());
-    kill_connections(&cluster.primary)?;
+    kill_connections_of(&cluster.primary, APP_USER)?;
     let error = error_of(session.query("INSERT INTO t VALUES (501, 1)"))?;
     assert_eq!((error.code, error.state.as_str()), (1927, "70100"), "{error}");
     assert!(error.message.contains("Lost connection to MySQL server during query"), "{error}");
@@ -320,18 +320,6 @@ fn a_backend_lost_inside_a_transaction_ends_the_client() -> Result<()> {
     Ok(())
 }
 
-/// Kills all the application's connections on a server, and waits until they are gone.
-fn kill_connections(server: &Server) -> Result<()> {
-    let list = format!("SELECT id FROM information_schema.processlist WHERE user = '{APP_USER}'");
-    for row in server.query(&list)? {
-        let id = row.first().and_then(Option::as_deref).context("a connection without a number")?;
-        server.query(&format!("KILL {id}"))?;
-    }
-    wait_until("the killed connections to be gone", DEFAULT_TIMEOUT, || {
-        Ok::<_, anyhow::Error>(server.query(&list)?.is_empty())
-    })
-}
-
 #[test]
 fn killed_connections_of_unpinned_sessions_are_not_noticed() -> Result<()> {
     let cluster = uniform(1)?;
@@ -344,7 +332,7 @@ fn killed_connections_of_unpinned_sessions_are_not_noticed() -> Result<()> {
     cluster.wait_caught_up()?;
     assert_eq!(value(&mut session, "SELECT v FROM t WHERE id = @x")?, "8");
     for server in cluster.servers() {
-        kill_connections(server)?;
+        kill_connections_of(server, APP_USER)?;
     }
     assert_eq!(value(&mut session, "SELECT v FROM t WHERE id = @x")?, "8");
     session.query("UPDATE t SET v = v + 1 WHERE id = @x")?;
@@ -358,7 +346,7 @@ fn a_killed_connection_of_a_pinned_session_is_told_once() -> Result<()> {
     let proxy = Clonelove::start_with(quick(&cluster))?;
     let mut session = client(&proxy)?;
     session.query("CREATE TEMPORARY TABLE own (a INT)")?;
-    kill_connections(&cluster.primary)?;
+    kill_connections_of(&cluster.primary, APP_USER)?;
     let error = error_of(session.query("INSERT INTO own VALUES (1)"))?;
     assert_eq!(error.code, 1927, "{error}");
     assert!(session.is_closed()?);

@@ -1,8 +1,6 @@
 //! What the tests of faults, roles and freshness share: clients of the proxy, and conditions on what it says of
 //! itself.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
     APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Flavour,
@@ -141,5 +139,14 @@ pub(crate) fn wait_known(proxy: &Clonelove, server: &Server, primary: &Server) -
     wait_said(proxy, server.name(), "position", position)
 }
 
-/// Several times what the proxy needs to notice anything in the tests' configs.
-pub(crate) const AMPLE: Duration = Duration::from_secs(20);
+/// Kills all connections of a user on a server, and waits until they are gone.
+pub(crate) fn kill_connections_of(server: &Server, user: &str) -> Result<()> {
+    let list = format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'");
+    for row in server.query(&list)? {
+        let id = row.first().and_then(Option::as_deref).context("a connection without a number")?;
+        server.query(&format!("KILL {id}"))?;
+    }
+    wait_until("the killed connections to be gone", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(server.query(&list)?.is_empty())
+    })
+}
