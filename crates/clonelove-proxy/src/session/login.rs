@@ -21,6 +21,9 @@ use crate::shared::Shared;
 /// A log-in packet is small; more is an attack or a mistake.
 const LARGEST: usize = 256 * 1024;
 
+/// COM_QUIT (`Command::Quit`) on the wire.
+const COM_QUIT: u8 = 0x01;
+
 /// What is offered to clients, as far as the servers can do it too. Not yet: TLS, compression, session
 /// tracking, query attributes, optional metadata, MariaDB's progress reports, bulk commands and cached metadata.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
@@ -242,8 +245,8 @@ async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin
                 }
                 continue;
             }
-            // A health checker says COM_QUIT instead of logging in: sequence 0, length 1.
-            _ if client.input.as_ref() == [1, 0, 0, 0, 1] => return Err(NoLogin::Left),
+            // Some health checkers say COM_QUIT instead of logging in, as a new command.
+            _ if client.input.as_ref() == [1, 0, 0, 0, COM_QUIT] => return Err(NoLogin::Left),
             Look::TooLarge(..) => {
                 return refuse(client, *seq, ClientError::malformed("a log-in packet of this size")).await;
             }
@@ -251,6 +254,10 @@ async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin
         };
         client.input.advance(used);
         *seq = last.wrapping_add(1);
+        // Others number it as an answer to the greeting.
+        if payload == [COM_QUIT] {
+            return Err(NoLogin::Left);
+        }
         return Ok(payload);
     }
 }
