@@ -83,7 +83,7 @@ impl Open {
 /// What a [`Link`] does in place of forwarding a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Break {
-    /// Answers these bytes itself; the server never sees the request.
+    /// Answers these bytes itself and closes; the server never sees the request.
     Answer(Vec<u8>),
     /// Closes both ends; the server never sees the request.
     Close,
@@ -156,7 +156,7 @@ fn forward(client: &TcpStream, server: &TcpStream, rule: &Rule) -> Result<()> {
         let found = rule.lock().clone().filter(|(mark, _)| contains(bytes, mark));
         match found.map(|(_, how)| how) {
             None => to.write_all(bytes)?,
-            Some(Break::Answer(answer)) => from.write_all(&answer)?,
+            Some(Break::Answer(answer)) => return Ok(from.write_all(&answer)?),
             Some(Break::Close) => return Ok(()),
             Some(Break::CutReply(after)) => {
                 left.store(after, Ordering::SeqCst);

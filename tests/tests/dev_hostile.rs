@@ -1,0 +1,5 @@
+//! x
+#[path = "e2e/hostile.rs"]
+mod hostile;
+#[path = "e2e/support.rs"]
+mod support;
