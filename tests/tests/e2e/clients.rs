@@ -5,6 +5,15 @@
 //! The one replica differs from the primary in sql_mode, time zone and more, and may keep reads waiting until it has
 //! caught up: reads do go there, and must look as if they had not.
 
+#[path = "clients/auth.rs"]
+mod auth;
+#[path = "clients/cli.rs"]
+mod cli;
+#[path = "clients/mysql_async.rs"]
+mod mysql_async;
+#[path = "clients/sqlx.rs"]
+mod sqlx;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,6 +27,10 @@ use clonelove_testkit::{
 const WIDE_USER: &str = "wide";
 const WIDE_PASSWORD: &str = "wide-password";
 
+/// A million rows, from ten.
+const MILLION: &str = "SELECT a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d + 100000*g.d AS n \
+     FROM digit a, digit b, digit c, digit e, digit f, digit g";
+
 /// A program that runs a suite.
 #[derive(Clone, Copy, Debug)]
 enum Program {
@@ -27,6 +40,7 @@ enum Program {
 }
 
 /// Where a suite connects to.
+#[derive(Clone, Debug)]
 struct Target {
     port: u16,
     socket: Option<PathBuf>,
@@ -58,12 +72,12 @@ impl Bench {
     }
 
     /// Directly and through the proxy, over TCP (on one flavour with what is long and large) and over the unix socket.
-    fn pairs(&self) -> [(Target, Target); 2] {
+    fn pairs(&self) -> [[Target; 2]; 2] {
         let (primary, proxy) = (&self.cluster.primary, &self.proxy);
         let heavy = self.cluster.primary.flavour() == Flavour::MariaDbDistribution;
         let tcp = |port| Target { port, socket: None, heavy };
         let unix = |socket| Target { port: 0, socket: Some(socket), heavy: false };
-        [(tcp(primary.port()), tcp(proxy.port())), (unix(primary.socket()), unix(proxy.socket()))]
+        [[tcp(primary.port()), tcp(proxy.port())], [unix(primary.socket()), unix(proxy.socket())]]
     }
 
     /// Empty schemas, so that each run of a suite finds the same.
@@ -82,7 +96,7 @@ impl Bench {
 
     /// Runs a suite everywhere and compares. At least `reads` statements must have gone to the replica.
     fn compare(&self, reads: f64, suite: impl Fn(&Target) -> Result<String>) -> Result<()> {
-        for (direct, proxied) in self.pairs() {
+        for [direct, proxied] in self.pairs() {
             self.clean()?;
             let expected = suite(&direct).context("directly on the primary")?;
             self.clean()?;
@@ -138,7 +152,7 @@ fn suite(flavour: Flavour, program: Program, reads: f64) -> Result<()> {
     }
     let bench = Bench::start(flavour)?;
     bench.compare(reads, |target| {
-        let output = finish(program.command(flavour, target, bench.cluster.folder())?, None)?;
+        let output = finish(&mut program.command(flavour, target, bench.cluster.folder())?, None)?;
         let text = printed(&output)?;
         ensure!(text.ends_with("done\n"), "the suite did not come to its end:\n{text}");
         Ok(text)
@@ -166,7 +180,7 @@ fn node_modules() -> Result<PathBuf> {
 }
 
 /// Runs a client to its end; `input` is a file for its standard input.
-fn finish(mut command: Command, input: Option<std::fs::File>) -> Result<Output> {
+fn finish(command: &mut Command, input: Option<std::fs::File>) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(input.map_or_else(Stdio::null, Stdio::from));
     command.output().with_context(|| format!("{name}: is it installed? `cargo xtask setup` does it"))
@@ -196,6 +210,50 @@ fn same(expected: &str, found: &str) -> Result<()> {
         }
     }
     ensure!(differences.is_empty(), "the client sees a difference:\n{differences}");
+    Ok(())
+}
+
+/// What `suite.json` says, which is for all clients but the command-line ones.
+#[derive(serde::Deserialize)]
+struct Suite {
+    setup: Vec<String>,
+    words: Vec<String>,
+    reads: std::collections::BTreeMap<String, String>,
+    faults: Vec<String>,
+}
+
+impl Suite {
+    fn read() -> Result<Self> {
+        Ok(serde_json::from_str(include_str!("clients/suite.json"))?)
+    }
+}
+
+/// 64 MiB in which no two parts are alike, so that one lost or doubled would show.
+fn large_value() -> String {
+    let numbers = (0..131_071_u32).map(|i| i.wrapping_mul(2_654_435_761));
+    let mut piece = String::with_capacity(1 << 20);
+    for number in numbers {
+        // Writing to a String cannot fail.
+        let _ = write!(piece, "{number:08x}");
+    }
+    let mut value = String::with_capacity(64 << 20);
+    for part in 0..64 {
+        let _ = write!(value, "{part:08}{piece}");
+    }
+    value
+}
+
+/// Whether these are the numbers of [`MILLION`].
+fn million_is_whole<E>(numbers: impl Iterator<Item = Result<u64, E>>) -> Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let (mut count, mut sum) = (0_u64, 0_u64);
+    for number in numbers {
+        count += 1;
+        sum += number?;
+    }
+    ensure!((count, sum) == (1_000_000, 499_999_500_000), "{count} rows, sum {sum}");
     Ok(())
 }
 
