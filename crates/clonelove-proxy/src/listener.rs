@@ -111,8 +111,13 @@ fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr
         shared.tasks.spawn(turn_away(buffered, limit));
         return;
     };
-    let guard = ClientGuard::new(shared, &view);
-    let session = session::serve(Arc::clone(shared), buffered, ip, route, view);
+    let session = session::serve(Arc::clone(shared), buffered, ip, route, Arc::clone(&view));
+    spawn(shared, &view, session);
+}
+
+/// Runs a session to its end, or to the end of the proxy, whichever comes first.
+pub(crate) fn spawn(shared: &Arc<Shared>, view: &View, session: impl Future<Output = ()> + Send + 'static) {
+    let guard = ClientGuard::new(shared, view);
     let stopped = shared.stopped.clone();
     shared.sessions.spawn(async move {
         let _guard = guard;
@@ -130,13 +135,13 @@ async fn turn_away(mut client: Buffered, limit: usize) {
 }
 
 /// Whatever ends a session, a panic included, frees its place and is counted.
-pub(crate) struct ClientGuard {
+struct ClientGuard {
     shared: Arc<Shared>,
     id: u32,
 }
 
 impl ClientGuard {
-    pub(crate) fn new(shared: &Arc<Shared>, view: &View) -> Self {
+    fn new(shared: &Arc<Shared>, view: &View) -> Self {
         shared.metrics.client_connections.inc();
         Self { shared: Arc::clone(shared), id: view.id }
     }

@@ -2,23 +2,16 @@
 //! down; the parts themselves live in their own modules.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::Ordering;
 
-use arc_swap::ArcSwap;
-use tokio::time::{Instant, interval, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::time::{interval, timeout};
 
-use crate::cluster::Cluster;
 use crate::control::Status;
-use crate::crypto::PasswordKey;
 use crate::error::StartError;
-use crate::learned::Learned;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::shared::{Clients, Shared};
+use crate::shared::Shared;
 use crate::status;
 
 /// A running proxy. Cheap to clone; all clones speak of the same one.
@@ -51,23 +44,7 @@ impl Proxy {
     /// log-ins wait for the first round of probes.
     pub async fn start(settings: Settings, metrics: Arc<Metrics>) -> Result<Proxy, StartError> {
         let listeners = listener::bind(&settings.listen).await?;
-        let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
-        let cluster = Cluster::new(&settings, Arc::clone(&metrics));
-        let shared = Arc::new(Shared {
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
-            cluster,
-            metrics,
-            password_key,
-            learned: Learned::default(),
-            clients: Clients::default(),
-            tasks: TaskTracker::new(),
-            sessions: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            stopped: CancellationToken::new(),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-            generation: AtomicU64::new(0),
-        });
+        let shared = Shared::new(settings, metrics)?;
         shared.cluster.start(&shared.settings, &shared.tasks, &shared.stopped);
         let listen = Arc::new(listeners.iter().map(|one| one.address.clone()).collect());
         for one in listeners {

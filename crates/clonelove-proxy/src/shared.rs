@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cluster::Cluster;
 use crate::crypto::PasswordKey;
-use crate::error::ClientError;
+use crate::error::{ClientError, StartError};
 use crate::learned::Learned;
 use crate::metrics::Metrics;
 use crate::settings::{Settings, User};
@@ -38,7 +38,30 @@ pub(crate) struct Shared {
     pub(crate) stopped: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
-    pub(crate) generation: std::sync::atomic::AtomicU64,
+    pub(crate) generation: AtomicU64,
+}
+
+impl Shared {
+    /// Everything as it is before the first client; nothing runs yet.
+    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
+        let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
+        let cluster = Cluster::new(&settings, Arc::clone(&metrics));
+        Ok(Arc::new(Self {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            cluster,
+            metrics,
+            password_key,
+            learned: Learned::default(),
+            clients: Clients::default(),
+            tasks: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            generation: AtomicU64::new(0),
+        }))
+    }
 }
 
 /// Who is connected.

@@ -59,6 +59,10 @@ impl Drop for LeaseCount {
 
 impl Leased {
     /// Shows whether the session's state lives on this connection.
+    pub(super) fn new(conn: BackendConn, server: &Arc<Server>, key: Key) -> Self {
+        Self { conn, server: Arc::clone(server), key, count: LeaseCount::new(server) }
+    }
+
     pub(super) fn set_pinned(&mut self, pinned: bool) {
         self.count.set_pinned(pinned);
     }
@@ -257,7 +261,7 @@ impl ClientSession {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
             NoConnection::Fault(fault) => Unready::Fault(fault),
         })?;
-        let leased = Leased { conn, server: Arc::clone(server), key, count: LeaseCount::new(server) };
+        let leased = Leased::new(conn, server, key);
         if leased.conn.caps & CARRIED != self.caps & CARRIED {
             let fault = ServerFault::new(
                 &server.name,

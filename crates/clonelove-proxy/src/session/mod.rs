@@ -6,6 +6,8 @@ mod connections;
 mod execute;
 pub(crate) mod login;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::IpAddr;

@@ -1,0 +1,128 @@
+//! What becomes of a session that panics: a real task with real sockets and a lease, forced to panic.
+
+use std::time::Duration;
+
+use clonelove_route::report::Flavour;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::backend::conn::BackendConn;
+use crate::backend::login::Wish;
+use crate::backend::pool::{Key, Lease};
+use crate::backend::setup::Use;
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::net::Stream;
+use crate::server::Server;
+use crate::settings::{
+    Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings,
+};
+
+fn settings() -> Settings {
+    Settings {
+        listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
+        servers: vec![ServerSettings {
+            name: "db1".into(),
+            address: Address::Tcp { host: "127.0.0.1".into(), port: 1 },
+            role: RoleSetting::Auto,
+            weight: 100,
+            zone: String::new(),
+            max_connections: 1,
+        }],
+        monitor: Monitor {
+            user: "m".into(),
+            password: Secret::new("p"),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            fall: 3,
+            rise: 2,
+            schema_interval: Duration::from_secs(60),
+        },
+        users: vec![user()],
+        routing: Routing::default(),
+        pool: Pool::default(),
+        limits: Limits::default(),
+    }
+}
+
+fn user() -> User {
+    User {
+        name: "app".into(),
+        passwords: vec![Secret::new("p")],
+        max_connections: 1,
+        networks: Vec::new(),
+        route: Route::Split,
+    }
+}
+
+fn key() -> Key {
+    Key { user: Arc::from("app"), caps: Caps::empty(), generation: 0 }
+}
+
+/// A leased connection whose other end is the test's.
+async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let Ok(Lease::Slot(slot)) = server.pool.lease(&key(), Instant::now()).await else { panic!("no slot") };
+    let conn = BackendConn {
+        io: Buffered::new(Stream::Unix(ours)),
+        caps: Caps::empty(),
+        server: Arc::clone(&server.name),
+        life: server.life(),
+        usage: Use::Primary,
+        schema: None,
+        heard: 0,
+        flavour: Flavour::MariaDb,
+        wish: Wish { account: login::account(&user()), schema: None, caps: Caps::empty(), charset: 45 },
+        born: Instant::now(),
+        _slot: Some(slot),
+    };
+    (Leased::new(conn, server, key()), theirs)
+}
+
+#[tokio::test]
+async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_counted() {
+    let metrics = Metrics::new("0", "test").unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let server = Arc::clone(&shared.cluster.snapshot().servers[0]);
+    let (client, mut client_end) = UnixStream::pair().unwrap();
+    let (leased, mut server_end) = lease(&server).await;
+    let view = shared.clients.enter("test".to_owned(), 1).unwrap();
+
+    let logged_in = LoggedIn { response: Response::default(), caps: Caps::empty(), user: user(), seq: 2 };
+    let client = Buffered::new(Stream::Unix(client));
+    let from = (None, Route::Split);
+    let mut session = ClientSession::new(Arc::clone(&shared), client, from, Arc::clone(&view), logged_in);
+    session.user_count = Some(UserCount::enter(&shared, &user()).unwrap());
+    session.primary = Some(leased);
+    session.state.transaction.open = true;
+    session.show_pin();
+    let in_flight = server.begin();
+    assert_eq!(
+        (server.pool.counts().leased, server.pinned.load(std::sync::atomic::Ordering::Relaxed)),
+        (1, 1)
+    );
+    assert!(shared.clients.enter("another".to_owned(), 1).is_none(), "the limit of clients is reached");
+
+    listener::spawn(&shared, &view, async move {
+        let _held = (session, in_flight);
+        tokio::task::yield_now().await;
+        panic!("forced by the test");
+    });
+    assert_eq!(metrics.client_connections.get(), 1);
+    shared.sessions.close();
+    shared.sessions.wait().await;
+
+    let mut said = Vec::new();
+    assert_eq!(client_end.read_to_end(&mut said).await.unwrap(), 0, "the client's socket is closed");
+    assert_eq!(server_end.read_to_end(&mut said).await.unwrap(), 0, "the server's socket is closed");
+    let counts = server.pool.counts();
+    assert_eq!((counts.leased, counts.idle), (0, 0), "half a transaction goes to nobody");
+    assert_eq!(server.pinned.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(server.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert!(server.pool.lease(&key(), Instant::now()).await.is_ok(), "the slot is free again");
+    assert_eq!((metrics.panics.get(), metrics.client_connections.get()), (1, 0));
+    assert_eq!(metrics.pin(Pin::Transaction).unwrap().get(), 0);
+    assert!(shared.clients.enter("another".to_owned(), 1).is_some(), "its place is free again");
+    assert!(UserCount::enter(&shared, &user()).is_ok(), "and its user's");
+}
