@@ -1,0 +1,21 @@
+-- The tables that drupal10.php uses, with the columns, keys and collations that matter to it.
+DROP TABLE IF EXISTS `cache_config`, `cache_page`, `cachetags`, `flood`, `key_value`, `node`, `node_field_data`, `node_revision`, `queue`, `semaphore`, `sessions`, `users_field_data`, `watchdog`;
+CREATE TABLE `cache_config` (`cid` varchar(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, `data` longblob, `expire` bigint NOT NULL, `tags` longtext, `checksum` varchar(255) CHARACTER SET ascii NOT NULL, PRIMARY KEY (`cid`), KEY `expire` (`expire`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `cache_page` LIKE `cache_config`;
+CREATE TABLE `cachetags` (`tag` varchar(255) CHARACTER SET ascii NOT NULL, `invalidations` int NOT NULL DEFAULT 0, PRIMARY KEY (`tag`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `key_value` (`collection` varchar(128) CHARACTER SET ascii NOT NULL, `name` varchar(128) CHARACTER SET ascii NOT NULL, `value` longblob NOT NULL, PRIMARY KEY (`collection`, `name`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `node` (`nid` int unsigned NOT NULL AUTO_INCREMENT, `vid` int unsigned DEFAULT NULL, `type` varchar(32) CHARACTER SET ascii NOT NULL, `uuid` varchar(128) CHARACTER SET ascii NOT NULL, `langcode` varchar(12) CHARACTER SET ascii NOT NULL, PRIMARY KEY (`nid`), UNIQUE KEY `uuid` (`uuid`), UNIQUE KEY `vid` (`vid`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci AUTO_INCREMENT=214;
+CREATE TABLE `node_field_data` (`nid` int unsigned NOT NULL, `vid` int unsigned NOT NULL, `status` tinyint NOT NULL, `uid` int unsigned NOT NULL, `title` varchar(255) NOT NULL, `changed` int NOT NULL, PRIMARY KEY (`nid`), KEY `vid` (`vid`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `node_revision` (`nid` int unsigned NOT NULL, `vid` int unsigned NOT NULL AUTO_INCREMENT, `langcode` varchar(12) CHARACTER SET ascii NOT NULL, `revision_uid` int unsigned NOT NULL, PRIMARY KEY (`vid`), KEY `nid` (`nid`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci AUTO_INCREMENT=376;
+CREATE TABLE `queue` (`item_id` int unsigned NOT NULL AUTO_INCREMENT, `name` varchar(255) NOT NULL, `expire` bigint NOT NULL DEFAULT 0, PRIMARY KEY (`item_id`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `semaphore` (`name` varchar(255) CHARACTER SET ascii NOT NULL, `value` varchar(255) CHARACTER SET ascii NOT NULL, `expire` double NOT NULL, PRIMARY KEY (`name`), KEY `value` (`value`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `sessions` (`uid` int unsigned NOT NULL, `sid` varchar(128) CHARACTER SET ascii NOT NULL, `hostname` varchar(128) CHARACTER SET ascii NOT NULL, `timestamp` bigint NOT NULL, `session` longblob, PRIMARY KEY (`sid`), KEY `uid` (`uid`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `users_field_data` (`uid` int unsigned NOT NULL, `name` varchar(60) NOT NULL, `login` int NOT NULL DEFAULT 0, PRIMARY KEY (`uid`), UNIQUE KEY `name` (`name`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+CREATE TABLE `watchdog` (`wid` bigint NOT NULL AUTO_INCREMENT, `uid` int unsigned NOT NULL, `type` varchar(64) CHARACTER SET ascii NOT NULL, `message` longtext NOT NULL, `timestamp` int NOT NULL, PRIMARY KEY (`wid`)) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+INSERT INTO `cachetags` VALUES ('node_list', 494), ('rendered', 7);
+INSERT INTO `key_value` VALUES ('state', 'system.private_key', 's:3:"key";'), ('state', 'system.cron_last', 'i:1795370000;');
+INSERT INTO `node` VALUES (1, 1, 'page', 'f4e274dd-332b-461a-b9dc-dae8343bd05e', 'en'), (2, 2, 'article', '238e1b62-62fc-4256-adda-6d589814a496', 'en');
+INSERT INTO `node_field_data` VALUES (1, 1, 1, 1, 'About', 1795370000), (2, 2, 1, 2, 'Traced before', 1795370001);
+INSERT INTO `node_revision` VALUES (1, 1, 'en', 1), (2, 2, 'en', 2);
+INSERT INTO `queue` (`name`) VALUES ('cron');
+INSERT INTO `users_field_data` (`uid`, `name`) VALUES (1, 'admin'), (2, 'edi_tor'), (3, 'Zoë');
