@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use clonelove_route::report::Flavour;
 use clonelove_wire::packet::err::Err as ErrPacket;
 
 /// Whose fault, in one word: the metric label.
@@ -192,6 +193,18 @@ impl ClientError {
             }
         };
         Self { code: refusal.code, state: refusal.state, message, fault: fault.fault }
+    }
+
+    /// A write in a READ ONLY transaction, in the words of a server. The replica that runs it may have refused
+    /// for being a replica, of which the client knows nothing.
+    pub fn in_read_only_transaction(flavour: Flavour) -> Self {
+        let end = if flavour == Flavour::MySql { "." } else { "" };
+        Self {
+            code: 1792,
+            state: *b"25006",
+            message: format!("Cannot execute statement in a READ ONLY transaction{end}"),
+            fault: Fault::ClientProtocol,
+        }
     }
 
     /// A statement over a limit.

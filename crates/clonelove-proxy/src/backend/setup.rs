@@ -81,12 +81,18 @@ pub(crate) fn check_identity(row: &[Option<String>], report: &Report) -> Option<
     same.then(|| !matches!(field(4), "0" | "OFF"))
 }
 
+/// The collation of no character set: servers take it, as any that they do not know, for their own default.
+pub(crate) const SERVER_CHARSET: u8 = 0;
+
 /// The SET NAMES that means the same as this collation in a handshake; none for one whose name is
 /// not known here.
 ///
 /// MariaDB takes a character set's default collation in a handshake for the character set alone, and
 /// goes by its character_set_collations, so its name must not be said.
 pub(crate) fn set_names(charset: u8, flavour: Flavour) -> Option<String> {
+    if charset == SERVER_CHARSET {
+        return Some("SET NAMES DEFAULT".to_owned());
+    }
     let collation = Collation::resolve(u16::from(charset).into());
     let (charset, name) = (collation.charset(), collation.collation());
     if charset == "unknown" || name == "unknown" {
@@ -115,7 +121,8 @@ mod tests {
             (224, Flavour::MariaDb, Some("SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci")),
             (8, Flavour::MySql, Some("SET NAMES latin1 COLLATE latin1_swedish_ci")),
             (8, Flavour::MariaDb, Some("SET NAMES latin1")),
-            (0, Flavour::MariaDb, None),
+            (0, Flavour::MariaDb, Some("SET NAMES DEFAULT")),
+            (17, Flavour::MariaDb, None),
         ];
         for (charset, flavour, expected) in rows {
             assert_eq!(set_names(charset, flavour).as_deref(), expected, "{charset} {flavour:?}");

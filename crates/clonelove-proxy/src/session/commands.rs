@@ -15,6 +15,7 @@ use super::connections::{Unready, life_ended};
 use super::login::{self, NoLogin};
 use super::statement::{Statement, opaque};
 use super::{ClientSession, Next, UserCount};
+use crate::backend::setup::SERVER_CHARSET;
 use crate::error::{ClientError, ServerFault};
 use crate::relay::{Side, forward_packet};
 
@@ -54,6 +55,8 @@ impl ClientSession {
         self.leave();
         let schema = self.state.schema.take();
         let own_writes = std::mem::take(&mut self.state.own_writes);
+        // The character set of the log-in goes too, for the server's own.
+        self.response.charset = SERVER_CHARSET;
         self.begin_state();
         self.state.schema = schema;
         self.state.own_writes = own_writes;
@@ -90,7 +93,10 @@ impl ClientSession {
         self.account = login::account(&logged_in.user);
         self.user = logged_in.user;
         self.response = logged_in.response;
+        // It is the same connection still: what it wrote, it sees.
+        let own_writes = std::mem::take(&mut self.state.own_writes);
         self.begin_state();
+        self.state.own_writes = own_writes;
         self.shared.metrics.query(Reason::AnsweredHere, 0.0);
         self.enter_schema(logged_in.seq).await
     }

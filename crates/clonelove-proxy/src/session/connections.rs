@@ -15,7 +15,7 @@ use crate::backend::conn::BackendConn;
 use crate::backend::login::Wish;
 use crate::backend::pool::Key;
 use crate::backend::reply::Reply;
-use crate::backend::setup::Use;
+use crate::backend::setup::{SERVER_CHARSET, Use};
 use crate::error::{ClientError, Fault, Refusal, ServerFault};
 use crate::server::{Need, NoConnection, Server};
 use crate::settings::Route;
@@ -106,7 +106,11 @@ impl ClientSession {
             .map(|name| String::from_utf8_lossy(name).into_owned());
         let snapshot = self.shared.cluster.snapshot();
         let model = snapshot.model();
-        let mut dialect = dialect(model.as_deref(), self.response.charset);
+        let charset = match (self.response.charset, &snapshot.greeting) {
+            (SERVER_CHARSET, Some(greeting)) => greeting.charset,
+            (own, _) => own,
+        };
+        let mut dialect = dialect(model.as_deref(), charset);
         if self.caps.contains(Caps::IGNORE_SPACE) {
             // Servers turn the capability into a part of sql_mode.
             dialect.modes |= Modes::IGNORE_SPACE;

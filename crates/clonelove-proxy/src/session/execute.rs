@@ -184,8 +184,18 @@ impl ClientSession {
         }
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Next::Close };
-        match exchange(client, *caps, leased, out, &mut statement, |_| false).await {
-            Ok(outcome) => self.answered(&statement, Ran::Replica(at), outcome, reason).await,
+        let flavour = leased.conn.flavour;
+        let hold = if writes(statement.facts.kind) { refuses_as_replica } else { |_| false };
+        match exchange(client, *caps, leased, out, &mut statement, hold).await {
+            Ok(outcome) => {
+                if outcome.held.is_some() {
+                    let error = ClientError::in_read_only_transaction(flavour).payload();
+                    if login::send(&mut self.client, 1, &error).await.is_err() {
+                        return Next::Close;
+                    }
+                }
+                self.answered(&statement, Ran::Replica(at), outcome, reason).await
+            }
             Err(fault) => {
                 self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
                 let open = self.state.transaction.open;
@@ -545,6 +555,11 @@ fn writes(kind: Kind) -> bool {
 /// Errors of a replica that its client must not see while another server can answer.
 fn held_back(code: u16) -> bool {
     is_read_only(code) || is_access(code) || is_replicas_own(code)
+}
+
+/// It refuses a write for being read-only, not for the transaction's being so.
+fn refuses_as_replica(code: u16) -> bool {
+    matches!(code, 1290 | 1836)
 }
 
 fn is_read_only(code: u16) -> bool {

@@ -169,6 +169,8 @@ async fn prepared(log: &mut Log, target: &Target) -> Result<()> {
 /// Ping, reset, change of user: what they take away is gone, what they leave is there.
 async fn new_sessions(log: &mut Log, mut conn: Conn) -> Result<()> {
     conn.ping().await?;
+    // A session's reads wait for its own writes, and so for those of other connections that came before them.
+    "INSERT INTO words (word) VALUES ('barrier')".ignore(&mut conn).await?;
     "CREATE TEMPORARY TABLE passing (n INT)".ignore(&mut conn).await?;
     "SET @one = 2, SESSION time_zone = '+09:00'".ignore(&mut conn).await?;
     "BEGIN".ignore(&mut conn).await?;

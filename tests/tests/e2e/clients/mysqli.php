@@ -30,6 +30,13 @@ function rows(mysqli $db, string $sql): array
     return $result === true ? [$db->affected_rows, $db->insert_id, $db->warning_count, $db->info] : $result->fetch_all(MYSQLI_ASSOC);
 }
 
+/** A session's reads wait for its own writes, and so for those of other connections that came before them. */
+function barrier(mysqli $db): void
+{
+    $db->query('INSERT INTO app.account VALUES (99, 99)');
+    $db->query('DELETE FROM app.account WHERE id = 99');
+}
+
 [$user, $password] = [getenv('CLIENT_USER'), getenv('CLIENT_PASSWORD')];
 attempt('wrong password', fn () => connect($user, 'wrong', 'app'));
 attempt('no password', fn () => connect($user, '', 'app'));
@@ -65,6 +72,7 @@ foreach ($suite['words'] as $word) {
     show('inserted', [$insert->insert_id, $insert->affected_rows]);
 }
 $insert->close();
+barrier($db);
 foreach ($suite['words'] as $word) {
     $found = rows($db, "SELECT id, word, HEX(word) AS h FROM words WHERE word = '" . $db->real_escape_string($word) . "'");
     show('found', $found);
@@ -147,6 +155,7 @@ do {
     show('a result of the procedure', $result ? $result->fetch_all(MYSQLI_ASSOC) : null);
 } while ($call->more_results() && $call->next_result());
 $call->close();
+barrier($db);
 
 rows($db, 'BEGIN');
 rows($db, 'DELETE FROM account');
@@ -186,7 +195,7 @@ if ($heavy) {
         $insert->send_long_data(0, $piece);
     }
     show('64 MiB in', $insert->execute());
-    $back = rows($db, 'SELECT LENGTH(value) AS l, value FROM large')[0];
+    $back = rows($prepared, 'SELECT LENGTH(value) AS l, value FROM large')[0];
     show('64 MiB out', [$back['l'], $back['value'] === $value]);
     $insert->close();
     rows($db, 'DELETE FROM large');

@@ -51,6 +51,12 @@ async function rows(db, sql, values) {
   return result;
 }
 
+// A session's reads wait for its own writes, and so for those of other connections that came before them.
+async function barrier(db) {
+  await rows(db, 'INSERT INTO app.account VALUES (99, 99)');
+  await rows(db, 'DELETE FROM app.account WHERE id = 99');
+}
+
 async function main() {
   const [user, password] = [env.CLIENT_USER, env.CLIENT_PASSWORD];
   await attempt('wrong password', () => connect(user, 'wrong', 'app'));
@@ -71,6 +77,7 @@ async function main() {
   for (const word of suite.words) {
     show('inserted', (await prepared.execute('INSERT INTO words (word) VALUES (?)', [word]))[0]);
   }
+  await barrier(db);
   for (const word of suite.words) {
     const [found] = await prepared.execute('SELECT id, word, HEX(word) AS h FROM words WHERE word = ?', [word]);
     show('found', found);
@@ -126,6 +133,7 @@ async function main() {
   await attempt('several, not allowed', () => rows(db, 'SELECT 1; SELECT 2'));
   show('ping', await db.ping());
 
+  await barrier(db);
   await rows(db, 'BEGIN');
   await rows(db, 'DELETE FROM account');
   await attempt('change of user', () => db.changeUser({ user: wide[0], password: wide[1], database: 'test' }));

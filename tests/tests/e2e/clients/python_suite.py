@@ -131,6 +131,8 @@ with several.cursor() as c:
     while c.nextset():
         show("one of several", [c.rowcount, c.description and c.fetchall()])
 several.commit()
+# A session's reads wait for its own writes, and so for those of other connections that came before them.
+rows(db, "INSERT INTO words (word) VALUES ('barrier')")
 show("after", rows(db, "SELECT * FROM account ORDER BY id"))
 attempt("ping", lambda: db.ping())
 
