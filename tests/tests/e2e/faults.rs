@@ -1,14 +1,15 @@
 //! What clients notice when servers die, freeze, come back, or lose single connections: nothing, where that can be
 //! done; else one clear error.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clonelove_testkit::{
     APP_PASSWORD, APP_USER, Clonelove, Config, Connection, DEFAULT_TIMEOUT, Flavour, Port, Server, wait_until,
 };
+use parking_lot::Mutex;
 
 use crate::support::{
     client, direct, error_of, kill_connections_of, queries, quick, reason, retries, said_of, table, uniform,
@@ -35,7 +36,7 @@ impl Load {
                 scope.spawn(move || {
                     while !load.stop.load(Ordering::Relaxed) {
                         if let Err(error) = load.read(proxy, reader) {
-                            load.faults.lock().unwrap().push(format!("{error:#}"));
+                            load.faults.lock().push(format!("{error:#}"));
                         }
                     }
                 });
@@ -44,7 +45,7 @@ impl Load {
             load.stop.store(true, Ordering::Relaxed);
             outcome
         });
-        let faults = load.faults.into_inner().unwrap();
+        let faults = load.faults.into_inner();
         ensure!(
             faults.is_empty(),
             "{} errors of {} reads: {:#?}",
@@ -70,7 +71,7 @@ impl Load {
     /// Waits until the readers have done so many more.
     fn go_on(&self, more: u64) -> Result<()> {
         let before = self.done.load(Ordering::Relaxed);
-        let what = format!("{more} more reads ({:?})", self.faults.lock().unwrap().first());
+        let what = format!("{more} more reads ({:?})", self.faults.lock().first());
         wait_until(&what, DEFAULT_TIMEOUT, || self.done.load(Ordering::Relaxed) >= before + more)
     }
 }

@@ -1,5 +1,6 @@
 //! What a session's reads reflect: its own writes, never something older than it has seen, and no server's own
 //! settings but the primary's.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use anyhow::{Result, bail, ensure};
 use clonelove_testkit::{

@@ -1,5 +1,11 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
+mod daemon;
 mod drupal;
+mod faults;
+mod freshness;
+mod hostile;
 mod replay;
+mod roles;
 mod routing;
+mod support;

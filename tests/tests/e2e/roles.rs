@@ -1,4 +1,5 @@
 //! Who is primary, who may serve reads, and why not: roles found out, failover, conflicts, weights, drain.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 //! What the tests of faults, roles and freshness share: clients of the proxy, and conditions on what it says of
 //! itself.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{

@@ -1,5 +1,0 @@
-//! x
-#[path = "e2e/faults.rs"]
-mod faults;
-#[path = "e2e/support.rs"]
-mod support;

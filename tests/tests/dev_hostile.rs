@@ -1,5 +1,0 @@
-//! x
-#[path = "e2e/hostile.rs"]
-mod hostile;
-#[path = "e2e/support.rs"]
-mod support;
