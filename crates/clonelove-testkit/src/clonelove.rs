@@ -75,6 +75,13 @@ impl Config {
         self
     }
 
+    /// What a test put into `listen.mysql`, to stand behind the daemon's usual listeners.
+    fn further_listeners(&self) -> String {
+        let list = self.sections.get("listen").and_then(|keys| keys.get("mysql"));
+        let inner = list.and_then(|list| list.strip_prefix('[')?.strip_suffix(']'));
+        inner.map(|inner| format!(", {inner}")).unwrap_or_default()
+    }
+
     /// The file's text.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -126,14 +133,16 @@ impl Clonelove {
         Ok(daemon)
     }
 
-    /// Starts it and waits only until it serves, ready or not; its listeners are put into the config.
+    /// Starts it and waits only until it serves, ready or not. Its listeners are put into the config, before those
+    /// that are there.
     ///
     /// # Errors
     /// When the binary is not there, or ends at once.
     pub fn spawn(config: Config) -> Result<Self> {
         let (mysql, http, sandbox) = (Port::reserve()?, Port::reserve()?, Sandbox::new()?);
         let socket = sandbox.path().join("clonelove.sock");
-        let listen = format!("[\"127.0.0.1:{}\", \"unix:{}\"]", mysql.number(), socket.display());
+        let further = config.further_listeners();
+        let listen = format!("[\"127.0.0.1:{}\", \"unix:{}\"{further}]", mysql.number(), socket.display());
         let config = config.set("listen", "mysql", &listen).set(
             "listen",
             "http",
