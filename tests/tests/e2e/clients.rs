@@ -45,6 +45,7 @@ struct Target {
     port: u16,
     socket: Option<PathBuf>,
     heavy: bool,
+    family: Family,
 }
 
 /// A cluster with a proxy in front, for suites.
@@ -74,9 +75,10 @@ impl Bench {
     /// Directly and through the proxy, over TCP (on one flavour with what is long and large) and over the unix socket.
     fn pairs(&self) -> [[Target; 2]; 2] {
         let (primary, proxy) = (&self.cluster.primary, &self.proxy);
-        let heavy = self.cluster.primary.flavour() == Flavour::MariaDbDistribution;
-        let tcp = |port| Target { port, socket: None, heavy };
-        let unix = |socket| Target { port: 0, socket: Some(socket), heavy: false };
+        let family = primary.flavour().family();
+        let heavy = primary.flavour() == Flavour::MariaDbDistribution;
+        let tcp = |port| Target { port, socket: None, heavy, family };
+        let unix = |socket| Target { port: 0, socket: Some(socket), heavy: false, family };
         [[tcp(primary.port()), tcp(proxy.port())], [unix(primary.socket()), unix(proxy.socket())]]
     }
 
@@ -112,7 +114,7 @@ impl Bench {
 }
 
 impl Program {
-    fn command(self, flavour: Flavour, target: &Target, folder: &Path) -> Result<Command> {
+    fn command(self, target: &Target, folder: &Path) -> Result<Command> {
         let mut command = match self {
             Self::Php { script, prepares } => {
                 let mut command = Command::new("php");
@@ -132,7 +134,7 @@ impl Program {
                 command
             }
         };
-        let family = if flavour.family() == Family::MariaDb { "mariadb" } else { "mysql" };
+        let family = if target.family == Family::MariaDb { "mariadb" } else { "mysql" };
         command.env("CLIENT_FAMILY", family);
         let sql = folder.join("suite.json");
         std::fs::write(&sql, include_str!("clients/suite.json"))?;
@@ -152,7 +154,7 @@ fn suite(flavour: Flavour, program: Program, reads: f64) -> Result<()> {
     }
     let bench = Bench::start(flavour)?;
     bench.compare(reads, |target| {
-        let output = finish(&mut program.command(flavour, target, bench.cluster.folder())?, None)?;
+        let output = finish(&mut program.command(target, bench.cluster.folder())?, None)?;
         let text = printed(&output)?;
         ensure!(text.ends_with("done\n"), "the suite did not come to its end:\n{text}");
         Ok(text)

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::login::Wish;
 use super::reply::{Reply, Rows, read_reply, request};
-use super::setup::{self, Use};
+use super::setup::{self, SERVER_CHARSET, Use};
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
 
@@ -83,7 +83,11 @@ impl BackendConn {
         report: &Report,
         like: &[(String, String)],
     ) -> Result<(), ServerFault> {
-        let burst = setup::burst(self.flavour, self.usage, like, self.ignores_space());
+        let mut burst = setup::burst(self.flavour, self.usage, like, self.ignores_space());
+        if self.wish.charset == SERVER_CHARSET {
+            // MariaDB makes something of its own of it in a handshake.
+            burst.extend(setup::set_names(SERVER_CHARSET, self.flavour));
+        }
         let mut statements: Vec<(Command, &[u8])> =
             burst.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
         let identity = setup::identity_statement(self.flavour);

@@ -2,7 +2,7 @@
 //! behind wants.
 
 use anyhow::{Context, Result, ensure};
-use clonelove_testkit::{Clonelove, Cluster, ClusterOptions, Config, Flavour};
+use clonelove_testkit::{Clonelove, Cluster, ClusterOptions, Config, Family, Flavour};
 
 use super::cli::Maker;
 use super::{Bench, Target, WIDE_PASSWORD, WIDE_USER, finish, printed};
@@ -58,7 +58,7 @@ fn a_server_that_wants_the_password_itself_gets_it() -> Result<()> {
         Cluster::start(Flavour::MySqlSid, ClusterOptions { replicas: 0, ..ClusterOptions::default() })?;
     let primary = &cluster.primary;
     primary.query(&format!("CREATE USER '{WIDE_USER}'@'%' IDENTIFIED BY '{WIDE_PASSWORD}'"))?;
-    let direct = Target { port: primary.port(), socket: None, heavy: false };
+    let direct = Target { port: primary.port(), socket: None, heavy: false, family: Family::MySql };
     let remembered = || -> Result<bool> {
         let mut command = Maker::MySql.command(&direct, WIDE_USER, WIDE_PASSWORD)?;
         let output = finish(command.args(["--skip-get-server-public-key", "-e", "SELECT 1"]), None)?;
@@ -74,7 +74,7 @@ fn a_server_that_wants_the_password_itself_gets_it() -> Result<()> {
         let proxy = Clonelove::start_with(config)?;
         primary.query("FLUSH PRIVILEGES")?;
         ensure!(!remembered()?, "the server still knows the password");
-        let proxied = Target { port: proxy.port(), socket: None, heavy: false };
+        let proxied = Target { port: proxy.port(), ..direct.clone() };
         for _ in 0..2 {
             let mut command = Maker::MySql.command(&proxied, WIDE_USER, WIDE_PASSWORD)?;
             let text = printed(&finish(command.args(["-Ne", "SELECT 'in'"]), None)?)?;

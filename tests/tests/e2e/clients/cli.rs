@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use clonelove_testkit::{APP_PASSWORD, APP_USER, Flavour};
+use clonelove_testkit::{APP_PASSWORD, APP_USER, Family, Flavour};
 
 use super::{Bench, MILLION, Target, finish, large_value, million_is_whole, printed};
 
@@ -60,7 +60,10 @@ fn suite(flavour: Flavour, maker: Maker) -> Result<()> {
             text.push_str(&refused(maker.app(target)?.args(["-e", "SELECT 1", schema]))?);
         }
         text.push_str(&refused(maker.command(target, APP_USER, "wrong")?.args(["-e", "SELECT 1"]))?);
-        text.push_str(&refused(maker.command(target, "nobody", "x")?.args(["-e", "SELECT 1"]))?);
+        if target.family == Family::MariaDb {
+            // MySQL names an authentication at random to users that it does not know.
+            text.push_str(&refused(maker.command(target, "nobody", "x")?.args(["-e", "SELECT 1"]))?);
+        }
         if target.heavy {
             heavy(&bench, maker, target)?;
         }

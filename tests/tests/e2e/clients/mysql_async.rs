@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
-use clonelove_testkit::{APP_PASSWORD, APP_USER, Flavour};
+use clonelove_testkit::{APP_PASSWORD, APP_USER, Family, Flavour};
 use futures_util::StreamExt;
 use mysql_async::prelude::{Query, Queryable, StatementLike};
 use mysql_async::{ChangeUserOpts, Conn, OptsBuilder, Params, Row, TxOpts, Value};
@@ -73,7 +73,10 @@ impl Log {
 async fn run(target: &Target) -> Result<String> {
     let mut log = Log(String::new());
     log.connect(target, APP_USER, "wrong", "app").await;
-    log.connect(target, "nobody", "x", "app").await;
+    if target.family == Family::MariaDb {
+        // MySQL names an authentication at random to users that it does not know.
+        log.connect(target, "nobody", "x", "app").await;
+    }
     log.connect(target, WIDE_USER, WIDE_PASSWORD, "no_such_schema").await;
     log.connect(target, APP_USER, APP_PASSWORD, "mysql").await;
 

@@ -60,7 +60,8 @@ async function barrier(db) {
 async function main() {
   const [user, password] = [env.CLIENT_USER, env.CLIENT_PASSWORD];
   await attempt('wrong password', () => connect(user, 'wrong', 'app'));
-  await attempt('unknown user', () => connect('nobody', 'x', 'app'));
+  // To users that it does not know, MySQL names an authentication at random: what becomes of them, chance decides.
+  if (env.CLIENT_FAMILY === 'mariadb') await attempt('unknown user', () => connect('nobody', 'x', 'app'));
   await attempt('unknown schema', () => connect(...wide, 'no_such_schema'));
   await attempt('forbidden schema', () => connect(user, password, 'mysql'));
 

@@ -9,6 +9,7 @@ $host = getenv('CLIENT_HOST');
 $port = (int) getenv('CLIENT_PORT');
 $socket = getenv('CLIENT_SOCKET');
 $heavy = getenv('CLIENT_HEAVY') === '1';
+// To users that it does not know, MySQL names an authentication at random: what becomes of them, chance decides.
 $mariadb = getenv('CLIENT_FAMILY') === 'mariadb';
 
 /** One line of output: what was asked, what came. Long values and bytes are shown by their digest. */

@@ -57,7 +57,9 @@ def rows(db, sql, parameters=None, cursor=None):
 
 
 attempt("wrong password", lambda: connect(USER, "wrong", "app"))
-attempt("unknown user", lambda: connect("nobody", "x", "app"))
+# To users that it does not know, MySQL names an authentication at random: what becomes of them, chance decides.
+if env["CLIENT_FAMILY"] == "mariadb":
+    attempt("unknown user", lambda: connect("nobody", "x", "app"))
 attempt("unknown schema", lambda: connect(*WIDE, "no_such_schema"))
 attempt("forbidden schema", lambda: connect(USER, PASSWORD, "mysql"))
 
