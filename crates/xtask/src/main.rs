@@ -27,7 +27,7 @@ cargo xtask full               ci, and the long runs that only a command asks fo
 cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --sysbench
 cargo xtask layering           the layout's rules alone, in a second
 cargo xtask servers [--again]  make the Debian sid roots with other servers (--again: remake them)
-cargo xtask setup              install what the tests need with apt";
+cargo xtask setup              install what the tests need with apt and npm";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

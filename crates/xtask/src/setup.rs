@@ -1,10 +1,12 @@
-//! What the tests need of the machine, and its installation by apt.
+//! What the tests need of the machine, and its installation by apt and npm.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use clonelove_testkit::cache_folder;
 
-use crate::shell::{on_path, read, show};
+use crate::shell::{on_path, read, show, workspace};
 use crate::stages::Outcome;
 
 /// Debian packages, and what each is for. The servers come without the packages that would start a service.
@@ -14,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("php-cli", "a client under test"),
     ("php-mysql", "a client under test"),
     ("python3-pymysql", "a client under test"),
+    ("python3-cryptography", "PyMySQL's encryption of passwords"),
     ("python3-mysqldb", "a client under test"),
     ("nodejs", "a client under test"),
     ("debootstrap", "roots with other servers"),
@@ -32,8 +35,37 @@ pub(crate) fn run() -> Result<bool> {
 
 /// Installs what is missing. Says what to install where that is not possible.
 pub(crate) fn install() -> Result<Outcome> {
-    install_missing(PACKAGES)?;
+    let mut packages = PACKAGES.to_vec();
+    // Debian has it apart from Node; others have both in one package, which excludes Debian's.
+    if !on_path("npm") {
+        packages.push(("npm", "the installation of clients for Node"));
+    }
+    install_missing(&packages)?;
+    install_for_node()?;
     Ok(Outcome::check())
+}
+
+/// The clients for Node, in the versions of the lock file, in the cache folder; nothing when they are there.
+fn install_for_node() -> Result<()> {
+    const LOCK: &str = "package-lock.json";
+    let wanted = workspace().join("tests/tests/e2e/clients/node");
+    let folder = cache_folder()?.join("clients/node");
+    let lock = fs::read(wanted.join(LOCK)).with_context(|| wanted.join(LOCK).display().to_string())?;
+    let same = fs::read(folder.join(LOCK)).is_ok_and(|known| known == lock);
+    if same && folder.join("node_modules/mysql2").is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder)?;
+    fs::copy(wanted.join("package.json"), folder.join("package.json"))?;
+    fs::write(folder.join(LOCK), &lock)?;
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+    let installed = show(npm.stdin(Stdio::null()));
+    if installed.is_err() {
+        // So that the next run tries again.
+        let _ = fs::remove_file(folder.join(LOCK));
+    }
+    installed
 }
 
 /// The same, of what the demo needs.

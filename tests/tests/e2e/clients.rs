@@ -106,8 +106,8 @@ impl Bench {
             let found = suite(&proxied).context("through clonelove")?;
             same(&expected, &found)?;
             let on_replica = self.replica_reads()? - before;
-            let where_to = &self.proxy.status()?["queries"];
-            ensure!(on_replica >= reads, "{on_replica} reads went to the replica, not {reads}: {where_to}");
+            let status = self.proxy.status()?;
+            ensure!(on_replica >= reads, "{on_replica} reads went to the replica, not {reads}: {status}");
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
+mod clients;
 mod daemon;
 mod drupal;
 mod faults;
 mod freshness;
 mod hostile;
+mod memory;
 mod replay;
 mod roles;
 mod routing;
