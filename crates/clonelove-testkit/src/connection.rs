@@ -44,6 +44,7 @@ pub struct Connection {
     stream: BufReader<Stream>,
     sequence: u8,
     version: String,
+    charset: u8,
     status: u16,
 }
 
@@ -104,14 +105,19 @@ impl Connection {
     }
 
     fn log_in(stream: Stream, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
-        let mut connection =
-            Self { stream: BufReader::new(stream), sequence: 0, version: String::new(), status: 0 };
+        let mut connection = Self {
+            stream: BufReader::new(stream),
+            sequence: 0,
+            version: String::new(),
+            charset: 0,
+            status: 0,
+        };
         let greeting = connection.read_packet()?;
         if greeting.first() == Some(&0xff) {
             return Err(error_of(&greeting).into());
         }
-        let (version, nonce) = parse_greeting(&greeting)?;
-        connection.version = version;
+        let (version, charset, nonce) = parse_greeting(&greeting)?;
+        (connection.version, connection.charset) = (version, charset);
         let proof = native_proof(password, &nonce);
         connection.write_packet(&handshake_response(user, &proof, schema))?;
         loop {
@@ -135,6 +141,12 @@ impl Connection {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The collation in the greeting.
+    #[must_use]
+    pub fn charset(&self) -> u8 {
+        self.charset
     }
 
     /// Whether the status flags of the last reply say that a transaction is open.
@@ -427,18 +439,20 @@ impl Write for Stream {
     }
 }
 
-/// The version and the 20 bytes of the nonce (Protocol::HandshakeV10).
-fn parse_greeting(greeting: &[u8]) -> Result<(String, Vec<u8>)> {
+/// The version, the collation and the 20 bytes of the nonce (Protocol::HandshakeV10).
+fn parse_greeting(greeting: &[u8]) -> Result<(String, u8, Vec<u8>)> {
     let mut fields = Fields(greeting);
     fields.take(1)?;
     let end = fields.0.iter().position(|byte| *byte == 0).context("a version without an end")?;
     let version = String::from_utf8_lossy(fields.take(end)?).into_owned();
     fields.take(1 + 4)?;
     let mut nonce = fields.take(8)?.to_vec();
-    // The rest of the capabilities, the character set, the status, lengths and what is reserved.
-    fields.take(1 + 2 + 1 + 2 + 2 + 1 + 10)?;
+    fields.take(1 + 2)?;
+    let charset = u8::try_from(fields.number(1)?)?;
+    // The status, the rest of the capabilities, a length and what is reserved.
+    fields.take(2 + 2 + 1 + 10)?;
     nonce.extend_from_slice(fields.take(12)?);
-    Ok((version, nonce))
+    Ok((version, charset, nonce))
 }
 
 fn xor(left: impl AsRef<[u8]>, right: impl AsRef<[u8]>) -> Vec<u8> {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Clonelove, Config, Connection, DEFAULT_TIMEOUT, Flavour, Port, Server, wait_until,
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Flavour,
+    Port, Server, wait_until,
 };
 use parking_lot::Mutex;
 
@@ -271,6 +272,24 @@ fn drupal_reads(proxy: &Clonelove, version: &str) -> Result<()> {
     session.query("SET sql_mode = 'ANSI,TRADITIONAL'")?;
     session.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
     ensure!(value(&mut session, "SELECT \"v\" FROM \"t\" WHERE \"id\" = 3")? == "3");
+    Ok(())
+}
+
+#[test]
+fn the_greeting_is_the_primarys_and_stays_so_while_it_is_gone() -> Result<()> {
+    let replica_extra = vec!["--character-set-server=latin1".to_owned()];
+    let options = ClusterOptions { replicas: 1, replica_extra, ..ClusterOptions::default() };
+    let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
+    let greeting = |session: &Connection| (session.version().to_owned(), session.charset());
+    let (primarys, replicas) =
+        (greeting(&direct(&cluster.primary)?), greeting(&direct(&cluster.replicas[0])?));
+    assert!(primarys.0 != replicas.0 && primarys.1 != replicas.1, "{primarys:?}, {replicas:?}");
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_eligible(&proxy, "replica1")?;
+    assert_eq!(greeting(&client(&proxy)?), primarys);
+    cluster.primary.kill9()?;
+    wait_said(&proxy, "primary", "state", "down")?;
+    assert_eq!(greeting(&client(&proxy)?), primarys);
     Ok(())
 }
 
