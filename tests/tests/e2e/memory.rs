@@ -21,10 +21,10 @@ const MIB: u64 = 1 << 20;
 const SLACK: u64 = 4 * MIB;
 
 fn start() -> Result<(Cluster, Clonelove)> {
-    let cluster = Cluster::start(
-        Flavour::MariaDbDistribution,
-        ClusterOptions { replicas: 1, uniform: true, ..ClusterOptions::default() },
-    )?;
+    // Room for a value of 64 MiB, which the sandbox's small logs would make slow.
+    let extra = ["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"].map(str::to_owned).to_vec();
+    let options = ClusterOptions { replicas: 1, uniform: true, extra, ..ClusterOptions::default() };
+    let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
     let config = Config::for_cluster(&cluster)
         // Applying 64 MiB may keep a replica from answering its probe.
         .set("monitor", "timeout", "\"30s\"")
