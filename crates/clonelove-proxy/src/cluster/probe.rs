@@ -19,6 +19,7 @@ use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::reply::Reply;
 use crate::backend::setup::Use;
 use crate::error::{Fault, Refusal, ServerFault};
+use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::session::version_number;
 use crate::settings::{Monitor, Settings};
@@ -34,11 +35,39 @@ pub(super) fn start(
     tasks: &TaskTracker,
     stopped: &CancellationToken,
 ) {
-    let probe = run(Arc::clone(cluster), Arc::clone(server), Arc::clone(settings));
-    let follow = positions::follow(Arc::clone(server), Arc::clone(settings));
-    let (first, second) = (stopped.clone(), stopped.clone());
-    tasks.spawn(async move { first.run_until_cancelled(probe).await });
-    tasks.spawn(async move { second.run_until_cancelled(follow).await });
+    let make_probe = {
+        let (cluster, server, settings) = (Arc::clone(cluster), Arc::clone(server), Arc::clone(settings));
+        move || run(Arc::clone(&cluster), Arc::clone(&server), Arc::clone(&settings))
+    };
+    let make_follow = {
+        let (server, settings) = (Arc::clone(server), Arc::clone(settings));
+        move || positions::follow(Arc::clone(&server), Arc::clone(&settings))
+    };
+    let metrics = &cluster.metrics;
+    tasks.spawn(for_ever(make_probe, tasks.clone(), stopped.clone(), Arc::clone(metrics)));
+    tasks.spawn(for_ever(make_follow, tasks.clone(), stopped.clone(), Arc::clone(metrics)));
+}
+
+/// Runs a task until it ends or `stopped`; one that panics is counted and begun again.
+async fn for_ever<F: Future<Output = ()> + Send + 'static>(
+    make: impl Fn() -> F,
+    tasks: TaskTracker,
+    stopped: CancellationToken,
+    metrics: Arc<Metrics>,
+) {
+    while !stopped.is_cancelled() {
+        let (task, stopped) = (make(), stopped.clone());
+        let ended = tasks.spawn(async move { stopped.run_until_cancelled(task).await }).await;
+        match ended {
+            Err(error) if error.is_panic() => {
+                metrics.panics.inc();
+                metrics.error(Fault::Internal);
+                tracing::error!("the watch over a server panicked and begins again: please report this");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            _ => return,
+        }
+    }
 }
 
 async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
@@ -194,4 +223,24 @@ impl Drop for MonitorCount {
 /// Seconds since 1970, by this machine's clock: compared with the server's, never kept.
 fn unix_now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_panics_begins_again_and_is_counted() {
+        let metrics = Metrics::new("0", "0").unwrap();
+        let (tasks, stopped) = (TaskTracker::new(), CancellationToken::new());
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&begun);
+        let make = move || {
+            let times = count.fetch_add(1, Ordering::SeqCst);
+            async move { assert!(times >= 2, "the first two panic") }
+        };
+        for_ever(make, tasks, stopped, Arc::clone(&metrics)).await;
+        assert_eq!((begun.load(Ordering::SeqCst), metrics.panics.get()), (3, 2));
+    }
 }
