@@ -6,6 +6,7 @@
 mod clients {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixListener;
     use std::path::Path;
     use std::process::{Command as Program, Stdio};
     use std::thread;
@@ -25,9 +26,28 @@ mod clients {
 
     const PASSWORD: &str = "a password that is longer than its salt";
 
+    /// A socket of either sort.
+    trait Socket: Read + Write {}
+    impl<T: Read + Write> Socket for T {}
+
+    /// Where a client is awaited.
+    enum Door {
+        Tcp(TcpListener),
+        Unix(UnixListener),
+    }
+
+    impl Door {
+        fn accept(&self) -> Box<dyn Socket> {
+            match self {
+                Door::Tcp(listener) => Box::new(listener.accept().unwrap().0),
+                Door::Unix(listener) => Box::new(listener.accept().unwrap().0),
+            }
+        }
+    }
+
     /// One end of a connection.
     struct Link<'a> {
-        stream: &'a TcpStream,
+        stream: &'a mut dyn Socket,
         buf: BytesMut,
         seq: u8,
     }
@@ -79,6 +99,7 @@ mod clients {
         force_full: bool,
         known: &'static str,
         given: &'static str,
+        secure: bool,
     }
 
     fn greeting(plugin: &str) -> Greeting {
@@ -95,9 +116,9 @@ mod clients {
     }
 
     /// Lets one client in, or refuses it, and answers everything it says with OK until it leaves.
-    fn serve(listener: &TcpListener, case: Case, keys: &Path) -> Option<Box<Established>> {
-        let stream = listener.accept().unwrap().0;
-        let mut link = Link { stream: &stream, buf: BytesMut::new(), seq: 0 };
+    fn serve(door: &Door, case: Case, keys: &Path) -> Option<Box<Established>> {
+        let mut stream = door.accept();
+        let mut link = Link { stream: &mut *stream, buf: BytesMut::new(), seq: 0 };
         let handshake = ServerHandshake::new(greeting(case.greeted), offer(case, keys));
         link.send(&handshake.greeting().encode());
         let step = handshake.feed(&link.receive().unwrap());
@@ -158,7 +179,7 @@ mod clients {
         Offer {
             plugins: vec![case.greeted.into(), NATIVE.into(), SHA2.into()],
             rsa_public_key_pem: Some(std::fs::read(keys.join("public.pem")).unwrap()),
-            secure_transport: false,
+            secure_transport: case.secure,
             force_full: case.force_full,
         }
     }
@@ -173,9 +194,12 @@ mod clients {
     fn meet(case: Case, keys: &Path, client: impl FnOnce(u16) -> Program) -> Option<Box<Established>> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut program = client(port);
+        meet_at(&Door::Tcp(listener), case, keys, client(port))
+    }
+
+    fn meet_at(door: &Door, case: Case, keys: &Path, mut program: Program) -> Option<Box<Established>> {
         let established = thread::scope(|scope| {
-            let server = scope.spawn(|| serve(&listener, case, keys));
+            let server = scope.spawn(|| serve(door, case, keys));
             let output = program.output().unwrap();
             let established = server.join().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
@@ -196,7 +220,7 @@ mod clients {
         for greeted in [NATIVE, SHA2] {
             for &force_full in force_full {
                 for (known, given) in [(PASSWORD, PASSWORD), ("", ""), (PASSWORD, "wrong"), (PASSWORD, "")] {
-                    all.push(Case { greeted, force_full, known, given });
+                    all.push(Case { greeted, force_full, known, given, secure: false });
                 }
             }
         }
@@ -257,6 +281,33 @@ mod clients {
         );
     }
 
+    /// Over a unix socket nobody can listen, and the full exchange has the password in clear.
+    fn over_a_socket(flavour: Flavour, program: &str, options: &[&str]) {
+        if let Readiness::NotCovered(why) = flavour.readiness().unwrap() {
+            return not_covered(flavour.name(), &why);
+        }
+        let keys = keys();
+        let path = keys.path().join("door.sock");
+        let door = Door::Unix(UnixListener::bind(&path).unwrap());
+        for case in cases(&[false, true]) {
+            let case = Case { secure: true, ..case };
+            let mut command = flavour.command(Path::new(program)).unwrap();
+            command.args(["--no-defaults", "--protocol=socket", "-uann", "-Dd", "-eDO 1"]).args(options);
+            command.arg(format!("--socket={}", path.display())).arg(format!("--password={}", case.given));
+            meet_at(&door, case, keys.path(), command);
+        }
+    }
+
+    #[test]
+    fn mariadb_client_of_the_distribution_over_a_socket() {
+        over_a_socket(Flavour::MariaDbDistribution, "/usr/bin/mariadb", &["--skip-ssl"]);
+    }
+
+    #[test]
+    fn mysql_sid_client_over_a_socket() {
+        over_a_socket(Flavour::MySqlSid, "/usr/bin/mysql", &["--ssl-mode=DISABLED"]);
+    }
+
     /// mysqlnd, the client that Drupal sits on.
     #[test]
     fn php() {
@@ -295,8 +346,8 @@ mod clients {
 
     /// Logs in over TCP without TLS. Whether the password had to be encrypted, or the error.
     fn log_in(cluster: &Cluster, files: &Path, password: &str) -> Result<bool, u16> {
-        let stream = TcpStream::connect(cluster.primary.address()).unwrap();
-        let mut link = Link { stream: &stream, buf: BytesMut::new(), seq: 0 };
+        let mut stream = TcpStream::connect(cluster.primary.address()).unwrap();
+        let mut link = Link { stream: &mut stream, buf: BytesMut::new(), seq: 0 };
         let config = ClientConfig {
             user: APP_USER.into(),
             password: Secret::new(password),
