@@ -72,6 +72,8 @@ enum Phase {
 pub enum News {
     /// It is ready: the script's body can begin, with [`Client::begin`].
     Ready,
+    /// So many bytes came.
+    Bytes(usize),
     /// A statement was answered.
     Query,
     /// A script was run to its end, by a client that reconnects, or a statement by one that does not; it began then.
@@ -144,6 +146,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
+            tell(News::Bytes(count));
             let bytes = buffer.get(..count).unwrap_or_default();
             if let Some(end) = self.follower.feed(bytes)? {
                 self.answered(end, registry, tell)?;

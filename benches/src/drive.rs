@@ -18,6 +18,8 @@ use crate::workload::Workload;
 const BUFFER: usize = 256 * 1024;
 /// What logging in and preparing may take, altogether.
 const LOG_IN: Duration = Duration::from_secs(60);
+/// So many clients of a thread log in at the same time.
+const LOGGING_IN: usize = 64;
 /// More than this many lost connections, and the run says nothing any more.
 const MOST_LOST: u64 = 1000;
 
@@ -51,6 +53,8 @@ pub struct Tally {
     pub queries: u64,
     /// Scripts run by clients that reconnect, else statements.
     pub requests: u64,
+    /// Bytes received, log-ins included.
+    pub bytes: u64,
     /// Statements refused.
     pub refused: u64,
     /// Connections lost.
@@ -64,12 +68,13 @@ pub struct Tally {
 impl Tally {
     fn new() -> Result<Self> {
         let latency = Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?;
-        Ok(Self { queries: 0, requests: 0, refused: 0, lost: 0, first_error: None, latency })
+        Ok(Self { queries: 0, requests: 0, bytes: 0, refused: 0, lost: 0, first_error: None, latency })
     }
 
     fn add(&mut self, other: Tally) -> Result<()> {
         self.queries += other.queries;
         self.requests += other.requests;
+        self.bytes += other.bytes;
         self.refused += other.refused;
         self.lost += other.lost;
         self.first_error = self.first_error.take().or(other.first_error);
@@ -160,6 +165,8 @@ fn must_be_quiet(told: Option<Told>) -> Result<()> {
 struct Worker {
     poll: Poll,
     load: Load,
+    /// How many clients it is to have.
+    share: usize,
     clients: Vec<Client>,
     phase: Arc<AtomicU8>,
     tally: Tally,
@@ -186,8 +193,9 @@ impl Worker {
             next: Instant::now(),
             late: VecDeque::new(),
         });
-        let mut worker = Self {
+        Ok(Self {
             poll,
+            share,
             clients: Vec::with_capacity(share),
             phase,
             tally: Tally::new()?,
@@ -196,12 +204,17 @@ impl Worker {
             pace,
             resting: Vec::new(),
             load,
-        };
-        for number in 0..share {
-            let client = worker.open(number)?;
-            worker.clients.push(client);
+        })
+    }
+
+    /// Opens the next clients, a few at a time: what is measured is not how a queue of new clients overflows.
+    fn open_next(&mut self) -> Result<()> {
+        let at_once = if self.load.workload.reconnect { self.share } else { LOGGING_IN };
+        while self.clients.len() < self.share && self.clients.len() < self.ready + at_once {
+            let client = self.open(self.clients.len())?;
+            self.clients.push(client);
         }
-        Ok(worker)
+        Ok(())
     }
 
     fn open(&mut self, number: usize) -> Result<Client> {
@@ -218,6 +231,7 @@ impl Worker {
             sender.send(Told::Ready)?;
         }
         loop {
+            self.open_next()?;
             let phase = self.phase.load(Ordering::Acquire);
             if phase == OVER {
                 return Ok(std::mem::replace(&mut self.tally, Tally::new()?));
@@ -229,7 +243,7 @@ impl Worker {
             for event in &events {
                 self.serve(event, &mut buffer, phase == MEASURING)?;
             }
-            if !told && self.ready == self.clients.len() {
+            if !told && self.ready == self.share {
                 told = true;
                 sender.send(Told::Ready)?;
             }
@@ -243,6 +257,7 @@ impl Worker {
         let (tally, ready) = (&mut self.tally, &mut self.ready);
         let outcome = client.serve(event, buffer, self.poll.registry(), &mut |news| match news {
             News::Ready => *ready += 1,
+            News::Bytes(count) => tally.bytes += if counts { count as u64 } else { 0 },
             News::Query => tally.queries += u64::from(counts),
             News::Done(began) if counts => {
                 tally.requests += 1;
@@ -274,7 +289,7 @@ impl Worker {
     /// A lost connection is counted, and made anew.
     fn lost(&mut self, at: usize, error: &anyhow::Error) -> Result<()> {
         self.tally.lost += 1;
-        if self.tally.lost > MOST_LOST || self.ready < self.clients.len() && !self.load.workload.reconnect {
+        if self.tally.lost > MOST_LOST || self.ready < self.share && !self.load.workload.reconnect {
             bail!("a connection was lost: {error:#}");
         }
         self.tally.first_error.get_or_insert(format!("{error:#}"));

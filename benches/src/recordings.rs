@@ -19,11 +19,15 @@ const LONGEST: usize = 64 * 1024;
 /// # Errors
 /// When the recording cannot be read, or holds no page views.
 pub fn page_views(file: &Path) -> Result<Vec<Script>> {
+    let all: Vec<Vec<String>> = requests(file)?.collect::<Result<_>>()?;
+    // These are not there when nothing that writes is replayed.
+    let created: Vec<&str> = all.iter().flatten().filter_map(|sql| created_table(sql)).collect();
     let mut scripts = Vec::new();
-    for request in requests(file)? {
-        let sent = request?;
-        let wanted =
-            |sql: &str| sql.len() < LONGEST && (sql.starts_with("SELECT") || sql.starts_with("SET "));
+    for sent in &all {
+        let wanted = |sql: &str| {
+            let read = sql.starts_with("SELECT") && !created.iter().any(|table| sql.contains(table));
+            sql.len() < LONGEST && (read || sql.starts_with("SET "))
+        };
         let body: Vec<Statement> =
             sent.iter().filter(|sql| wanted(sql)).map(|sql| framed(sql.as_bytes())).collect();
         if sent.iter().any(|sql| sql.starts_with("SELECT")) {
@@ -46,6 +50,12 @@ pub fn requests(file: &Path) -> Result<impl Iterator<Item = Result<Vec<String>>>
         let answered = commands.iter().filter(|command| command.get("error").is_none());
         Ok(answered.filter_map(|command| Some(command.get("sql")?.as_str()?.to_owned())).collect())
     }))
+}
+
+/// The quoted name in a CREATE TABLE, quotes included.
+fn created_table(sql: &str) -> Option<&str> {
+    let name = sql.strip_prefix("CREATE TABLE ")?;
+    name.find(' ').and_then(|end| name.get(..end)).filter(|name| name.len() > 2)
 }
 
 fn framed(sql: &[u8]) -> Statement {

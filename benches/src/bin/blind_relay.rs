@@ -16,7 +16,7 @@ const BUFFER: usize = 64 * 1024;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (listen, server, threads) = match args.as_slice() {
+    let (listen, server, threads): (_, _, usize) = match args.as_slice() {
         [listen, server] => (listen, server, 1),
         [listen, server, threads] => (listen, server, threads.parse()?),
         _ => bail!("usage: blind_relay LISTEN SERVER [THREADS]"),

@@ -71,6 +71,7 @@ fn main() -> Result<()> {
             "workload": options.workload, "clients": options.clients, "seconds": seconds,
             "queries": queries, "requests": tally.requests,
             "qps": queries as f64 / seconds, "requests_per_second": tally.requests as f64 / seconds,
+            "bytes_per_second": tally.bytes as f64 / seconds,
             "refused": tally.refused, "lost": tally.lost, "first_error": tally.first_error,
             "latency_us": {"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "mean": tally.latency.mean() / 1000.0},
             "watched": watched,

@@ -7,6 +7,7 @@ mod report;
 mod sample;
 mod site;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,6 +29,8 @@ struct Plan {
     rounds: usize,
     kinds: Vec<Kind>,
     idle: bool,
+    /// Another build of clonelove, to be compared with this one.
+    before: Option<PathBuf>,
 }
 
 /// Runs the benches; writes the report to standard output and below `target/bench`.
@@ -35,6 +38,7 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
     match args {
         ["--counts", rest @ ..] => return counts::run(rest),
         ["--sysbench"] => return agreement(),
+        ["--hold"] => return hold(),
         _ => {}
     }
     let plan = Plan::parse(args)?;
@@ -44,12 +48,15 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
     if plan.idle {
         for kind in &plan.kinds {
             if *kind != Kind::Direct {
-                report.idle.push(idle_memory(*kind, &cluster)?);
+                report.idle.push(idle_memory(*kind, &cluster, plan.before.as_deref())?);
             }
         }
     }
-    let contenders: Vec<Contender> =
-        plan.kinds.iter().map(|kind| Contender::start(*kind, &cluster)).collect::<Result<_>>()?;
+    let contenders: Vec<Contender> = plan
+        .kinds
+        .iter()
+        .map(|kind| Contender::start(*kind, &cluster, plan.before.as_deref()))
+        .collect::<Result<_>>()?;
     for workload in &plan.workloads {
         for clients in &plan.clients {
             let ask = Ask::new(workload, *clients, plan.time)?;
@@ -68,6 +75,7 @@ impl Plan {
             rounds: 3,
             kinds: Kind::available(),
             idle: true,
+            before: None,
         };
         let mut words = args.iter();
         while let Some(word) = words.next() {
@@ -84,17 +92,19 @@ impl Plan {
                 }
                 "--seconds" => plan.time = Duration::from_secs_f64(value()?.parse()?),
                 "--rounds" => plan.rounds = value()?.parse()?,
+                "--against" => plan.before = Some(value()?.into()),
                 "--no-idle" => plan.idle = false,
                 "--contenders" => {
                     plan.kinds = value()?.split(',').map(Kind::named).collect::<Result<_>>()?;
                 }
                 _ => bail!(
                     "not understood: {word}; `cargo xtask bench [--quick] [--workload point,php@500] [--clients 1,16] \
-                     [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--no-idle]`, \
-                     or `cargo xtask bench --counts`, or `cargo xtask bench --sysbench`"
+                     [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--no-idle] [--against OTHER_CLONELOVE]`, \
+                     or `cargo xtask bench --counts`, `--sysbench` or `--hold`"
                 ),
             }
         }
+        plan.kinds.extend(plan.before.is_some().then_some(Kind::Before));
         // Ratios are to this one.
         plan.kinds.retain(|kind| *kind != Kind::Direct);
         plan.kinds.insert(0, Kind::Direct);
@@ -143,13 +153,40 @@ fn in_turns(ask: &Ask, contenders: &[Contender], rounds: usize) -> Result<Cell> 
 }
 
 /// The memory of clients that have nothing to do, of a process that served nobody else.
-fn idle_memory(kind: Kind, cluster: &Cluster) -> Result<(String, Sample)> {
-    let contender = Contender::start(kind, cluster)?;
+fn idle_memory(kind: Kind, cluster: &Cluster, before: Option<&Path>) -> Result<(String, Sample)> {
+    let contender = Contender::start(kind, cluster, before)?;
     // So that code and tables that everybody needs are there before anything is counted.
     Ask::new("point", 16, Duration::from_millis(300))?.run(&contender)?;
     let sample = Ask::new("idle", IDLE_CLIENTS, Duration::from_secs(1))?.run(&contender)?;
     println!("  {:<18} {:<10} {} bytes per client", "idle", contender.name(), sample.growth_per_client);
     Ok((contender.name().to_owned(), sample))
+}
+
+/// Everything started and nothing asked, for perf, strace and the load generator by hand; ends with its input.
+fn hold() -> Result<bool> {
+    let plan = Plan::parse(&["--workload", "point,drupal10"])?;
+    build()?;
+    let cluster = start_cluster(&plan)?;
+    for server in cluster.servers() {
+        println!("{:<10} {} pid {}", server.name(), server.address(), server.pid()?);
+    }
+    let contenders: Vec<Contender> = plan
+        .kinds
+        .iter()
+        .map(|kind| Contender::start(*kind, &cluster, plan.before.as_deref()))
+        .collect::<Result<_>>()?;
+    for contender in &contenders {
+        let pid = contender.pid().map_or_else(String::new, |pid| format!(" pid {pid}"));
+        println!(
+            "{:<10} {}{pid}  config {}",
+            contender.name(),
+            contender.address(),
+            contender.config().display()
+        );
+    }
+    println!("end the input (Ctrl-D) to end them");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(true)
 }
 
 /// The load generator beside sysbench, where both can go: they must tell the same of the same server.
@@ -162,7 +199,7 @@ fn agreement() -> Result<bool> {
     let cluster = start_cluster(&plan)?;
     let ask = Ask::new("point", 16, Duration::from_secs(4))?;
     for kind in plan.kinds {
-        let contender = Contender::start(kind, &cluster)?;
+        let contender = Contender::start(kind, &cluster, None)?;
         for _ in 0..3 {
             let (ours, theirs) = (ask.run(&contender)?, ask.run_sysbench(&contender)?);
             println!(

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     HaProxy,
     /// All servers, reads split.
     Clonelove,
+    /// Another build of it, given by `--against`.
+    Before,
     /// All servers, reads split by its rules.
     ProxySql,
     /// All servers, readwritesplit.
@@ -52,6 +54,7 @@ impl Kind {
             Self::Relay => "relay",
             Self::HaProxy => "haproxy",
             Self::Clonelove => "clonelove",
+            Self::Before => "before",
             Self::ProxySql => "proxysql",
             Self::MaxScale => "maxscale",
         }
@@ -60,7 +63,7 @@ impl Kind {
     /// The program that must be on PATH.
     fn program(self) -> Option<&'static str> {
         match self {
-            Self::Direct | Self::Relay | Self::Clonelove => None,
+            Self::Direct | Self::Relay | Self::Clonelove | Self::Before => None,
             other => Some(other.name()),
         }
     }
@@ -72,12 +75,12 @@ pub(crate) struct Contender {
     address: String,
     process: Option<Process>,
     _ports: Vec<Port>,
-    _folder: Sandbox,
+    folder: Sandbox,
 }
 
 impl Contender {
-    /// Starts it and waits until it serves.
-    pub(crate) fn start(kind: Kind, cluster: &Cluster) -> Result<Self> {
+    /// Starts it and waits until it serves; `before` is the program of [`Kind::Before`].
+    pub(crate) fn start(kind: Kind, cluster: &Cluster, before: Option<&Path>) -> Result<Self> {
         let folder = Sandbox::new()?;
         let ports = vec![Port::reserve()?, Port::reserve()?];
         let [port, admin] = ports.as_slice() else { bail!("no ports") };
@@ -88,12 +91,13 @@ impl Contender {
             Kind::Direct => None,
             Kind::Relay => Some(place.spawn(&built("blind_relay"), &[&address, &replica])?),
             Kind::HaProxy => Some(place.haproxy(&replica)?),
-            Kind::Clonelove => Some(place.clonelove(cluster)?),
+            Kind::Clonelove => Some(place.clonelove(&built("clonelove"), cluster)?),
+            Kind::Before => Some(place.clonelove(before.context("no --against")?, cluster)?),
             Kind::ProxySql => Some(place.proxysql(cluster)?),
             Kind::MaxScale => Some(place.maxscale(cluster)?),
         };
         let address = if process.is_some() { address } else { replica };
-        let mut contender = Self { kind, address, process, _ports: ports, _folder: folder };
+        let mut contender = Self { kind, address, process, _ports: ports, folder };
         contender.wait_serving()?;
         Ok(contender)
     }
@@ -108,6 +112,11 @@ impl Contender {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
+    }
+
+    /// The file it was configured by, if there is one.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
     }
 
     /// A greeting comes: it serves, and its server does.
@@ -155,7 +164,7 @@ impl Place<'_> {
         self.spawn(program, &args)
     }
 
-    fn clonelove(&self, cluster: &Cluster) -> Result<Process> {
+    fn clonelove(&self, program: &Path, cluster: &Cluster) -> Result<Process> {
         let mut config = Config::for_cluster(cluster)
             .without_servers()
             .set("monitor", "interval", "\"1s\"")
@@ -166,8 +175,7 @@ impl Place<'_> {
             // The relays open as many connections as there are clients; so may this one.
             config = config.server(server.name(), &server.address(), "max_connections = 3000");
         }
-        let process =
-            self.spawn_with(&built("clonelove"), &config.to_toml(), &["run", "--config", "CONFIG"])?;
+        let process = self.spawn_with(program, &config.to_toml(), &["run", "--config", "CONFIG"])?;
         let admin = format!("127.0.0.1:{}", self.admin);
         wait_until("clonelove to be ready", DEFAULT_TIMEOUT, || {
             let reply = http_request(&admin, "GET", "/readyz?writes=1", &[])?;

@@ -31,11 +31,13 @@ impl Report {
         let gib = memory.trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0 / 1024.0;
         let system = file("/etc/os-release");
         let system = system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default();
+        let kernel: Vec<String> =
+            file("/proc/sys/kernel/osrelease").split('.').take(2).map(str::to_owned).collect();
         let load = file("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
         let facts = vec![
-            format!("command: `cargo xtask bench {}`", args.join(" ").trim()).replace(" `", "`"),
+            format!("command: `{}`", format!("cargo xtask bench {}", args.join(" ")).trim()),
             format!("{cores} cores ({}), {gib:.0} GiB", field(&file("/proc/cpuinfo"), "model name")),
-            format!("{}, Linux {}", system.trim_matches('"'), file("/proc/sys/kernel/osrelease").trim()),
+            format!("{}, Linux {}", system.trim_matches('"'), kernel.join(".")),
             format!("servers: {}", cluster.primary.value("SELECT VERSION()")?),
             format!("load average before the run: {load} (load, proxies and servers share the cores)"),
         ];
@@ -83,11 +85,11 @@ impl Report {
             line(
                 &mut text,
                 format_args!(
-                    "\n| {} | queries/s | requests/s | of direct | CPU us/query | switches/query | p50 us | p99 us | p99.9 us | peak MiB |",
+                    "\n| {} | queries/s | requests/s | MiB/s | of direct | CPU us/query | switches/query | p50 us | p99 us | p99.9 us | peak MiB |",
                     cell.name
                 ),
             );
-            line(&mut text, format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"));
+            line(&mut text, format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"));
             for (name, samples) in &cell.rows {
                 let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
                 let in_the_middle = |figure: fn(&Sample) -> f64, digits: usize| match *name {
@@ -97,16 +99,17 @@ impl Report {
                 line(
                     &mut text,
                     format_args!(
-                        "| {name} | {:.0} | {:.0} | {:.2} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
+                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
                         of(|sample| sample.qps),
                         of(|sample| sample.rps),
+                        of(|sample| sample.bps / 1_048_576.0),
                         cell.ratio(samples),
                         in_the_middle(|sample| sample.cpu_us, 1),
                         in_the_middle(|sample| sample.switches, 2),
                         of(|sample| sample.p50),
                         of(|sample| sample.p99),
                         of(|sample| sample.p999),
-                        in_the_middle(|sample| sample.peak as f64 / 1048576.0, 0),
+                        in_the_middle(|sample| sample.peak as f64 / 1_048_576.0, 0),
                     ),
                 );
             }

@@ -96,6 +96,8 @@ pub(crate) struct Sample {
     pub(crate) qps: f64,
     /// Requests a second: connections for workloads that reconnect, else statements.
     pub(crate) rps: f64,
+    /// Bytes a second that reached the clients.
+    pub(crate) bps: f64,
     /// Microseconds: half of the requests, 99 and 99.9 of 100 took at most so long.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -120,6 +122,7 @@ impl Sample {
         Ok(Self {
             qps: json.get("qps").and_then(Value::as_f64).context("the load told no qps")?,
             rps: number("/requests_per_second"),
+            bps: number("/bytes_per_second"),
             p50: number("/latency_us/p50"),
             p99: number("/latency_us/p99"),
             p999: number("/latency_us/p999"),
@@ -164,10 +167,11 @@ impl Cell {
         }
     }
 
-    /// Throughput as a part of the direct one of the same round; the median of all rounds.
+    /// Throughput as a part of the direct one of the same round; the median of all rounds. In bytes, so that
+    /// results that take longer than a round count too.
     pub(crate) fn ratio(&self, samples: &[Sample]) -> f64 {
         let direct = self.rows.first().map(|(_, direct)| direct.as_slice()).unwrap_or_default();
-        median(samples.iter().zip(direct).map(|(sample, direct)| sample.qps / direct.qps))
+        median(samples.iter().zip(direct).map(|(sample, direct)| sample.bps / direct.bps))
     }
 }
 
