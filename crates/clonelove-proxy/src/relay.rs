@@ -80,7 +80,8 @@ pub(crate) enum Side {
 }
 
 impl Relay<'_> {
-    /// Reads the reply that `tracker` follows and passes it on.
+    /// Reads the reply that `tracker` follows and passes it on, all but its end: that is left in `out`, so
+    /// that what follows from the reply is known here before the client has it.
     pub(crate) async fn reply(&mut self, mut tracker: ReplyTracker) -> Result<Outcome, RelayFault> {
         let mut progress =
             Progress { heard: Heard::default(), forwarded: false, error: None, prepared: None };
@@ -112,10 +113,7 @@ impl Relay<'_> {
             let scan = tracker.scan(&self.conn.io.input).map_err(|fault| self.protocol(&fault))?;
             self.pass(&scan, progress).await?;
             match scan.then {
-                Then::End => {
-                    self.flush(progress).await?;
-                    return Ok(None);
-                }
+                Then::End => return Ok(None),
                 Then::More | Then::NeedWhole(_) => {
                     self.flush(progress).await?;
                     let before = Instant::now();
@@ -129,7 +127,6 @@ impl Relay<'_> {
                         return Ok(Some(held));
                     }
                     if event.ends() {
-                        self.flush(progress).await?;
                         return Ok(None);
                     }
                 }

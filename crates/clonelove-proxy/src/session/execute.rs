@@ -410,6 +410,14 @@ impl ClientSession {
         }
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);
+        // Only now: whoever has the reply may rely on its being known here.
+        let sent = self.client.write_all(&self.out).await;
+        self.out.clear();
+        if let Err(error) = sent {
+            tracing::debug!(client = %self.view.client, %error, "left before its reply");
+            self.shared.metrics.error(Fault::ClientNetwork);
+            return Next::Close;
+        }
         match outcome.error {
             Some(code) if ends_connection(code) => {
                 self.primary = None;

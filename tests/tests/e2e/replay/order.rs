@@ -63,24 +63,27 @@ impl Asker<'_> {
     }
 }
 
-/// The values of the column that ORDER BY names, row by row. A statement without it has none; of one that orders by
-/// something else than a single column of its rows, the rows themselves.
+/// The values of the columns that ORDER BY names, row by row. A statement without it has none; of one that orders by
+/// something else than columns of its rows, the rows themselves.
 fn keys(reply: &Reply, sql: &[u8]) -> Result<Vec<Row>> {
     let text = String::from_utf8_lossy(sql);
     let Some((_, clause)) = text.rsplit_once("ORDER BY ") else { return Ok(Vec::new()) };
     let clause = clause.lines().next().unwrap_or_default();
-    let name = clause.split(' ').next().unwrap_or_default().replace(['"', '`'], "");
-    let mut column = None;
-    for (number, definition) in columns(reply)?.iter().skip(1).enumerate() {
+    let clause = clause.split("LIMIT ").next().unwrap_or_default();
+    let mut names = Vec::new();
+    for definition in columns(reply)?.iter().skip(1) {
         // Catalogue, schema, table, original table, name.
-        if values(definition, 5)?.last() == Some(&Some(name.clone())) {
-            column = Some(number);
-        }
+        names.push(values(definition, 5)?.pop().flatten());
     }
+    let place = |term: &str| {
+        let name = term.split_whitespace().next().unwrap_or_default().replace(['"', '`'], "");
+        names.iter().position(|known| known.as_deref() == Some(&*name))
+    };
+    let places: Option<Vec<usize>> = clause.split(',').map(place).collect();
     let mut rows = rows(reply)?;
-    if let Some(column) = column.filter(|_| !clause.contains(',')) {
+    if let Some(places) = places {
         for row in &mut rows {
-            *row = row.drain(column..=column).collect();
+            *row = places.iter().filter_map(|place| row.get(*place).cloned()).collect();
         }
     }
     Ok(rows)
