@@ -58,11 +58,12 @@ impl Drop for LeaseCount {
 }
 
 impl Leased {
-    /// Shows whether the session's state lives on this connection.
+    /// A connection just taken; it counts as leased until this is dropped or taken apart.
     pub(super) fn new(conn: BackendConn, server: &Arc<Server>, key: Key) -> Self {
         Self { conn, server: Arc::clone(server), key, count: LeaseCount::new(server) }
     }
 
+    /// Shows whether the session's state lives on this connection.
     pub(super) fn set_pinned(&mut self, pinned: bool) {
         self.count.set_pinned(pinned);
     }
