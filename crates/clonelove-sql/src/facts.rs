@@ -116,6 +116,8 @@ pub struct Facts {
     /// Functions it calls that are not built in, or not known to be, each once: they may do anything, until the
     /// schema tells otherwise.
     pub functions: Vec<TableName>,
+    /// Of a statement that calls stored functions or a procedure: what it is but for them.
+    pub apart: Option<Box<Apart>>,
     /// What it asks about the statement before it.
     pub previous: Previous,
     /// Names, in lower case, of the user variables it mentions, each once.
@@ -124,6 +126,17 @@ pub struct Facts {
     pub parts: Vec<Facts>,
     /// What was taken for granted, in words for `explain`.
     pub assumed: Vec<String>,
+}
+
+/// What a statement would be if the stored routines it calls did nothing: where knowledge of those begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Apart {
+    /// What it is.
+    pub kind: Kind,
+    /// Why it must run on the primary.
+    pub why: Option<Why>,
+    /// It may touch any table.
+    pub all_tables: bool,
 }
 
 /// A table, or another object of a schema, as a statement names it: unquoted, in lower case.

@@ -18,6 +18,6 @@ mod words;
 pub use analyse::analyse;
 pub use dialect::{Charset, Dialect, Flavour, Modes};
 pub use digest::{digest_hash, digest_text};
-pub use facts::{Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
+pub use facts::{Apart, Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
 pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;

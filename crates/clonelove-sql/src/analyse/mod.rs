@@ -73,6 +73,7 @@ fn one_statement(parser: &mut Parser, before: usize) -> Facts {
         facts.why = Some(Why::UnknownStatement);
         facts.token = Some(token);
         facts.all_tables = true;
+        facts.apart = None;
         return facts;
     }
     parser.take_facts()
@@ -117,6 +118,8 @@ fn weight(kind: Kind) -> u8 {
 
 /// Takes in what another version of the server would make of the same text.
 fn widen(facts: &mut Facts, other: Facts) {
+    // Two readings of which only one calls a routine have no single answer to what they are apart from it.
+    facts.apart = None;
     add_names(facts, &other);
     facts.previous |= other.previous;
     if facts.why.is_none() && other.why.is_some() {

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::dialect::{Charset, Dialect};
-use crate::facts::{Effect, Facts, Kind, TableName, Why};
+use crate::facts::{Apart, Effect, Facts, Kind, TableName, Why};
 use crate::functions::Call;
 use crate::lexer::{Conditional, Lexer, TokenKind};
 use crate::words::Keyword;
@@ -79,6 +79,12 @@ pub(super) struct Parser<'a> {
     pub(super) calls_matter: bool,
     /// Whether the tables outside sub-selects are written.
     pub(super) targets: bool,
+    /// What decides apart from the stored routines that are called.
+    pub(super) besides: Option<Why>,
+    /// A stored function or a procedure is called.
+    pub(super) calls_routine: bool,
+    /// A stored function is what made a read a write.
+    read_apart: bool,
     lexer: Lexer<'a>,
     ahead: [Lexeme; 4],
     filled: usize,
@@ -96,6 +102,9 @@ impl<'a> Parser<'a> {
             depth: 0,
             calls_matter: true,
             targets: false,
+            besides: None,
+            calls_routine: false,
+            read_apart: false,
             lexer: Lexer::with_conditional(sql, dialect, conditional),
             ahead: [NOTHING; 4],
             filled: 0,
@@ -114,7 +123,15 @@ impl<'a> Parser<'a> {
         self.depth = 0;
         self.calls_matter = true;
         self.targets = false;
-        std::mem::take(&mut self.facts)
+        let mut facts = std::mem::take(&mut self.facts);
+        let (besides, read_apart) = (self.besides.take(), std::mem::take(&mut self.read_apart));
+        if std::mem::take(&mut self.calls_routine) {
+            let read = read_apart && facts.tables_written.is_empty();
+            let kind = if read { Kind::Read } else { facts.kind };
+            facts.apart = Some(Box::new(Apart { kind, why: besides, all_tables: facts.all_tables }));
+            facts.all_tables = true;
+        }
+        facts
     }
 
     fn read(&mut self) -> Lexeme {
@@ -302,6 +319,9 @@ impl<'a> Parser<'a> {
 
     /// Sets why the statement must stay on the primary, unless something before already has.
     pub(super) fn decide(&mut self, why: Why, lexeme: Lexeme) {
+        if self.besides.is_none() && why != Why::UnknownFunction {
+            self.besides = Some(why);
+        }
         if self.facts.why.is_none() {
             self.facts.why = Some(why);
             self.facts.token = Some(lexeme.range());
@@ -355,8 +375,12 @@ impl<'a> Parser<'a> {
 
     /// Notes a call of a function that is not built in.
     pub(super) fn calls_unknown(&mut self, function: TableName, lexeme: Lexeme) {
-        self.touch_all_tables(Why::UnknownFunction, lexeme);
-        if self.facts.functions.len() < MOST_NAMES && !self.facts.functions.contains(&function) {
+        self.decide(Why::UnknownFunction, lexeme);
+        self.calls_routine = true;
+        if self.facts.functions.len() >= MOST_NAMES {
+            self.facts.all_tables = true;
+            self.besides.get_or_insert(Why::UnknownFunction);
+        } else if !self.facts.functions.contains(&function) {
             let name = &function.name;
             self.facts
                 .assumed
@@ -365,6 +389,7 @@ impl<'a> Parser<'a> {
         }
         if self.facts.kind == Kind::Read {
             self.facts.kind = Kind::Write;
+            self.read_apart = true;
         }
     }
 

@@ -63,6 +63,7 @@ impl Parser<'_> {
             Keyword::UPDATE | Keyword::DELETE | Keyword::INSERT | Keyword::REPLACE => {
                 // What the expressions alone had decided gives way to the write that they serve.
                 self.facts.why = None;
+                self.besides = None;
                 self.next();
                 self.other_statement(verb)
             }
@@ -82,7 +83,7 @@ impl Parser<'_> {
 
     fn call_procedure(&mut self, first: Lexeme) -> Parsed {
         self.is(Kind::Write, Why::Write, first);
-        self.facts.all_tables = true;
+        self.calls_routine = true;
         let procedure = self.qualified_name()?;
         self.facts.assumed.push(format!("procedure {} unknown: may touch all tables", procedure.name));
         self.effect(Effect::Call(procedure));
