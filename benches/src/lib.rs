@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod delay;
 pub mod drive;
 pub mod recordings;
 pub mod reply;

@@ -11,6 +11,9 @@ use crate::recordings;
 /// The table of point selects, as sysbench makes it, has ids from 1 to this.
 pub const ROWS: u64 = 100_000;
 
+/// The tables of a site that the `php` workload reads have ids from 1 to this.
+const ITEMS: u64 = 2000;
+
 /// The names of all workloads.
 pub const NAMES: [&str; 9] =
     ["point", "prepared", "connect", "php", "rows", "stream", "read_only", "drupal7", "drupal10"];
@@ -42,6 +45,8 @@ pub enum Statement {
     Text(Vec<u8>),
     /// A select of one row by a random id, as text.
     Point,
+    /// A query with a random id in every place marked by `#`.
+    Drawn(String),
     /// The preparation of that select.
     Prepare,
     /// Its execution for a random id.
@@ -61,7 +66,7 @@ impl Workload {
             "connect" => Self::of(Script { before: vec![], body: vec![Statement::Point] }, true),
             "php" => {
                 let mut body: Vec<_> = DRUPAL_SETS.into_iter().map(text).collect();
-                body.extend((0..20).map(|_| Statement::Point));
+                body.extend(drupal_reads());
                 Self::of(Script { before: vec![], body }, true)
             }
             "rows" => persistent(vec![], vec![text("SELECT id, k, c FROM sbtest1 LIMIT 10000")]),
@@ -91,6 +96,51 @@ const DRUPAL_SETS: [&str; 3] = [
     "SET sql_mode = 'ANSI,TRADITIONAL'",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
+
+/// Twenty reads of a page of a logged-in visitor, in Drupal 10's own words and about the order of the recordings: its
+/// caches, the tags that say whether they are still good, a session, a user, a state.
+fn drupal_reads() -> Vec<Statement> {
+    let cache = |bin: &str, ids: &str| {
+        Statement::Drawn(format!(
+            "SELECT \"cid\", \"data\", \"created\", \"expire\", \"serialized\", \"tags\", \"checksum\" FROM \"cache_{bin}\" \
+             WHERE \"cid\" IN ( {ids} ) ORDER BY \"cid\""
+        ))
+    };
+    let one = |bin: &str| cache(bin, &format!("'{bin}:#'"));
+    let tags = |count: usize| {
+        let ids = vec!["'node:#'"; count].join(", ");
+        Statement::Drawn(format!(
+            "SELECT \"tag\", \"invalidations\" FROM \"cachetags\" WHERE \"tag\" IN ( {ids} )"
+        ))
+    };
+    let drawn = |sql: &str| Statement::Drawn(sql.to_owned());
+    let state = "SELECT \"name\", \"value\" FROM \"key_value\" WHERE \"name\" IN ( 'system.css_js_query_string' ) AND \
+                 \"collection\" = 'state'";
+    vec![
+        one("bootstrap"),
+        drawn("SELECT \"session\" FROM \"sessions\" WHERE \"sid\" = 'sid-#' LIMIT 0, 1"),
+        drawn(
+            "SELECT * FROM \"users_field_data\" \"u\" WHERE \"u\".\"uid\" = '#' AND \"u\".\"default_langcode\" = 1",
+        ),
+        one("config"),
+        one("config"),
+        one("data"),
+        tags(1),
+        one("discovery"),
+        one("discovery"),
+        tags(1),
+        cache("config", "'config:#', 'config:#'"),
+        one("bootstrap"),
+        text(state),
+        one("dynamic_page_cache"),
+        tags(15),
+        one("config"),
+        cache("config", "'config:#', 'config:#', 'config:#', 'config:#'"),
+        one("data"),
+        tags(2),
+        one("discovery"),
+    ]
+}
 
 /// The statement that is prepared.
 const PREPARED: &str = "SELECT c FROM sbtest1 WHERE id=?";
@@ -133,6 +183,16 @@ impl Statement {
                 let sql = format!("SELECT c FROM sbtest1 WHERE id={}", dice.id());
                 put_command(out, Command::Query, sql.as_bytes());
             }
+            Statement::Drawn(template) => {
+                let mut sql = String::with_capacity(template.len() + 64);
+                for (at, piece) in template.split('#').enumerate() {
+                    if at > 0 {
+                        sql.push_str(&dice.upto(ITEMS).to_string());
+                    }
+                    sql.push_str(piece);
+                }
+                put_command(out, Command::Query, sql.as_bytes());
+            }
             Statement::Prepare => put_command(out, Command::StmtPrepare, PREPARED.as_bytes()),
             Statement::Execute => {
                 let mut body = Vec::with_capacity(21);
@@ -164,11 +224,16 @@ impl Dice {
         Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// A row of the table, by xorshift64* (Vigna, 2016).
+    /// A row of the table.
     pub fn id(&mut self) -> u64 {
+        self.upto(ROWS)
+    }
+
+    /// From 1 to `most`, by xorshift64* (Vigna, 2016).
+    fn upto(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % ROWS + 1
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % most + 1
     }
 }

@@ -3,6 +3,7 @@
 
 mod contender;
 mod counts;
+mod network;
 mod report;
 mod sample;
 mod site;
@@ -15,11 +16,15 @@ use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
 
 use crate::shell::{cargo, on_path, show};
 use contender::{Contender, Kind};
+use network::{Network, Rtt};
 use report::Report;
 use sample::{Ask, Cell, Sample};
 
 /// Clients that were busy once, for the memory of an idle client.
 const IDLE_CLIENTS: usize = 1500;
+
+/// What is measured when nothing else is asked for.
+const WORKLOADS: [&str; 6] = ["point", "prepared", "connect", "rows", "php", "php+0.5ms"];
 
 /// What is to be measured.
 struct Plan {
@@ -46,21 +51,21 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
     let cluster = start_cluster(&plan)?;
     let mut report = Report::new(&cluster, args)?;
     if plan.idle {
-        for kind in &plan.kinds {
-            if *kind != Kind::Direct {
-                report.idle.push(idle_memory(*kind, &cluster, plan.before.as_deref())?);
-            }
+        let network = Network::new(&cluster, Rtt::default())?;
+        for kind in plan.kinds.iter().filter(|kind| **kind != Kind::Direct) {
+            report.idle.push(idle_memory(*kind, &network, plan.before.as_deref())?);
         }
     }
-    let contenders: Vec<Contender> = plan
-        .kinds
-        .iter()
-        .map(|kind| Contender::start(*kind, &cluster, plan.before.as_deref()))
-        .collect::<Result<_>>()?;
-    for workload in &plan.workloads {
-        for clients in &plan.clients {
-            let ask = Ask::new(workload, *clients, plan.time)?;
-            report.cells.push(in_turns(&ask, &contenders, plan.rounds)?);
+    let asks = plan.asks()?;
+    for same_network in asks.chunk_by(|one, next| one.rtt() == next.rtt()) {
+        let rtt = same_network.first().map(Ask::rtt).unwrap_or_default();
+        if !rtt.is_zero() {
+            report.facts.push(rtt.measured()?);
+        }
+        let network = Network::new(&cluster, rtt)?;
+        let contenders = plan.start(&network)?;
+        for ask in same_network {
+            report.cells.push(in_turns(ask, &contenders, plan.rounds)?);
         }
     }
     report.write()
@@ -69,7 +74,7 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
 impl Plan {
     fn parse(args: &[&str]) -> Result<Self> {
         let mut plan = Self {
-            workloads: ["point", "prepared", "connect", "php", "rows"].map(str::to_owned).to_vec(),
+            workloads: WORKLOADS.map(str::to_owned).to_vec(),
             clients: vec![1, 16, 128],
             time: Duration::from_secs(5),
             rounds: 3,
@@ -92,14 +97,15 @@ impl Plan {
                 }
                 "--seconds" => plan.time = Duration::from_secs_f64(value()?.parse()?),
                 "--rounds" => plan.rounds = value()?.parse()?,
+                "--idle" => (plan.workloads, plan.idle) = (Vec::new(), true),
                 "--against" => plan.before = Some(value()?.into()),
                 "--no-idle" => plan.idle = false,
                 "--contenders" => {
                     plan.kinds = value()?.split(',').map(Kind::named).collect::<Result<_>>()?;
                 }
                 _ => bail!(
-                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point,php@500] [--clients 1,16] \
-                     [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--no-idle] [--against OTHER_CLONELOVE]`, \
+                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point,php+0.5ms,point@2000] \
+                     [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] [--against OTHER_CLONELOVE]`, \
                      or `cargo xtask bench --counts`, `--sysbench` or `--hold`"
                 ),
             }
@@ -109,6 +115,22 @@ impl Plan {
         plan.kinds.retain(|kind| *kind != Kind::Direct);
         plan.kinds.insert(0, Kind::Direct);
         Ok(plan)
+    }
+
+    /// Every workload with every number of clients, those of the same network together.
+    fn asks(&self) -> Result<Vec<Ask>> {
+        let pairs =
+            self.workloads.iter().flat_map(|name| self.clients.iter().map(move |clients| (name, *clients)));
+        let mut asks: Vec<Ask> =
+            pairs.map(|(name, clients)| Ask::new(name, clients, self.time)).collect::<Result<_>>()?;
+        asks.sort_by_key(Ask::rtt);
+        Ok(asks)
+    }
+
+    /// Everybody who is compared.
+    fn start(&self, network: &Network<'_>) -> Result<Vec<Contender>> {
+        let start = |kind: &Kind| Contender::start(*kind, network, self.before.as_deref());
+        self.kinds.iter().map(start).collect()
     }
 }
 
@@ -129,9 +151,12 @@ fn start_cluster(plan: &Plan) -> Result<Cluster> {
     println!("making the tables");
     site::make_table(&cluster)?;
     for workload in &plan.workloads {
-        if let Some(site @ ("drupal7" | "drupal10")) = workload.split('@').next() {
+        if let Some(site @ ("drupal7" | "drupal10")) = workload.split(['@', '+']).next() {
             site::load_site(&cluster, site)?;
         }
+    }
+    if plan.workloads.iter().any(|workload| workload.starts_with("php")) {
+        site::make_caches(&cluster)?;
     }
     cluster.wait_caught_up()?;
     Ok(cluster)
@@ -153,8 +178,8 @@ fn in_turns(ask: &Ask, contenders: &[Contender], rounds: usize) -> Result<Cell> 
 }
 
 /// The memory of clients that have nothing to do, of a process that served nobody else.
-fn idle_memory(kind: Kind, cluster: &Cluster, before: Option<&Path>) -> Result<(String, Sample)> {
-    let contender = Contender::start(kind, cluster, before)?;
+fn idle_memory(kind: Kind, network: &Network<'_>, before: Option<&Path>) -> Result<(String, Sample)> {
+    let contender = Contender::start(kind, network, before)?;
     // So that code and tables that everybody needs are there before anything is counted.
     Ask::new("point", 16, Duration::from_millis(300))?.run(&contender)?;
     let sample = Ask::new("idle", IDLE_CLIENTS, Duration::from_secs(1))?.run(&contender)?;
@@ -170,11 +195,8 @@ fn hold() -> Result<bool> {
     for server in cluster.servers() {
         println!("{:<10} {} pid {}", server.name(), server.address(), server.pid()?);
     }
-    let contenders: Vec<Contender> = plan
-        .kinds
-        .iter()
-        .map(|kind| Contender::start(*kind, &cluster, plan.before.as_deref()))
-        .collect::<Result<_>>()?;
+    let network = Network::new(&cluster, Rtt::default())?;
+    let contenders = plan.start(&network)?;
     for contender in &contenders {
         let pid = contender.pid().map_or_else(String::new, |pid| format!(" pid {pid}"));
         println!(
@@ -197,9 +219,10 @@ fn agreement() -> Result<bool> {
     let plan = Plan::parse(&["--quick", "--contenders", "direct,clonelove"])?;
     build()?;
     let cluster = start_cluster(&plan)?;
+    let network = Network::new(&cluster, Rtt::default())?;
     let ask = Ask::new("point", 16, Duration::from_secs(4))?;
     for kind in plan.kinds {
-        let contender = Contender::start(kind, &cluster, None)?;
+        let contender = Contender::start(kind, &network, None)?;
         for _ in 0..3 {
             let (ours, theirs) = (ask.run(&contender)?, ask.run_sysbench(&contender)?);
             println!(

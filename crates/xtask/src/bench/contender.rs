@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Cluster, Config, DEFAULT_TIMEOUT, MONITOR_PASSWORD, MONITOR_USER, Port, Process,
-    Sandbox, http_request, wait_until,
+    APP_PASSWORD, APP_USER, Config, DEFAULT_TIMEOUT, MONITOR_PASSWORD, MONITOR_USER, Port, Process, Sandbox,
+    http_request, wait_until,
 };
 
+use super::network::Network;
 use crate::shell::{on_path, target_folder};
 
 /// Somebody between clients and servers, or nobody.
@@ -80,21 +81,21 @@ pub(crate) struct Contender {
 
 impl Contender {
     /// Starts it and waits until it serves; `before` is the program of [`Kind::Before`].
-    pub(crate) fn start(kind: Kind, cluster: &Cluster, before: Option<&Path>) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, network: &Network<'_>, before: Option<&Path>) -> Result<Self> {
         let folder = Sandbox::new()?;
         let ports = vec![Port::reserve()?, Port::reserve()?];
         let [port, admin] = ports.as_slice() else { bail!("no ports") };
         let address = format!("127.0.0.1:{}", port.number());
         let place = Place { folder: folder.path(), port: port.number(), admin: admin.number() };
-        let replica = cluster.replicas.first().context("no replica")?.address();
+        let replica = network.replica()?;
         let process = match kind {
             Kind::Direct => None,
             Kind::Relay => Some(place.spawn(&built("blind_relay"), &[&address, &replica])?),
             Kind::HaProxy => Some(place.haproxy(&replica)?),
-            Kind::Clonelove => Some(place.clonelove(&built("clonelove"), cluster)?),
-            Kind::Before => Some(place.clonelove(before.context("no --against")?, cluster)?),
-            Kind::ProxySql => Some(place.proxysql(cluster)?),
-            Kind::MaxScale => Some(place.maxscale(cluster)?),
+            Kind::Clonelove => Some(place.clonelove(&built("clonelove"), network)?),
+            Kind::Before => Some(place.clonelove(before.context("no --against")?, network)?),
+            Kind::ProxySql => Some(place.proxysql(network)?),
+            Kind::MaxScale => Some(place.maxscale(network)?),
         };
         let address = if process.is_some() { address } else { replica };
         let mut contender = Self { kind, address, process, _ports: ports, folder };
@@ -164,16 +165,16 @@ impl Place<'_> {
         self.spawn(program, &args)
     }
 
-    fn clonelove(&self, program: &Path, cluster: &Cluster) -> Result<Process> {
-        let mut config = Config::for_cluster(cluster)
+    fn clonelove(&self, program: &Path, network: &Network<'_>) -> Result<Process> {
+        let mut config = Config::for_cluster(network.cluster)
             .without_servers()
             .set("monitor", "interval", "\"1s\"")
             .set("log", "level", "\"info\"")
             .set("listen", "mysql", &format!("[\"127.0.0.1:{}\"]", self.port))
             .set("listen", "http", &format!("\"127.0.0.1:{}\"", self.admin));
-        for server in cluster.servers() {
+        for server in network.servers() {
             // The relays open as many connections as there are clients; so may this one.
-            config = config.server(server.name(), &server.address(), "max_connections = 3000");
+            config = config.server(&server.name, &server.address(), "max_connections = 3000");
         }
         let process = self.spawn_with(program, &config.to_toml(), &["run", "--config", "CONFIG"])?;
         let admin = format!("127.0.0.1:{}", self.admin);
@@ -193,15 +194,16 @@ impl Place<'_> {
         self.spawn_with(Path::new("haproxy"), &config, &["-db", "-f", "CONFIG"])
     }
 
-    fn proxysql(&self, cluster: &Cluster) -> Result<Process> {
-        let servers: Vec<String> = cluster
+    fn proxysql(&self, network: &Network<'_>) -> Result<Process> {
+        let servers: Vec<String> = network
             .servers()
+            .iter()
             .enumerate()
             .map(|(at, server)| {
                 let group = u8::from(at > 0);
                 format!(
                     "{{ address=\"127.0.0.1\", port={}, hostgroup={group}, max_connections=3000 }}",
-                    server.port()
+                    server.port
                 )
             })
             .collect();
@@ -222,21 +224,20 @@ impl Place<'_> {
         self.spawn_with(Path::new("proxysql"), &config, &["--foreground", "--initial", "-c", "CONFIG"])
     }
 
-    fn maxscale(&self, cluster: &Cluster) -> Result<Process> {
+    fn maxscale(&self, network: &Network<'_>) -> Result<Process> {
         use std::fmt::Write as _;
         let folder = self.folder.display();
         let mut config = format!(
             "[maxscale]\nthreads=2\nadmin_enabled=false\nlogdir={folder}\ndatadir={folder}\ncachedir={folder}\n\
              piddir={folder}\npersistdir={folder}\n"
         );
-        let names: Vec<&str> = cluster.servers().map(clonelove_testkit::Server::name).collect();
-        for server in cluster.servers() {
+        let names: Vec<&str> = network.servers().iter().map(|server| server.name.as_str()).collect();
+        for server in network.servers() {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 config,
                 "[{}]\ntype=server\naddress=127.0.0.1\nport={}\nprotocol=MariaDBBackend",
-                server.name(),
-                server.port()
+                server.name, server.port
             );
         }
         let account =

@@ -12,7 +12,7 @@ use crate::shell::target_folder;
 
 /// What was measured, and where.
 pub(crate) struct Report {
-    facts: Vec<String>,
+    pub(crate) facts: Vec<String>,
     /// Memory of idle clients, by contender.
     pub(crate) idle: Vec<(String, Sample)>,
     pub(crate) cells: Vec<Cell>,
@@ -85,11 +85,14 @@ impl Report {
             line(
                 &mut text,
                 format_args!(
-                    "\n| {} | queries/s | requests/s | MiB/s | of direct | CPU us/query | switches/query | p50 us | p99 us | p99.9 us | peak MiB |",
+                    "\n| {} | requests/s | queries/s | MiB/s | of direct | of haproxy | CPU us/request | CPU us/query | switches/query | p50 us | p99 us | p99.9 us | peak MiB |",
                     cell.name
                 ),
             );
-            line(&mut text, format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"));
+            line(
+                &mut text,
+                format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"),
+            );
             for (name, samples) in &cell.rows {
                 let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
                 let in_the_middle = |figure: fn(&Sample) -> f64, digits: usize| match *name {
@@ -99,11 +102,14 @@ impl Report {
                 line(
                     &mut text,
                     format_args!(
-                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
-                        of(|sample| sample.qps),
+                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
                         of(|sample| sample.rps),
+                        of(|sample| sample.qps),
                         of(|sample| sample.bps / 1_048_576.0),
                         cell.ratio(samples),
+                        cell.ratio_to("haproxy", samples)
+                            .map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
+                        in_the_middle(|sample| sample.cpu_us_per_request, 1),
                         in_the_middle(|sample| sample.cpu_us, 1),
                         in_the_middle(|sample| sample.switches, 2),
                         of(|sample| sample.p50),

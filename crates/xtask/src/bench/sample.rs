@@ -8,6 +8,7 @@ use clonelove_testkit::{APP_PASSWORD, APP_USER};
 use serde_json::Value;
 
 use super::contender::{Contender, built};
+use super::network::Rtt;
 use super::site::recordings;
 use crate::shell::read;
 
@@ -18,22 +19,38 @@ pub(crate) struct Ask {
     time: Duration,
     /// Requests per second; else as many as they can.
     rate: Option<f64>,
+    /// How far the servers are.
+    rtt: Rtt,
 }
 
 impl Ask {
-    /// `workload`, or `workload@rate`.
+    /// `workload`, `workload@rate`, `workload+0.5ms` or `workload+0.5ms@rate`.
     pub(crate) fn new(workload: &str, clients: usize, time: Duration) -> Result<Self> {
         let (workload, rate) = match workload.split_once('@') {
             Some((name, rate)) => (name, Some(rate.parse().with_context(|| format!("no rate: {rate:?}"))?)),
             None => (workload, None),
         };
-        Ok(Self { workload: workload.to_owned(), clients, time, rate })
+        let (workload, rtt) = match workload.split_once('+') {
+            Some((name, rtt)) => (name, Rtt::parse(rtt)?),
+            None => (workload, Rtt::default()),
+        };
+        Ok(Self { workload: workload.to_owned(), clients, time, rate, rtt })
     }
 
     pub(crate) fn name(&self) -> String {
         let rate = self.rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
         let clients = if self.clients == 1 { "client" } else { "clients" };
-        format!("{}{rate}, {} {clients}", self.workload, self.clients)
+        let rtt = if self.rtt.is_zero() { String::new() } else { format!(" over {}", self.rtt) };
+        format!("{}{rate}{rtt}, {} {clients}", self.workload, self.clients)
+    }
+
+    pub(crate) fn rtt(&self) -> Rtt {
+        self.rtt
+    }
+
+    /// Whether results may take longer than a run, so that only bytes tell how fast they come.
+    fn is_large(&self) -> bool {
+        matches!(self.workload.as_str(), "rows" | "stream")
     }
 
     pub(crate) fn has_rate(&self) -> bool {
@@ -104,6 +121,8 @@ pub(crate) struct Sample {
     pub(crate) p999: f64,
     /// Of the process in the middle: microseconds of processor time a statement.
     pub(crate) cpu_us: f64,
+    /// The same a request.
+    pub(crate) cpu_us_per_request: f64,
     /// Context switches a statement.
     pub(crate) switches: f64,
     /// The most resident memory there ever was, and that before the load came, in bytes.
@@ -118,15 +137,21 @@ pub(crate) struct Sample {
 impl Sample {
     fn parse(json: &Value) -> Result<Self> {
         let number = |path: &str| json.pointer(path).and_then(Value::as_f64).unwrap_or_default();
+        let (qps, rps) = (number("/qps"), number("/requests_per_second"));
         let whole = |path: &str| json.pointer(path).and_then(Value::as_u64).unwrap_or_default();
         Ok(Self {
             qps: json.get("qps").and_then(Value::as_f64).context("the load told no qps")?,
-            rps: number("/requests_per_second"),
+            rps,
             bps: number("/bytes_per_second"),
             p50: number("/latency_us/p50"),
             p99: number("/latency_us/p99"),
             p999: number("/latency_us/p999"),
             cpu_us: number("/watched/0/cpu_us_per_query"),
+            cpu_us_per_request: if rps > 0.0 {
+                number("/watched/0/cpu_us_per_query") * qps / rps
+            } else {
+                0.0
+            },
             switches: number("/watched/0/switches_per_query"),
             peak: whole("/watched/0/rss_peak"),
             rss_before: whole("/watched/0/rss_before"),
@@ -142,8 +167,8 @@ impl Sample {
             None => String::new(),
         };
         format!(
-            "{:>8.0} q/s  p50 {:>7.0} us  p99 {:>7.0} us  CPU {:>6.1} us  switches {:>5.2}{errors}",
-            self.qps, self.p50, self.p99, self.cpu_us, self.switches
+            "{:>8.0} q/s {:>7.0} requests/s  p50 {:>7.0} us  p99 {:>7.0} us  CPU {:>6.1} us  switches {:>5.2}{errors}",
+            self.qps, self.rps, self.p50, self.p99, self.cpu_us, self.switches
         )
     }
 }
@@ -152,13 +177,14 @@ impl Sample {
 pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) has_rate: bool,
+    counts_bytes: bool,
     pub(crate) rows: Vec<(&'static str, Vec<Sample>)>,
 }
 
 impl Cell {
     pub(crate) fn new(ask: &Ask, contenders: &[Contender]) -> Self {
         let rows = contenders.iter().map(|contender| (contender.name(), Vec::new())).collect();
-        Self { name: ask.name(), has_rate: ask.has_rate(), rows }
+        Self { name: ask.name(), has_rate: ask.has_rate(), counts_bytes: ask.is_large(), rows }
     }
 
     pub(crate) fn add(&mut self, at: usize, sample: Sample) {
@@ -167,11 +193,16 @@ impl Cell {
         }
     }
 
-    /// Throughput as a part of the direct one of the same round; the median of all rounds. In bytes, so that
-    /// results that take longer than a round count too.
+    /// Throughput as a part of that contender's of the same round; the median of all rounds.
+    pub(crate) fn ratio_to(&self, name: &str, samples: &[Sample]) -> Option<f64> {
+        let (_, others) = self.rows.iter().find(|(row, _)| *row == name)?;
+        let much = |sample: &Sample| if self.counts_bytes { sample.bps } else { sample.rps };
+        Some(median(samples.iter().zip(others).map(|(sample, other)| much(sample) / much(other))))
+    }
+
+    /// The same of the direct one.
     pub(crate) fn ratio(&self, samples: &[Sample]) -> f64 {
-        let direct = self.rows.first().map(|(_, direct)| direct.as_slice()).unwrap_or_default();
-        median(samples.iter().zip(direct).map(|(sample, direct)| sample.bps / direct.bps))
+        self.ratio_to("direct", samples).unwrap_or(f64::NAN)
     }
 }
 
@@ -199,9 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_part_of_the_workload() {
+    fn rate_and_distance_are_part_of_the_workload() {
         let ask = Ask::new("point@2000", 16, Duration::from_secs(1)).unwrap();
         assert_eq!(ask.name(), "point at 2000/s, 16 clients");
+        let far = Ask::new("php+0.5ms@100", 16, Duration::from_secs(1)).unwrap();
+        assert_eq!(far.name(), "php at 100/s over 0.5 ms, 16 clients");
         assert!(Ask::new("point@fast", 1, Duration::from_secs(1)).is_err());
     }
 }
