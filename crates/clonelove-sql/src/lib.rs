@@ -1,6 +1,6 @@
 //! What a SQL text says about itself: kind, effects, tables, digest.
 //!
-//! This crate owns the lexer, the statement analysis and the digest. It works on the bytes of a statement as they
+//! This crate owns the lexer, the statement analysis, the digest, and what a snapshot of the schema adds to these. It works on the bytes of a statement as they
 //! stand on the wire, in the dialect of the session that sent them, and fails closed: what is not provably a read
 //! belongs on the primary. It must not touch packets, sockets, files, clocks or global state.
 #![forbid(unsafe_code)]
@@ -11,8 +11,11 @@ mod dialect;
 mod digest;
 mod facts;
 mod functions;
+pub mod keys;
 mod lexer;
 mod names;
+mod resolve;
+pub mod schema;
 mod words;
 
 pub use analyse::analyse;
@@ -21,3 +24,5 @@ pub use digest::{digest_hash, digest_text};
 pub use facts::{Apart, Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
 pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;
+pub use resolve::{Resolved, TableSet};
+pub use schema::{Schema, TableId};
