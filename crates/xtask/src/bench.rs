@@ -6,7 +6,7 @@ mod counts;
 mod network;
 mod report;
 mod sample;
-mod site;
+pub(crate) mod site;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What the tests need of the machine, and its installation by apt and npm.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -66,6 +67,36 @@ fn install_for_node() -> Result<()> {
         let _ = fs::remove_file(folder.join(LOCK));
     }
     installed
+}
+
+/// MariaDB's own tests, for `oracle`: Debian's package, unpacked into the cache folder. It is not installed, since it
+/// wants a whole server installation around it.
+pub(crate) fn mariadb_test_data() -> Result<PathBuf> {
+    const PACKAGE: &str = "mariadb-test-data";
+    const INSIDE: &str = "usr/share/mysql/mysql-test";
+    let folder = cache_folder()?.join(PACKAGE);
+    let tests = folder.join(INSIDE);
+    if tests.join("main").is_dir() {
+        return Ok(tests);
+    }
+    println!("fetching {PACKAGE}");
+    let half = folder.with_extension("half");
+    let _ = fs::remove_dir_all(&half);
+    fs::create_dir_all(&half)?;
+    let mut download = Command::new("apt-get");
+    show(download.args(["--quiet", "download", PACKAGE]).current_dir(&half).stdin(Stdio::null())).context(
+        "Debian's tests of MariaDB cannot be fetched: `apt-get update`, or a Debian mirror, may be missing",
+    )?;
+    let archive = fs::read_dir(&half)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .context("apt-get fetched no package")?;
+    show(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&half))?;
+    fs::remove_file(archive)?;
+    let _ = fs::remove_dir_all(&folder);
+    fs::rename(&half, &folder)?;
+    Ok(tests)
 }
 
 /// The same, of what the demo needs.
