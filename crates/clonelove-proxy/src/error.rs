@@ -147,6 +147,20 @@ impl ClientError {
         }
     }
 
+    /// Whoever must use TLS does not; `who` is the user or the listener that asks for it.
+    pub fn insecure_transport(who: &str) -> Self {
+        let text = format!(
+            "Connections using insecure transport are prohibited: {who} has tls = \"required\"; \
+             connect over TLS, or over a unix socket"
+        );
+        Self::new(3159, b"HY000", Fault::Tls, text)
+    }
+
+    /// TLS with the client did not come about. For the log only: a client in the middle of it can be told nothing.
+    pub fn no_tls(why: &str) -> Self {
+        Self::new(1043, b"08S01", Fault::Tls, why)
+    }
+
     /// Nothing accepts writes. `why` names the server.
     pub fn no_primary(why: &str) -> Self {
         let text = format!(

@@ -18,6 +18,7 @@ mod session;
 pub mod settings;
 mod shared;
 mod status;
+pub mod tls;
 
 pub use error::StartError;
 pub use proxy::{Proxy, Readiness, ServerCall};

@@ -13,6 +13,7 @@ use crate::net::{Buffered, Stream, tune};
 use crate::session;
 use crate::settings::{Address, Listen, Route};
 use crate::shared::{Shared, View};
+use crate::tls::ClientTls;
 
 /// Clients that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -20,9 +21,16 @@ const BACKLOG: u32 = 1024;
 /// A bound listener.
 pub(crate) struct Listener {
     socket: Socket,
-    route: Route,
+    door: Door,
     /// As bound, with the real port.
     pub(crate) address: String,
+}
+
+/// What holds for whoever comes in by a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Door {
+    pub(crate) route: Route,
+    pub(crate) tls: ClientTls,
 }
 
 enum Socket {
@@ -34,6 +42,7 @@ enum Socket {
 pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for one in &listen.mysql {
+        let door = Door { route: one.route, tls: one.tls };
         let failed = |source| StartError::Listen { address: one.address.to_string(), source };
         match &one.address {
             Address::Tcp { host, port } => {
@@ -42,13 +51,13 @@ pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Listener>, StartError> {
                 for address in addresses {
                     let socket = bind_tcp(address).map_err(failed)?;
                     let address = socket.local_addr().map_err(failed)?.to_string();
-                    listeners.push(Listener { socket: Socket::Tcp(socket), route: one.route, address });
+                    listeners.push(Listener { socket: Socket::Tcp(socket), door, address });
                 }
             }
             Address::Unix(path) => {
                 // Its file, what was left there before and its mode are the business of whoever starts us.
                 let socket = Socket::Unix(UnixListener::bind(path).map_err(failed)?);
-                listeners.push(Listener { socket, route: one.route, address: one.address.to_string() });
+                listeners.push(Listener { socket, door, address: one.address.to_string() });
             }
         }
     }
@@ -73,7 +82,7 @@ pub(crate) async fn run(listener: Listener, shared: Arc<Shared>) {
         match accepted {
             Ok((stream, client, ip)) => {
                 patience = Duration::from_millis(5);
-                admit(&shared, stream, client, ip, listener.route);
+                admit(&shared, stream, client, ip, listener.door);
             }
             Err(error) => {
                 // Out of descriptors, most often: waiting lets some be closed.
@@ -102,7 +111,7 @@ impl Listener {
     }
 }
 
-fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr>, route: Route) {
+fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr>, door: Door) {
     let limit = shared.settings.load().limits.client_connections;
     shared.metrics.client_connections_total.inc();
     let buffered = Buffered::new(stream);
@@ -111,7 +120,7 @@ fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr
         shared.tasks.spawn(turn_away(buffered, limit));
         return;
     };
-    let session = session::serve(Arc::clone(shared), buffered, ip, route, Arc::clone(&view));
+    let session = session::serve(Arc::clone(shared), buffered, ip, door, Arc::clone(&view));
     spawn(shared, &view, session);
 }
 

@@ -1,21 +1,29 @@
-//! Sockets: one stream type for TCP and unix sockets (TLS will be a third), its options, and the
-//! buffer of what was read but not yet used. Must not know packets.
+//! Sockets: one stream type for TCP and unix sockets, its options, TLS over either, and the buffer of what was
+//! read but not yet used. Must not know packets.
+
+mod records;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::settings::Address;
+use records::Records;
 
 /// What is asked of a socket at one time, at least.
 const READ_AT_LEAST: usize = 8 * 1024;
 /// What a buffer may hold before the other side must have taken some of it.
 const READ_AT_MOST: usize = 64 * 1024;
+/// What is encrypted before it is sent.
+const WRITE_AT_MOST: usize = 64 * 1024;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -49,6 +57,14 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_read_buf(buf),
             Stream::Unix(stream) => stream.try_read_buf(buf),
+        }
+    }
+
+    /// Writes what can be written, without waiting.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
         }
     }
 
@@ -103,29 +119,95 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream and what was read from it ahead of use.
-#[derive(Debug)]
+/// A stream, encrypted or not, and what was read from it ahead of use.
 pub(crate) struct Buffered {
     stream: Stream,
+    tls: Option<Box<Records>>,
     /// Read, not yet used.
     pub(crate) input: BytesMut,
+    /// A write is under way, or was given up: nothing whole can follow.
+    writing: bool,
     read: u64,
     written: u64,
+}
+
+/// Why TLS did not come about.
+#[derive(Debug)]
+pub(crate) enum NoTls {
+    /// The other side left in the middle.
+    Left,
+    /// Its network failed.
+    Network(io::Error),
+    /// The two sides could not agree, or one does not trust the other.
+    Refused(rustls::Error),
 }
 
 impl Buffered {
     /// Takes a connected stream.
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), read: 0, written: 0 }
+        Self { stream, tls: None, input: BytesMut::new(), writing: false, read: 0, written: 0 }
     }
 
-    /// The stream itself, to look at.
-    pub(crate) fn stream(&self) -> &Stream {
-        &self.stream
+    /// Whether nobody on the way can read or change what is sent.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.is_some() || self.stream.is_local()
+    }
+
+    /// What TLS the two sides agreed upon, if it is used.
+    pub(crate) fn tls(&self) -> Option<&CommonState> {
+        self.tls.as_deref().map(Records::agreed)
+    }
+
+    /// Goes on over TLS with whoever connected to us. Whatever was read beyond the request for TLS is taken for
+    /// TLS, and none of it for anything else: plaintext sent ahead fails the handshake.
+    pub(crate) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<(), NoTls> {
+        let first = std::mem::take(&mut self.input);
+        let records = Records::server(config, first).map_err(NoTls::Refused)?;
+        self.shake_hands(records).await
+    }
+
+    /// Goes on over TLS with whom we connected to. What it has sent ahead of TLS is taken for TLS as well.
+    pub(crate) async fn connect_tls(
+        &mut self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<(), NoTls> {
+        let mut records = Records::client(config, name).map_err(NoTls::Refused)?;
+        records.incoming = std::mem::take(&mut self.input);
+        self.shake_hands(records).await
+    }
+
+    async fn shake_hands(&mut self, records: Records) -> Result<(), NoTls> {
+        let tls = &mut **self.tls.insert(Box::new(records));
+        loop {
+            if let Err(error) = tls.decrypt(&mut self.input) {
+                // A last word; whoever does not take it now does without.
+                let _ = self.stream.try_write(&tls.outgoing);
+                self.writing = true;
+                return Err(NoTls::Refused(error));
+            }
+            let done = !tls.agreed().is_handshaking();
+            if !done || tls.is_server() {
+                self.stream.write_all_buf(&mut tls.outgoing).await.map_err(NoTls::Network)?;
+            }
+            if done {
+                tls.rest();
+                return Ok(());
+            }
+            tls.make_room();
+            match self.stream.read_buf(&mut tls.incoming).await {
+                Ok(0) => return Err(NoTls::Left),
+                Ok(_) => {}
+                Err(error) => return Err(NoTls::Network(error)),
+            }
+        }
     }
 
     /// Reads more behind what is there; 0 is the end. Cancel safe: what was read is in the buffer.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return self.fill_tls().await;
+        }
         if self.input.capacity() - self.input.len() < READ_AT_LEAST / 2 {
             let want = self.input.len().clamp(READ_AT_LEAST, READ_AT_MOST);
             self.input.reserve(want);
@@ -135,22 +217,36 @@ impl Buffered {
         Ok(count)
     }
 
+    async fn fill_tls(&mut self) -> io::Result<usize> {
+        loop {
+            let Some(tls) = &mut self.tls else { return Ok(0) };
+            if tls.has_ended() {
+                return Ok(0);
+            }
+            tls.make_room();
+            if self.stream.read_buf(&mut tls.incoming).await? == 0 {
+                return Ok(0);
+            }
+            let count = self.decrypt()?;
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+    }
+
     /// Waits for something to read while holding no buffer; 0 is the end. Cancel safe.
     pub(crate) async fn fill_idle(&mut self) -> io::Result<usize> {
         if !self.input.is_empty() {
             return self.fill().await;
         }
-        self.input = BytesMut::new();
+        self.rest();
         loop {
-            self.stream.readable().await?;
-            self.input.reserve(READ_AT_LEAST);
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(count) => {
-                    self.read = self.read.wrapping_add(count as u64);
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.input = BytesMut::new(),
-                Err(error) => return Err(error),
+            if !self.tls.as_ref().is_some_and(|tls| tls.has_ended()) {
+                self.stream.readable().await?;
+            }
+            match self.try_fill(READ_AT_LEAST)? {
+                Some(count) => return Ok(count),
+                None => self.rest(),
             }
         }
     }
@@ -160,21 +256,101 @@ impl Buffered {
         if !self.input.is_empty() {
             return true;
         }
-        self.input.reserve(64);
-        match self.stream.try_read_buf(&mut self.input) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Ok(_) | Err(_) => true,
-        }
+        // What TLS says for itself, such as a new ticket, is none of it.
+        !matches!(self.try_fill(64), Ok(None))
     }
 
     /// Writes all of it. Not cancel safe: a part may have been written.
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written = self.written.wrapping_add(bytes.len() as u64);
-        self.stream.write_all(bytes).await
+        let Some(tls) = &mut self.tls else { return self.stream.write_all(bytes).await };
+        self.writing = true;
+        for part in bytes.chunks(WRITE_AT_MOST) {
+            tls.encrypt(part, &mut self.input).map_err(invalid)?;
+            self.stream.write_all_buf(&mut tls.outgoing).await?;
+        }
+        tls.outgoing = BytesMut::new();
+        self.writing = false;
+        Ok(())
     }
 
-    /// Bytes read and written since the last call.
+    /// Bytes read and written since the last call, without what TLS adds.
     pub(crate) fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.read), std::mem::take(&mut self.written))
     }
+
+    /// Reads what is there; nothing when nothing is.
+    fn try_fill(&mut self, at_least: usize) -> io::Result<Option<usize>> {
+        loop {
+            let into = match &mut self.tls {
+                Some(tls) if tls.has_ended() => return Ok(Some(0)),
+                Some(tls) => {
+                    tls.make_room();
+                    &mut tls.incoming
+                }
+                None => {
+                    self.input.reserve(at_least);
+                    &mut self.input
+                }
+            };
+            let count = match self.stream.try_read_buf(into) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if self.tls.is_none() {
+                self.read = self.read.wrapping_add(count as u64);
+                return Ok(Some(count));
+            }
+            if count == 0 {
+                return Ok(Some(0));
+            }
+            let count = self.decrypt()?;
+            if count > 0 {
+                return Ok(Some(count));
+            }
+        }
+    }
+
+    /// Takes in what was read encrypted; answers how many bytes were in it.
+    fn decrypt(&mut self) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return Ok(0) };
+        let before = self.input.len();
+        if let Err(error) = tls.decrypt(&mut self.input) {
+            if !self.writing {
+                let _ = self.stream.try_write(&tls.outgoing);
+                self.writing = true;
+            }
+            return Err(invalid(error));
+        }
+        let count = self.input.len().saturating_sub(before);
+        self.read = self.read.wrapping_add(count as u64);
+        Ok(count)
+    }
+
+    /// Lets go of buffers that hold nothing.
+    fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.rest();
+        }
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        // Without it the other side cannot tell an end from a connection that somebody cut.
+        if let Some(tls) = &mut self.tls
+            && !self.writing
+        {
+            tls.close();
+            let _ = self.stream.try_write(&tls.outgoing);
+        }
+    }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -56,12 +56,16 @@ impl Proxy {
 
     /// Replaces the settings by already checked ones, whole; answers one line per difference.
     /// Settings that need a restart must be equal: the caller has refused the rest.
-    pub fn reload(&self, settings: Settings) -> Vec<String> {
+    pub fn reload(&self, mut settings: Settings) -> Vec<String> {
+        settings.keep_tls_of(&self.shared.settings.load());
         let settings = Arc::new(settings);
         let before = self.shared.settings.swap(Arc::clone(&settings));
         let differences = status::differences(&before, &settings);
-        if before.users != settings.users {
-            // Connections of old passwords serve nobody else.
+        let servers_tls = |settings: &Settings| -> Vec<_> {
+            settings.servers.iter().map(|server| (server.name.clone(), Arc::clone(&server.tls))).collect()
+        };
+        if before.users != settings.users || servers_tls(&before) != servers_tls(&settings) {
+            // Connections of old passwords, or less safe ones than asked for now, serve nobody else.
             self.shared.generation.fetch_add(1, Ordering::Relaxed);
         }
         let fresh = self.shared.cluster.reload(&settings);

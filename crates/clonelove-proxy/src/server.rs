@@ -171,8 +171,8 @@ impl Server {
         until: Instant,
     ) -> Result<BackendConn, ServerFault> {
         let life = self.life();
-        let address = self.settings.load().address.clone();
-        let (io, session) = log_in(&self.name, &address, need.wish, until).await?;
+        let settings = self.settings.load_full();
+        let (io, session) = log_in(&self.name, &settings, need.wish, until).await?;
         let mut conn = BackendConn {
             io,
             caps: session.caps,

@@ -4,10 +4,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
+
+use crate::tls::{Acceptor, ClientTls, Connector};
 
 /// A password or token. Zeroised on drop, never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +51,24 @@ pub struct Settings {
     pub pool: Pool,
     /// Bounds, each by name.
     pub limits: Limits,
+    /// How clients are taken over TLS; none when there is no certificate, and TLS is not offered.
+    pub tls: Option<Arc<Acceptor>>,
+}
+
+impl Settings {
+    /// Takes over from the settings before what is the same in both, so that sessions of TLS can be resumed
+    /// across a reload.
+    pub(crate) fn keep_tls_of(&mut self, before: &Settings) {
+        if self.tls == before.tls {
+            self.tls.clone_from(&before.tls);
+        }
+        for server in &mut self.servers {
+            let old = before.servers.iter().find(|old| old.name == server.name);
+            if let Some(old) = old.filter(|old| old.tls == server.tls) {
+                server.tls = Arc::clone(&old.tls);
+            }
+        }
+    }
 }
 
 /// `[listen]`: needs a restart.
@@ -66,6 +87,8 @@ pub struct ListenAddress {
     pub address: Address,
     /// Whether reads may leave the primary.
     pub route: Route,
+    /// Whether clients must use TLS.
+    pub tls: ClientTls,
 }
 
 /// Where a server or listener is.
@@ -117,6 +140,8 @@ pub struct ServerSettings {
     pub zone: String,
     /// Backend connections at most.
     pub max_connections: usize,
+    /// Whether and how it is connected to over TLS.
+    pub tls: Arc<Connector>,
 }
 
 /// `role`.
@@ -163,6 +188,8 @@ pub struct User {
     pub networks: Vec<Network>,
     /// Whether this user's reads may leave the primary.
     pub route: Route,
+    /// Whether this user must use TLS.
+    pub tls: ClientTls,
 }
 
 /// An IP network, `address/bits`.

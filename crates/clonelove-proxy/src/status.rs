@@ -237,6 +237,7 @@ pub(crate) fn differences(before: &Settings, after: &Settings) -> Vec<String> {
         (before.routing != after.routing, "[routing] changed"),
         (before.pool != after.pool, "[pool] changed"),
         (before.limits != after.limits, "[limits] changed"),
+        (before.tls != after.tls, "[tls] changed: new connections use it"),
     ] {
         if changed {
             lines.push(what.to_owned());

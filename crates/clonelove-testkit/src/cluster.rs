@@ -20,11 +20,20 @@ pub struct ClusterOptions {
     pub extra: Vec<String>,
     /// Further server options, for replicas only.
     pub replica_extra: Vec<String>,
+    /// Files, by name and content, that every server has in its data directory from the start.
+    pub files: Vec<(String, String)>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { replicas: 2, general_log: false, uniform: false, extra: Vec::new(), replica_extra: Vec::new() }
+        Self {
+            replicas: 2,
+            general_log: false,
+            uniform: false,
+            extra: Vec::new(),
+            replica_extra: Vec::new(),
+            files: Vec::new(),
+        }
     }
 }
 
@@ -108,7 +117,7 @@ fn create(flavour: Flavour, index: usize, options: &ClusterOptions, sandbox: &Sa
     }
     let name = if index == 0 { "primary".to_owned() } else { format!("replica{index}") };
     let id = 11 + u32::try_from(index)?;
-    Server::create(&name, flavour, id, sandbox.path().join(&name), &extra)
+    Server::create(&name, flavour, id, sandbox.path().join(&name), (&extra, &options.files))
         .with_context(|| format!("{name} ({})", flavour.name()))
 }
 

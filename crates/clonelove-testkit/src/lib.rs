@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod certificates;
 mod clonelove;
 mod cluster;
 mod connection;
@@ -26,6 +27,7 @@ pub use accounts::{
     APP_PASSWORD, APP_SCHEMAS, APP_USER, MONITOR_GRANTS_MARIADB, MONITOR_GRANTS_MYSQL, MONITOR_PASSWORD,
     MONITOR_USER, REPLICATION_PASSWORD, REPLICATION_USER,
 };
+pub use certificates::{Authority, Issued};
 pub use clonelove::{Clonelove, Config};
 pub use cluster::{Cluster, ClusterOptions};
 pub use connection::{Connection, NamedRow, Row, SqlError};

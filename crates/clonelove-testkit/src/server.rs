@@ -52,12 +52,15 @@ impl Server {
         flavour: Flavour,
         server_id: u32,
         folder: PathBuf,
-        extra: &[String],
+        (extra, files): (&[String], &[(String, String)]),
     ) -> Result<Self> {
         let port = Port::reserve()?;
         fs::create_dir(&folder)?;
         hand_over(&folder)?;
         copy(&prepared(flavour)?, &folder.join("data"))?;
+        for (name, content) in files {
+            put_file(&folder.join("data").join(name), content)?;
+        }
         let mut args = arguments(flavour, server_id, port.number(), &folder);
         args.extend_from_slice(extra);
         let (process, known_users) = (Mutex::new(None), Mutex::new(HashMap::new()));
@@ -166,6 +169,23 @@ impl Server {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder.join("sock")
+    }
+
+    /// A file of its data directory.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn read_file(&self, name: &str) -> Result<String> {
+        fs::read_to_string(self.folder.join("data").join(name))
+            .with_context(|| format!("{}: {name}", self.name))
+    }
+
+    /// Puts a file into its data directory, in place of an older one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, content: &str) -> Result<()> {
+        put_file(&self.folder.join("data").join(name), content)
     }
 
     /// The last lines of its error log.
@@ -446,6 +466,11 @@ pub(crate) fn await_up(process: &mut Process, socket: &Path, log: &Path) -> Resu
     })
     .and_then(|outcome| outcome)
     .with_context(|| format!("the server does not start; its log ends:\n{}", said()))
+}
+
+fn put_file(path: &Path, content: &str) -> Result<()> {
+    fs::write(path, content)?;
+    hand_over(path)
 }
 
 fn field(row: &NamedRow, name: &str) -> Option<String> {

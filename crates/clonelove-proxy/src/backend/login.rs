@@ -6,14 +6,15 @@ use std::sync::Arc;
 use clonelove_wire::Caps;
 use clonelove_wire::auth::Secret as Password;
 use clonelove_wire::frame::write_packet;
-use clonelove_wire::handshake::client::{ClientConfig, ClientHandshake, ClientStep, Session, Tls};
+use clonelove_wire::handshake::client::{ClientConfig, ClientFault, ClientHandshake, ClientStep, Session};
 use tokio::time::{Instant, timeout_at};
 
 use super::reply::read_packet;
 use crate::crypto;
 use crate::error::{Fault, Refusal, ServerFault};
-use crate::net::{Buffered, Stream};
-use crate::settings::{Address, Secret};
+use crate::net::{Buffered, NoTls, Stream};
+use crate::settings::{Address, Secret, ServerSettings};
+use crate::tls::{self, Connector};
 
 /// Who logs in, and with what.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +39,11 @@ const MAX_PACKET: u32 = 1 << 30;
 /// Connects and logs in.
 pub(crate) async fn log_in(
     server: &Arc<str>,
-    address: &Address,
+    settings: &ServerSettings,
     wish: &Wish,
     deadline: Instant,
 ) -> Result<(Buffered, Session), ServerFault> {
+    let ServerSettings { address, tls, .. } = settings;
     let too_long =
         |what: &str| ServerFault::new(server, Fault::ServerConnect, format!("{what} took too long"));
     let stream = timeout_at(deadline, Stream::connect(address))
@@ -50,12 +52,15 @@ pub(crate) async fn log_in(
         .map_err(|error| {
             ServerFault::new(server, Fault::ServerConnect, format!("cannot connect to {address}: {error}"))
         })?;
-    timeout_at(deadline, authenticate(server, stream, wish)).await.map_err(|_| too_long("logging in"))?
+    timeout_at(deadline, authenticate(server, stream, (address, tls), wish))
+        .await
+        .map_err(|_| too_long("logging in"))?
 }
 
 async fn authenticate(
     server: &Arc<str>,
     stream: Stream,
+    (address, tls): (&Address, &Connector),
     wish: &Wish,
 ) -> Result<(Buffered, Session), ServerFault> {
     let config = ClientConfig {
@@ -67,14 +72,15 @@ async fn authenticate(
         attributes: vec![(b"program_name".to_vec(), b"clonelove".to_vec())],
         max_packet: MAX_PACKET,
         secure_transport: stream.is_local(),
-        tls: Tls::Off,
+        tls: tls.wanted(address),
     };
     let mut io = Buffered::new(stream);
     let mut seq = 0;
     let greeting = read_packet(&mut io, server, &mut seq).await?;
-    let mut step = ClientHandshake::new(config)
-        .greeting(&greeting)
-        .map_err(|fault| ServerFault::new(server, Fault::ServerProtocol, fault))?;
+    let mut step = ClientHandshake::new(config).greeting(&greeting).map_err(|fault| match fault {
+        ClientFault::TlsNotOffered => ServerFault::new(server, Fault::Tls, tls.not_offered()),
+        fault => ServerFault::new(server, Fault::ServerProtocol, fault),
+    })?;
     loop {
         let (payload, next) = match step {
             ClientStep::Send(payload, next) => (Some(payload), next),
@@ -87,18 +93,48 @@ async fn authenticate(
             }
             ClientStep::Done(session) => return Ok((io, *session)),
             ClientStep::Refused(err) => return Err(refused(server, wish, &err)),
-            ClientStep::UpgradeTls(..) => {
-                return Err(ServerFault::new(server, Fault::Tls, "it asks for TLS, which is not built yet"));
+            ClientStep::UpgradeTls(request, next) => {
+                seq = send(&mut io, server, seq, &request).await?;
+                upgrade(&mut io, server, address, tls).await?;
+                step = next.upgraded();
+                continue;
             }
         };
         if let Some(payload) = payload {
-            let mut out = bytes::BytesMut::with_capacity(payload.len().saturating_add(4));
-            seq = write_packet(&mut out, seq, &payload);
-            io.write_all(&out).await.map_err(|error| ServerFault::lost(server, &error))?;
+            seq = send(&mut io, server, seq, &payload).await?;
         }
         let packet = read_packet(&mut io, server, &mut seq).await?;
         step = next.feed(&packet).map_err(|fault| ServerFault::new(server, Fault::ServerAuth, fault))?;
     }
+}
+
+/// Sends one packet; answers the next sequence number.
+async fn send(io: &mut Buffered, server: &Arc<str>, seq: u8, payload: &[u8]) -> Result<u8, ServerFault> {
+    let mut out = bytes::BytesMut::with_capacity(payload.len().saturating_add(4));
+    let next = write_packet(&mut out, seq, payload);
+    io.write_all(&out).await.map_err(|error| ServerFault::lost(server, &error))?;
+    Ok(next)
+}
+
+/// Goes on over TLS, as we have asked.
+async fn upgrade(
+    io: &mut Buffered,
+    server: &Arc<str>,
+    address: &Address,
+    tls: &Connector,
+) -> Result<(), ServerFault> {
+    let fault = |detail: String| ServerFault::new(server, Fault::Tls, detail);
+    let (config, name) = tls.config(address).ok_or_else(|| fault("TLS is switched off for it".to_owned()))?;
+    io.connect_tls(config, name).await.map_err(|no_tls| match no_tls {
+        NoTls::Refused(error) => fault(tls.explain(address, &error)),
+        NoTls::Left => {
+            fault(format!("it closed the connection in the middle of the TLS handshake with {address}"))
+        }
+        NoTls::Network(error) => ServerFault::lost(server, &error),
+    })?;
+    let agreed = io.tls().map(tls::describe).unwrap_or_default();
+    tracing::debug!(server = %server, agreed, "connected over TLS");
+    Ok(())
 }
 
 fn refused(server: &Arc<str>, wish: &Wish, err: &clonelove_wire::packet::err::Err<'_>) -> ServerFault {

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::session::version_number;
 use crate::settings::{Monitor, Settings};
+use crate::tls::Connector;
 
 /// utf8mb4_general_ci, which every server knows.
 const CHARSET: u8 = 45;
@@ -84,7 +85,9 @@ async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<S
         }
         cluster.observe(server.index, result.map_err(|fault| fault.detail));
         // After a restart or a change behind the address even our own connection is of the past.
-        connection = connection.filter(|probe| !probe.conn.life.is_cancelled());
+        // And a reload may ask for a safer one.
+        connection = connection
+            .filter(|probe| !probe.conn.life.is_cancelled() && probe.tls == server.settings.load().tls);
         let interval = current.monitor.interval;
         let due = cluster.next_probe(server.index, begun, interval);
         pause(&server, begun + interval / 10, due).await;
@@ -105,6 +108,8 @@ struct Probe {
     greeting: Arc<Greeting>,
     flavour: Flavour,
     version: u32,
+    /// As it was connected by.
+    tls: Arc<Connector>,
     _count: MonitorCount,
 }
 
@@ -167,10 +172,11 @@ fn rows(server: &Arc<Server>, reply: Reply, sql: &str) -> Result<ResultRows, Ser
 }
 
 async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFault> {
+    let tls = Arc::clone(&server.settings.load().tls);
     let (conn, greeting) = monitoring_connection(server, monitor).await?;
     let flavour = if greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
     let version = version_number(greeting.version.trim_start_matches("5.5.5-"));
-    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, _count: MonitorCount::new(server) })
+    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, tls, _count: MonitorCount::new(server) })
 }
 
 /// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.
@@ -184,9 +190,9 @@ pub(super) async fn monitoring_connection(
         caps: Caps::TRANSACTIONS | Caps::DEPRECATE_EOF | Caps::CONNECT_ATTRS | Caps::PLUGIN_AUTH,
         charset: CHARSET,
     };
-    let address = server.settings.load().address.clone();
+    let settings = server.settings.load_full();
     let life = server.life();
-    let (io, session) = log_in(&server.name, &address, &wish, Instant::now() + monitor.timeout).await?;
+    let (io, session) = log_in(&server.name, &settings, &wish, Instant::now() + monitor.timeout).await?;
     let flavour = if session.greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
     let conn = BackendConn {
         io,

@@ -14,9 +14,11 @@ use clonelove_wire::{Caps, Status};
 
 use crate::cluster::Snapshot;
 use crate::error::{ClientError, Fault};
-use crate::net::Buffered;
+use crate::listener::Door;
+use crate::net::{Buffered, NoTls};
 use crate::settings::{Secret, User};
 use crate::shared::Shared;
+use crate::tls::{self, Acceptor, ClientTls};
 
 /// A log-in packet is small; more is an attack or a mistake.
 const LARGEST: usize = 256 * 1024;
@@ -24,7 +26,7 @@ const LARGEST: usize = 256 * 1024;
 /// COM_QUIT (`Command::Quit`) on the wire.
 const COM_QUIT: u8 = 0x01;
 
-/// What is offered to clients, as far as the servers can do it too. Not yet: TLS, compression, session
+/// What is offered to clients, as far as the servers can do it too; TLS beside it. Not yet: compression, session
 /// tracking, query attributes, optional metadata, MariaDB's progress reports, bulk commands and cached metadata.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::FOUND_ROWS)
@@ -101,27 +103,39 @@ pub(crate) fn greeting(snapshot: &Snapshot, connection_id: u32, salt: [u8; 20]) 
     })
 }
 
+/// What decides how a client may log in, apart from who it is.
+struct Terms {
+    address: Option<IpAddr>,
+    /// What the listener asks for.
+    tls: ClientTls,
+    /// What TLS is done with, as it was when it was offered.
+    acceptor: Option<Arc<Acceptor>>,
+}
+
 /// Sends the greeting and sees the client in. The final OK is left to the caller, who has yet to see
 /// whether the schema exists.
 pub(crate) async fn log_in(
     shared: &Shared,
     client: &mut Buffered,
     id: u32,
-    address: Option<IpAddr>,
+    (address, door): (Option<IpAddr>, Door),
 ) -> Result<LoggedIn, NoLogin> {
     shared.cluster.first_round().await;
     let snapshot = shared.cluster.snapshot();
-    let Some(greeting) = greeting(&snapshot, id, salt()) else {
+    let acceptor = shared.settings.load().tls.clone();
+    let Some(mut greeting) = greeting(&snapshot, id, salt()) else {
         let error = ClientError::no_server(&snapshot.faults());
         let mut payload = BytesMut::new();
         error.packet().encode_before_handshake(&mut payload);
         send(client, 0, &payload).await?;
         return Err(NoLogin::Refused(error));
     };
+    greeting.caps.set(Caps::SSL, acceptor.is_some());
     let handshake = ServerHandshake::new(greeting.clone(), offer(shared, client));
     let mut seq = send(client, 0, &greeting.encode()).await?;
     let payload = receive(client, &mut seq).await?;
-    authenticate(shared, client, handshake.feed(&payload), &mut seq, address).await
+    let terms = Terms { address, tls: door.tls, acceptor };
+    authenticate(shared, client, handshake.feed(&payload), &mut seq, &terms).await
 }
 
 /// COM_CHANGE_USER, from its payload on.
@@ -140,14 +154,16 @@ pub(crate) async fn change_user(
     };
     let handshake = ServerHandshake::new(greeting, offer(shared, client));
     let mut seq = 1;
-    authenticate(shared, client, handshake.change_user(payload, before), &mut seq, address).await
+    // The listener's terms were met at the log-in.
+    let terms = Terms { address, tls: ClientTls::Optional, acceptor: None };
+    authenticate(shared, client, handshake.change_user(payload, before), &mut seq, &terms).await
 }
 
 fn offer(shared: &Shared, client: &Buffered) -> Offer {
     Offer {
         plugins: vec![auth::NATIVE.to_owned(), auth::SHA2.to_owned(), auth::CLEAR.to_owned()],
         rsa_public_key_pem: Some(shared.password_key.public_pem().to_vec()),
-        secure_transport: client.stream().is_local(),
+        secure_transport: client.is_secure(),
         force_full: false,
     }
 }
@@ -157,13 +173,22 @@ async fn authenticate(
     client: &mut Buffered,
     mut step: ServerStep,
     seq: &mut u8,
-    address: Option<IpAddr>,
+    terms: &Terms,
 ) -> Result<LoggedIn, NoLogin> {
     let settings = shared.settings.load_full();
+    let address = terms.address;
     loop {
         step = match step {
+            ServerStep::UpgradeTls(next) => {
+                upgrade(client, terms).await?;
+                let payload = receive(client, seq).await?;
+                next.upgraded().feed(&payload)
+            }
             ServerStep::Authenticate(next) => {
                 let user = find_user(&settings.users, next.user(), address);
+                if let Some(error) = too_open(client, terms, user) {
+                    return refuse(client, *seq, error).await;
+                }
                 next.passwords(user.map(passwords).unwrap_or_default())
             }
             ServerStep::Send(payload, next) => {
@@ -186,10 +211,44 @@ async fn authenticate(
             ServerStep::Malformed(malformed) => {
                 return refuse(client, *seq, ClientError::malformed(&malformed.to_string())).await;
             }
-            ServerStep::UpgradeTls(_) => {
-                return refuse(client, *seq, ClientError::malformed("TLS was not offered")).await;
-            }
         };
+    }
+}
+
+/// Goes on over TLS, as the client asks.
+async fn upgrade(client: &mut Buffered, terms: &Terms) -> Result<(), NoLogin> {
+    let config = match &terms.acceptor {
+        Some(acceptor) if client.tls().is_none() => acceptor.config(),
+        _ => {
+            return Err(NoLogin::Refused(ClientError::no_tls(
+                "the client asks for TLS where it was not offered",
+            )));
+        }
+    };
+    match client.accept_tls(config).await {
+        Ok(()) => {
+            let agreed = client.tls().map(tls::describe).unwrap_or_default();
+            tracing::debug!(client = ?terms.address, agreed, "a client uses TLS");
+            Ok(())
+        }
+        Err(NoTls::Left) => Err(NoLogin::Left),
+        Err(NoTls::Network(error)) => Err(NoLogin::Network(error)),
+        Err(NoTls::Refused(error)) => Err(NoLogin::Refused(ClientError::no_tls(&tls::client_reason(&error)))),
+    }
+}
+
+/// Whether somebody else could listen who must not. Told before the password is looked at, so that the client
+/// does not send more of it than it has already.
+fn too_open(client: &Buffered, terms: &Terms, user: Option<&User>) -> Option<ClientError> {
+    if client.is_secure() {
+        return None;
+    }
+    match user {
+        _ if terms.tls == ClientTls::Required => Some(ClientError::insecure_transport("the listener")),
+        Some(user) if user.tls == ClientTls::Required => {
+            Some(ClientError::insecure_transport(&format!("user '{}'", user.name)))
+        }
+        _ => None,
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::login::Account;
 use crate::error::{ClientError, Fault};
+use crate::listener::Door;
 use crate::net::Buffered;
 use crate::settings::{Route, User};
 use crate::shared::{Pinned, Shared, View};
@@ -72,11 +73,11 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     mut client: Buffered,
     address: Option<IpAddr>,
-    listener: Route,
+    door: Door,
     view: Arc<View>,
 ) {
     let within = shared.settings.load().limits.login_timeout;
-    let login = timeout(within, login::log_in(&shared, &mut client, view.id, address)).await;
+    let login = timeout(within, login::log_in(&shared, &mut client, view.id, (address, door))).await;
     let logged_in = match login {
         Ok(Ok(logged_in)) => logged_in,
         Ok(Err(no_login)) => return turned_away(&shared, &view, &no_login),
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
         }
     };
     let seq = logged_in.seq;
-    let mut session = ClientSession::new(shared, client, (address, listener), view, logged_in);
+    let mut session = ClientSession::new(shared, client, (address, door.route), view, logged_in);
     session.user_count = Some(user_count);
     if session.enter_schema(seq).await == Next::Go {
         session.serve_all().await;

@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::settings::{
     Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings,
 };
+use crate::tls::{ClientTls, Connector};
 
 fn settings() -> Settings {
     Settings {
@@ -29,6 +30,7 @@ fn settings() -> Settings {
             weight: 100,
             zone: String::new(),
             max_connections: 1,
+            tls: Arc::new(Connector::disabled()),
         }],
         monitor: Monitor {
             user: "m".into(),
@@ -43,6 +45,7 @@ fn settings() -> Settings {
         routing: Routing::default(),
         pool: Pool::default(),
         limits: Limits::default(),
+        tls: None,
     }
 }
 
@@ -53,6 +56,7 @@ fn user() -> User {
         max_connections: 1,
         networks: Vec::new(),
         route: Route::Split,
+        tls: ClientTls::Optional,
     }
 }
 

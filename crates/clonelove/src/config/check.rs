@@ -13,6 +13,7 @@ use super::problem::{Problem, Problems, Sort};
 use super::secret::Sources;
 use super::section::{Section, kind};
 use super::sections::{self, Placed};
+use super::tls::{self, Tls};
 use super::value::nearest;
 use super::{Config, Http, keys};
 
@@ -32,20 +33,25 @@ pub(super) fn check(file: &Path, text: &str, sources: Sources<'_>) -> Result<Con
 pub(super) fn check_http(file: &Path, text: &str, sources: Sources<'_>) -> Option<Http> {
     let problems = Problems::new(file, text);
     let (document, _) = DeTable::parse_recoverable(text);
-    let (_, http) = sections::listen(&table(document.get_ref(), "listen", &problems), sources);
+    let (_, http) =
+        sections::listen(&table(document.get_ref(), "listen", &problems), sources, &Tls::default());
     http
 }
 
 fn check_document<'a>(document: &'a DeTable<'a>, problems: &'a Problems<'a>, sources: Sources<'_>) -> Config {
     note_unknown_sections(document, problems);
     let table = |name| table(document, name, problems);
-    let (listen, http) = sections::listen(&table("listen"), sources);
-    let servers: Vec<Placed<ServerSettings>> =
-        list(document, "server", problems).iter().map(sections::server).collect();
-    let users: Vec<Placed<User>> =
-        list(document, "user", problems).iter().map(|section| sections::user(section, sources)).collect();
+    let tls = tls::tls(&table("tls"), sources);
+    let (listen, http) = sections::listen(&table("listen"), sources, &tls);
+    let servers: Vec<Placed<ServerSettings>> = list(document, "server", problems)
+        .iter()
+        .map(|section| sections::server(section, sources, &tls))
+        .collect();
+    let users: Vec<Placed<User>> = list(document, "user", problems)
+        .iter()
+        .map(|section| sections::user(section, sources, &listen, &tls))
+        .collect();
     sections::users(&table("users"));
-    sections::tls(&table("tls"));
     check_servers(&servers, problems);
     check_users(&users, problems);
     let settings = Settings {
@@ -56,6 +62,7 @@ fn check_document<'a>(document: &'a DeTable<'a>, problems: &'a Problems<'a>, sou
         routing: sections::routing(&table("routing")),
         pool: sections::pool(&table("pool")),
         limits: sections::limits(&table("limits")),
+        tls: tls.acceptor,
     };
     Config { settings, http, log: sections::log(&table("log")) }
 }

@@ -10,6 +10,7 @@ mod section;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::path::Path;

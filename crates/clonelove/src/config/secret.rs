@@ -1,4 +1,4 @@
-//! Secrets of a config: by value, from the environment, from a file. Owns the only look at the environment and
+//! Secrets of a config: by value, from the environment, from a file; certificates and keys from theirs. Owns the only look at the environment and
 //! at files other than the config itself; must not print what it finds.
 
 use std::ffi::OsString;
@@ -13,6 +13,9 @@ use super::section::{Section, kind};
 
 /// A longer file is taken for a mistake.
 const FILE_LIMIT: u64 = 64 << 10;
+
+/// A bundle of all authorities that a system knows has less.
+const PEM_LIMIT: u64 = 4 << 20;
 
 const FORMS: &str = "write \"text\", { env = \"NAME\" } or { file = \"/PATH\" }";
 
@@ -84,22 +87,36 @@ fn source_of<'t>(table: &'t DeTable<'_>) -> Option<(&'static str, &'t str)> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Secret, String> {
+/// The content of the file that `key` names.
+pub(super) fn read_pem(section: &Section<'_>, key: &str, sources: Sources<'_>) -> Option<Secret> {
+    let path = section.text(key)?;
+    read_bytes(&sources.base.join(path), PEM_LIMIT)
+        .map_err(|problem| {
+            let hint = "name a PEM file that the user clonelove runs as may read";
+            section.wrong(key, &format!("names {path}, which {problem}"), hint);
+        })
+        .map(Secret::new)
+        .ok()
+}
+
+fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_LIMIT.saturating_add(1)).read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot be read: {error}"))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+        return Err(format!("is longer than {limit} bytes"));
+    }
+    Ok(bytes)
+}
+
+fn read_file(path: &Path) -> Result<Secret, String> {
+    let mut bytes = read_bytes(path, FILE_LIMIT)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
     }
-    if bytes.is_empty() {
-        Err("is empty".to_owned())
-    } else if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_LIMIT {
-        Err(format!("is longer than {FILE_LIMIT} bytes"))
-    } else {
-        Ok(Secret::new(bytes))
-    }
+    if bytes.is_empty() { Err("is empty".to_owned()) } else { Ok(Secret::new(bytes)) }
 }

@@ -2,12 +2,14 @@
 //! one section only.
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_proxy::settings::{
     Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, Pool,
     RoleSetting, Route, Routing, Secret, ServerSettings, User,
 };
+use clonelove_proxy::tls::ClientTls;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -15,6 +17,7 @@ use super::address::{Side, is_loopback, parse_address, parse_host_port, parse_ne
 use super::secret::{self, Sources};
 use super::section::Choice::{Is, NotYet};
 use super::section::{Choice, Section, kind};
+use super::tls::{CLIENT_TLS, NEEDS_CERTIFICATE, Tls, connector};
 use super::value::is_name;
 use super::{Http, Log, LogFormat};
 
@@ -41,14 +44,11 @@ const LONG_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_s
 /// More than a process can have.
 const MANY: u64 = 1_000_000;
 
-const NO_TLS: &str = "TLS is not built yet: leave it out, and keep the traffic on a network that you trust";
-
 const ROUTES: [(&str, Choice<Route>); 2] = [("split", Is(Route::Split)), ("primary", Is(Route::Primary))];
-const CLIENT_TLS: [(&str, Choice<()>); 2] = [("optional", Is(())), ("required", NotYet(NO_TLS))];
 
 /// `[listen]`.
-pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>) -> (Listen, Option<Http>) {
-    let listen = Listen { mysql: listen_mysql(section), unix_mode: unix_mode(section) };
+pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> (Listen, Option<Http>) {
+    let listen = Listen { mysql: listen_mysql(section, tls), unix_mode: unix_mode(section) };
     if section.list("proxy_protocol").is_some_and(|networks| !networks.is_empty()) {
         section.wrong("proxy_protocol", "is not built yet", "leave it out: clients must connect directly");
     }
@@ -80,7 +80,7 @@ pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>) -> (Listen, Op
 }
 
 /// `[[server]]`.
-pub(super) fn server(section: &Section<'_>) -> Placed<ServerSettings> {
+pub(super) fn server(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> Placed<ServerSettings> {
     section.require("address", "write address = \"host:3306\"");
     let address = section.text("address").and_then(|text| address(section, text, Side::Dial));
     let name = match section.text("name") {
@@ -101,17 +101,7 @@ pub(super) fn server(section: &Section<'_>) -> Placed<ServerSettings> {
             ("replica", Is(RoleSetting::Replica)),
         ],
     );
-    section.choice(
-        "tls",
-        (),
-        &[
-            ("preferred", Is(())),
-            ("disabled", Is(())),
-            ("required", NotYet(NO_TLS)),
-            ("verify-ca", NotYet(NO_TLS)),
-            ("verify-identity", NotYet(NO_TLS)),
-        ],
-    );
+    let tls = connector(section, address.as_ref(), sources, tls);
     let value = ServerSettings {
         name,
         address: address.unwrap_or_else(|| Address::Tcp { host: String::new(), port: 0 }),
@@ -119,6 +109,7 @@ pub(super) fn server(section: &Section<'_>) -> Placed<ServerSettings> {
         weight: u32::try_from(section.count("weight", 100, 0..=10_000)).unwrap_or(100),
         zone: zone(section),
         max_connections: section.count_usize("max_connections", 200, 1..=MANY),
+        tls: Arc::new(tls),
     };
     let keys = Places {
         name: section.span_of(if section.get("name").is_some() { "name" } else { "address" }),
@@ -154,13 +145,17 @@ pub(super) fn monitor(section: &Section<'_>, sources: Sources<'_>) -> Monitor {
 }
 
 /// `[[user]]`.
-pub(super) fn user(section: &Section<'_>, sources: Sources<'_>) -> Placed<User> {
+pub(super) fn user(section: &Section<'_>, sources: Sources<'_>, listen: &Listen, tls: &Tls) -> Placed<User> {
     section.require("name", "write name = \"…\", as the application logs in");
     let name = section.text("name").unwrap_or_default();
     if section.get("name").is_some_and(|value| value.get_ref().is_str()) && !(1..=80).contains(&name.len()) {
         section.wrong("name", "must have 1 to 80 bytes", "anonymous accounts are not served");
     }
-    section.choice("tls", (), &CLIENT_TLS);
+    let required = section.choice("tls", ClientTls::Optional, &CLIENT_TLS);
+    let local = || listen.mysql.iter().any(|one| matches!(one.address, Address::Unix(_)));
+    if required == ClientTls::Required && !tls.offered && !local() {
+        section.wrong("tls", "= \"required\" can never be met", NEEDS_CERTIFICATE);
+    }
     if section.flag("admin", false) {
         section.wrong("admin", "= true is not built yet", "leave it out, and use the admin port");
     }
@@ -170,6 +165,7 @@ pub(super) fn user(section: &Section<'_>, sources: Sources<'_>) -> Placed<User> 
         max_connections: section.count_usize("max_connections", 0, 0..=MANY),
         networks: networks(section),
         route: section.choice("route", Route::Split, &ROUTES),
+        tls: required,
     };
     let keys = Places { name: section.span_of("name"), address: section.span(), role: section.span() };
     Placed { value, keys }
@@ -276,16 +272,6 @@ pub(super) fn pool(section: &Section<'_>) -> Pool {
     pool
 }
 
-/// `[tls]`.
-pub(super) fn tls(section: &Section<'_>) {
-    for key in ["cert", "key", "client_ca", "rsa_key"] {
-        if section.get(key).is_some() {
-            section.wrong(key, "is not built yet", NO_TLS);
-        }
-    }
-    section.choice("min_version", (), &[("1.2", Is(())), ("1.3", NotYet(NO_TLS))]);
-}
-
 /// `[limits]`.
 pub(super) fn limits(section: &Section<'_>) -> Limits {
     let usual = Limits::default();
@@ -337,16 +323,16 @@ pub(super) fn log(section: &Section<'_>) -> Log {
     }
 }
 
-fn listen_mysql(section: &Section<'_>) -> Vec<ListenAddress> {
+fn listen_mysql(section: &Section<'_>, tls: &Tls) -> Vec<ListenAddress> {
     let Some(list) = section.list("mysql") else {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: 3307 };
-        return vec![ListenAddress { address, route: Route::Split }];
+        return vec![ListenAddress { address, route: Route::Split, tls: ClientTls::Optional }];
     };
     if list.is_empty() {
         section.wrong("mysql", "is empty", "give at least one address, for instance \"127.0.0.1:3307\"");
     }
     let mut listeners: Vec<ListenAddress> = Vec::new();
-    for (listener, span) in list.iter().filter_map(|element| listener(section, element)) {
+    for (listener, span) in list.iter().filter_map(|element| listener(section, element, tls)) {
         if listeners.iter().any(|other| same_place(&other.address, &listener.address)) {
             section.wrong_at(
                 &span,
@@ -362,6 +348,7 @@ fn listen_mysql(section: &Section<'_>) -> Vec<ListenAddress> {
 fn listener<'a>(
     section: &Section<'a>,
     element: &'a Spanned<DeValue<'a>>,
+    tls: &Tls,
 ) -> Option<(ListenAddress, Range<usize>)> {
     match element.get_ref() {
         DeValue::String(text) => {
@@ -370,15 +357,18 @@ fn listener<'a>(
                     section.wrong_at(&element.span(), format!("listen.mysql: {text:?} is no address"), hint);
                 })
                 .ok()?;
-            Some((ListenAddress { address, route: Route::Split }, element.span()))
+            Some((ListenAddress { address, route: Route::Split, tls: ClientTls::Optional }, element.span()))
         }
         DeValue::Table(table) => {
             let table = Section::new("listen.mysql", table, element.span(), section.problems());
             table.require("address", "write address = \"host:port\"");
-            table.choice("tls", (), &CLIENT_TLS);
+            let required = table.choice("tls", ClientTls::Optional, &CLIENT_TLS);
             let route = table.choice("route", Route::Split, &ROUTES);
             let address = address(&table, table.text("address")?, Side::Listen)?;
-            Some((ListenAddress { address, route }, table.span_of("address")))
+            if required == ClientTls::Required && !tls.offered && !matches!(address, Address::Unix(_)) {
+                table.wrong("tls", "= \"required\" can never be met", NEEDS_CERTIFICATE);
+            }
+            Some((ListenAddress { address, route, tls: required }, table.span_of("address")))
         }
         other => {
             let hint =
