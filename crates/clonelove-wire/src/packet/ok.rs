@@ -61,6 +61,11 @@ impl<'a> Ok<'a> {
         }
         ok.info = reader.lenenc_bytes()?;
         if ok.status.contains(Status::SESSION_STATE_CHANGED) && !reader.is_empty() {
+            // MariaDB (seen in 10.11) puts NULs between the two, one or three, where the schema's character set is
+            // ucs2, utf16 or utf32. Taken for an empty block, they would hide GTIDs and a new sql_mode.
+            while reader.remaining() > 1 && reader.peek() == Some(0) {
+                reader.u8()?;
+            }
             ok.state = reader.lenenc_bytes()?;
         }
         Result::Ok(ok)

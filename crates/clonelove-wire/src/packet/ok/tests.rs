@@ -36,6 +36,19 @@ fn info_without_its_length_is_taken_as_it_is() {
 }
 
 #[test]
+fn the_nuls_of_mariadbs_wide_character_sets_do_not_hide_the_state() {
+    // As MariaDB 10.11 sent them in schemas of ucs2 and utf32.
+    let ucs2 = b"\0\x02\0\x02@\0\0&Records: 2  Duplicates: 0  Warnings: 0\0\x16\0\x14\tlast_gtid\t0-11-2008";
+    let read = Ok::parse(ucs2, Caps::SESSION_TRACK).unwrap();
+    assert_eq!(read.info, b"Records: 2  Duplicates: 0  Warnings: 0");
+    let gtid = Change::Variable { name: b"last_gtid", value: b"0-11-2008" };
+    assert_eq!(read.changes().collect::<Vec<_>>(), [Result::Ok(gtid)]);
+    let utf32 = b"\0\0\0\x02@\0\0\0\0\0\0\x06\x01\x04\x03zz2";
+    let read = Ok::parse(utf32, Caps::SESSION_TRACK).unwrap();
+    assert_eq!(read.changes().collect::<Vec<_>>(), [Result::Ok(Change::Schema(b"zz2"))]);
+}
+
+#[test]
 fn what_is_too_short_or_begins_otherwise_is_malformed() {
     for payload in [&b""[..], b"\0", b"\0\0\0\x02\0\0", b"\xFE\0\0\x02", b"\x01\0\0\x02\0\0\0"] {
         assert!(Ok::parse(payload, Caps::PROTOCOL_41).is_err(), "{payload:?}");
