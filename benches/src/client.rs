@@ -2,7 +2,6 @@
 //! workload says so, leaves and comes again. Owns the connection; what is counted is `drive`'s.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,10 +11,10 @@ use clonelove_wire::frame::FrameHead;
 use clonelove_wire::packet::auth::AuthSwitch;
 use clonelove_wire::packet::{Greeting, Response};
 use clonelove_wire::{Caps, Command, Secret};
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::reply::{End, Follower};
+use crate::stream::{Address, Stream};
 use crate::workload::{Dice, Statement, Workload, put_command};
 
 /// What mysqlnd, PHP's driver, negotiates.
@@ -26,14 +25,15 @@ const CAPS: Caps = Caps::LONG_PASSWORD
     .union(Caps::TRANSACTIONS)
     .union(Caps::SECURE_CONNECTION)
     .union(Caps::MULTI_RESULTS)
-    .union(Caps::PLUGIN_AUTH);
+    .union(Caps::PLUGIN_AUTH)
+    .union(Caps::CONNECT_ATTRS);
 const UTF8MB4_GENERAL_CI: u8 = 45;
 
 /// Where to, and as whom.
 #[derive(Clone)]
 pub struct Target {
     /// The address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The user.
     pub user: String,
     /// The password.
@@ -46,7 +46,7 @@ pub struct Client {
     target: Arc<Target>,
     workload: Arc<Workload>,
     script: usize,
-    stream: TcpStream,
+    stream: Stream,
     follower: Follower,
     phase: Phase,
     prepared: u32,
@@ -219,12 +219,13 @@ impl Client {
             (Phase::Greeting, _) => {
                 let greeting = Greeting::parse(packet).map_err(|error| anyhow!("{error}"))?;
                 let response = Response {
-                    caps: CAPS,
+                    caps: if self.workload.is_drupal { CAPS.union(Caps::FOUND_ROWS) } else { CAPS },
                     max_packet: 1 << 24,
                     charset: UTF8MB4_GENERAL_CI,
                     user: self.target.user.clone().into_bytes(),
                     auth: native::scramble(&self.target.password, &greeting.salt),
                     database: Some(self.workload.schema.clone().into_bytes()),
+                    attributes: vec![(b"_client_name".to_vec(), b"mysqlnd".to_vec())],
                     auth_plugin: Some("mysql_native_password".to_owned()),
                     ..Response::default()
                 };
@@ -314,9 +315,8 @@ impl Client {
     }
 }
 
-fn open(target: &Target, token: Token, registry: &Registry) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect(target.address).context("cannot connect")?;
-    stream.set_nodelay(true)?;
+fn open(target: &Target, token: Token, registry: &Registry) -> Result<Stream> {
+    let mut stream = Stream::connect(&target.address).context("cannot connect")?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
 }

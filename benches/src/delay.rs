@@ -120,7 +120,10 @@ impl DelayRelay {
     /// The timer has fired, and tells how late we are.
     fn fired(&mut self) {
         if let Some(armed) = self.armed.take() {
-            self.late = (self.late * 15 + armed.elapsed().min(LATEST)) / 16;
+            // A step at a time, so that it is the usual lateness, whatever a busy machine adds at times.
+            const STEP: Duration = Duration::from_micros(1);
+            let more = armed.elapsed() > self.late;
+            self.late = if more { (self.late + STEP).min(LATEST) } else { self.late.saturating_sub(STEP) };
         }
     }
 

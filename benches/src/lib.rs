@@ -7,4 +7,5 @@ pub mod delay;
 pub mod drive;
 pub mod recordings;
 pub mod reply;
+pub mod stream;
 pub mod workload;

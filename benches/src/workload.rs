@@ -15,8 +15,18 @@ pub const ROWS: u64 = 100_000;
 const ITEMS: u64 = 2000;
 
 /// The names of all workloads.
-pub const NAMES: [&str; 9] =
-    ["point", "prepared", "connect", "php", "rows", "stream", "read_only", "drupal7", "drupal10"];
+pub const NAMES: [&str; 10] = [
+    "point",
+    "prepared",
+    "connect",
+    "php",
+    "rows",
+    "stream",
+    "read_only",
+    "read_write",
+    "drupal7",
+    "drupal10",
+];
 
 /// What a client asks.
 #[derive(Debug)]
@@ -27,6 +37,8 @@ pub struct Workload {
     pub scripts: Vec<Script>,
     /// A connection for every run of a script, ended by COM_QUIT; else one connection for good.
     pub reconnect: bool,
+    /// Whether the client is Drupal, which wants matched rows counted, not changed ones.
+    pub is_drupal: bool,
 }
 
 /// One connection's statements.
@@ -45,8 +57,9 @@ pub enum Statement {
     Text(Vec<u8>),
     /// A select of one row by a random id, as text.
     Point,
-    /// A query with a random id in every place marked by `#`.
-    Drawn(String),
+    /// A query with a random id, from 1 to the number, in every place marked by `#`, and the last one again in those
+    /// marked by `^`.
+    Drawn(String, u64),
     /// The preparation of that select.
     Prepare,
     /// Its execution for a random id.
@@ -67,26 +80,27 @@ impl Workload {
             "php" => {
                 let mut body: Vec<_> = DRUPAL_SETS.into_iter().map(text).collect();
                 body.extend(drupal_reads());
-                Self::of(Script { before: vec![], body }, true)
+                Self { is_drupal: true, ..Self::of(Script { before: vec![], body }, true) }
             }
             "rows" => persistent(vec![], vec![text("SELECT id, k, c FROM sbtest1 LIMIT 10000")]),
             // 16,384 rows of 64 KiB: 1 GiB.
             "stream" => {
                 persistent(vec![], vec![text("SELECT REPEAT('x', 65536) FROM sbtest1 WHERE id <= 16384")])
             }
-            "read_only" => persistent(vec![], oltp_read_only()),
+            "read_only" => persistent(vec![], oltp(&[])),
+            "read_write" => persistent(vec![], oltp(&OLTP_WRITES)),
             // What the idle clients did before they were idle.
             "idle" => persistent(vec![text("SET NAMES utf8mb4"), Statement::Point], vec![]),
             "drupal7" | "drupal10" => {
                 let scripts = recordings::page_views(&recordings.join(format!("{name}.jsonl.gz")))?;
-                Self { schema: name.to_owned(), scripts, reconnect: true }
+                Self { schema: name.to_owned(), scripts, reconnect: true, is_drupal: name == "drupal10" }
             }
             _ => bail!("no workload {name:?}; there are {}", NAMES.join(", ")),
         })
     }
 
     fn of(script: Script, reconnect: bool) -> Self {
-        Self { schema: "app".to_owned(), scripts: vec![script], reconnect }
+        Self { schema: "app".to_owned(), scripts: vec![script], reconnect, is_drupal: false }
     }
 }
 
@@ -101,19 +115,23 @@ const DRUPAL_SETS: [&str; 3] = [
 /// caches, the tags that say whether they are still good, a session, a user, a state.
 fn drupal_reads() -> Vec<Statement> {
     let cache = |bin: &str, ids: &str| {
-        Statement::Drawn(format!(
-            "SELECT \"cid\", \"data\", \"created\", \"expire\", \"serialized\", \"tags\", \"checksum\" FROM \"cache_{bin}\" \
+        Statement::Drawn(
+            format!(
+                "SELECT \"cid\", \"data\", \"created\", \"expire\", \"serialized\", \"tags\", \"checksum\" FROM \"cache_{bin}\" \
              WHERE \"cid\" IN ( {ids} ) ORDER BY \"cid\""
-        ))
+            ),
+            ITEMS,
+        )
     };
     let one = |bin: &str| cache(bin, &format!("'{bin}:#'"));
     let tags = |count: usize| {
         let ids = vec!["'node:#'"; count].join(", ");
-        Statement::Drawn(format!(
-            "SELECT \"tag\", \"invalidations\" FROM \"cachetags\" WHERE \"tag\" IN ( {ids} )"
-        ))
+        Statement::Drawn(
+            format!("SELECT \"tag\", \"invalidations\" FROM \"cachetags\" WHERE \"tag\" IN ( {ids} )"),
+            ITEMS,
+        )
     };
-    let drawn = |sql: &str| Statement::Drawn(sql.to_owned());
+    let drawn = |sql: &str| Statement::Drawn(sql.to_owned(), ITEMS);
     let state = "SELECT \"name\", \"value\" FROM \"key_value\" WHERE \"name\" IN ( 'system.css_js_query_string' ) AND \
                  \"collection\" = 'state'";
     vec![
@@ -145,9 +163,17 @@ fn drupal_reads() -> Vec<Statement> {
 /// The statement that is prepared.
 const PREPARED: &str = "SELECT c FROM sbtest1 WHERE id=?";
 
-/// sysbench's oltp_read_only: ten point selects and four ranges in a transaction. The ranges are the same ones
-/// always, of its size.
-fn oltp_read_only() -> Vec<Statement> {
+/// What sysbench's oltp_read_write writes: an indexed and a plain update, and a row removed and put back.
+const OLTP_WRITES: [&str; 4] = [
+    "UPDATE sbtest1 SET k=k+1 WHERE id=#",
+    "UPDATE sbtest1 SET c=CONCAT(MD5(#), '-updated') WHERE id=#",
+    "DELETE FROM sbtest1 WHERE id=#",
+    "INSERT INTO sbtest1 (id, k, c, pad) VALUES (^, ^, 'c-^', 'pad-^')",
+];
+
+/// sysbench's oltp_read_only, and with `writes` its oltp_read_write: ten point selects and four ranges in a
+/// transaction. The ranges are the same ones always, of its size.
+fn oltp(writes: &[&str]) -> Vec<Statement> {
     let range = "FROM sbtest1 WHERE id BETWEEN 50001 AND 50100";
     let mut all = vec![text("BEGIN")];
     all.extend((0..10).map(|_| Statement::Point));
@@ -161,6 +187,7 @@ fn oltp_read_only() -> Vec<Statement> {
         .iter()
         .map(|sql| text(sql)),
     );
+    all.extend(writes.iter().map(|sql| Statement::Drawn((*sql).to_owned(), ROWS)));
     all.push(text("COMMIT"));
     all
 }
@@ -183,14 +210,17 @@ impl Statement {
                 let sql = format!("SELECT c FROM sbtest1 WHERE id={}", dice.id());
                 put_command(out, Command::Query, sql.as_bytes());
             }
-            Statement::Drawn(template) => {
+            Statement::Drawn(template, most) => {
                 let mut sql = String::with_capacity(template.len() + 64);
-                for (at, piece) in template.split('#').enumerate() {
-                    if at > 0 {
-                        sql.push_str(&dice.upto(ITEMS).to_string());
-                    }
-                    sql.push_str(piece);
+                let mut rest = template.as_str();
+                while let Some((front, back)) = rest.split_once(['#', '^']) {
+                    let again = rest.as_bytes().get(front.len()) == Some(&b'^');
+                    let id = if again { dice.last } else { dice.upto(*most) };
+                    sql.push_str(front);
+                    sql.push_str(&id.to_string());
+                    rest = back;
                 }
+                sql.push_str(rest);
                 put_command(out, Command::Query, sql.as_bytes());
             }
             Statement::Prepare => put_command(out, Command::StmtPrepare, PREPARED.as_bytes()),
@@ -215,13 +245,16 @@ pub fn put_command(out: &mut Vec<u8>, command: Command, body: &[u8]) {
 
 /// Random ids, the same in every run.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    last: u64,
+}
 
 impl Dice {
     /// A sequence of its own for every seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        Self { state: (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, last: 1 }
     }
 
     /// A row of the table.
@@ -231,9 +264,29 @@ impl Dice {
 
     /// From 1 to `most`, by xorshift64* (Vigna, 2016).
     fn upto(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % most + 1
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.last = (self.state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % most + 1;
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_drawn_and_repeated() {
+        let (mut out, mut dice) = (Vec::new(), Dice::new(1));
+        Statement::Drawn("a # b ^, #".to_owned(), 9).write(&mut out, &mut dice, 0);
+        let sql = String::from_utf8(out.split_off(HEADER + 1)).unwrap();
+        let ids: Vec<&str> = sql.split(|c: char| !c.is_ascii_digit()).filter(|id| !id.is_empty()).collect();
+        assert!(matches!(ids.as_slice(), [a, b, _] if a == b), "{sql}");
+    }
+
+    #[test]
+    fn a_page_has_twenty_reads() {
+        assert_eq!(drupal_reads().len(), 20);
     }
 }

@@ -1,45 +1,35 @@
 //! A relay that looks at nothing: it copies bytes both ways between its clients and one server, with one epoll loop
 //! per thread. What it costs is the least that any process in the middle costs; the benches' floor.
 //!
-//! `blind_relay LISTEN SERVER [THREADS]`, both as `address:port`.
+//! `blind_relay LISTEN[,LISTEN] SERVER`, each an `address:port` or the path of a unix socket.
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
-use mio::net::{TcpListener, TcpStream};
+use clonelove_benches::stream::{Address, Listener, Stream};
 use mio::{Events, Interest, Poll, Registry, Token};
 
-const LISTENER: Token = Token(usize::MAX);
+/// Listeners count down from here, the ends of pairs up from 0.
+const LISTENERS: usize = usize::MAX;
 const BUFFER: usize = 64 * 1024;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (listen, server, threads): (_, _, usize) = match args.as_slice() {
-        [listen, server] => (listen, server, 1),
-        [listen, server, threads] => (listen, server, threads.parse()?),
-        _ => bail!("usage: blind_relay LISTEN SERVER [THREADS]"),
-    };
-    let server: SocketAddr = server.parse().with_context(|| format!("no address: {server}"))?;
-    let listener =
-        std::net::TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-    listener.set_nonblocking(true)?;
-    let mut others = Vec::new();
-    for _ in 1..threads {
-        let mut relay = Relay::new(listener.try_clone()?, server)?;
-        others.push(std::thread::spawn(move || relay.run()));
+    let [listen, server] = args.as_slice() else { bail!("usage: blind_relay LISTEN[,LISTEN] SERVER") };
+    let mut listeners = Vec::new();
+    for address in listen.split(',') {
+        let listener = Listener::bind(&address.parse()?);
+        listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
     }
-    Relay::new(listener, server)?.run()?;
-    others.into_iter().try_for_each(|other| other.join().unwrap_or(Ok(())))?;
-    Ok(())
+    Ok(Relay::new(listeners, server.parse()?)?.run()?)
 }
 
-/// One loop with the pairs that it accepted. Both loops of two threads accept from one socket.
+/// One loop with the pairs that it accepted.
 struct Relay {
     poll: Poll,
-    listener: TcpListener,
-    server: SocketAddr,
+    listeners: Vec<Listener>,
+    server: Address,
     pairs: Vec<Option<Pair>>,
     free: Vec<usize>,
     buffer: Vec<u8>,
@@ -51,7 +41,7 @@ struct Pair {
 }
 
 struct End {
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes that this end did not take yet. While there are any, nothing more is read from the other end.
     unsent: Vec<u8>,
     /// Its input is over, and so is the other end's output.
@@ -59,11 +49,12 @@ struct End {
 }
 
 impl Relay {
-    fn new(listener: std::net::TcpListener, server: SocketAddr) -> Result<Self> {
-        let mut listener = TcpListener::from_std(listener);
+    fn new(mut listeners: Vec<Listener>, server: Address) -> Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { poll, listener, server, pairs: Vec::new(), free: Vec::new(), buffer: vec![0; BUFFER] })
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(LISTENERS - at), Interest::READABLE)?;
+        }
+        Ok(Self { poll, listeners, server, pairs: Vec::new(), free: Vec::new(), buffer: vec![0; BUFFER] })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -74,8 +65,9 @@ impl Relay {
                 _ => {}
             }
             for event in &events {
-                if event.token() == LISTENER {
-                    self.accept_all()?;
+                let listener = LISTENERS - event.token().0;
+                if listener < self.listeners.len() {
+                    self.accept_all(listener)?;
                     continue;
                 }
                 let (at, side) = (event.token().0 / 2, event.token().0 % 2);
@@ -88,20 +80,19 @@ impl Relay {
         }
     }
 
-    fn accept_all(&mut self) -> io::Result<()> {
-        loop {
-            match self.listener.accept() {
-                Ok((client, _)) => self.add(client)?,
+    fn accept_all(&mut self, listener: usize) -> io::Result<()> {
+        while let Some(listener) = self.listeners.get(listener) {
+            match listener.accept() {
+                Ok(client) => self.add(client)?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => {}
             }
         }
+        Ok(())
     }
 
-    fn add(&mut self, client: TcpStream) -> io::Result<()> {
-        let server = TcpStream::connect(self.server)?;
-        client.set_nodelay(true)?;
-        server.set_nodelay(true)?;
+    fn add(&mut self, client: Stream) -> io::Result<()> {
+        let server = Stream::connect(&self.server)?;
         let at = self.free.pop().unwrap_or(self.pairs.len());
         let pair = Pair::new(client, server, at, self.poll.registry())?;
         match self.pairs.get_mut(at) {
@@ -113,7 +104,7 @@ impl Relay {
 }
 
 impl Pair {
-    fn new(client: TcpStream, server: TcpStream, at: usize, registry: &Registry) -> io::Result<Self> {
+    fn new(client: Stream, server: Stream, at: usize, registry: &Registry) -> io::Result<Self> {
         let mut ends = [client, server].map(|stream| End { stream, unsent: Vec::new(), ended: false });
         for (side, end) in ends.iter_mut().enumerate() {
             registry.register(
@@ -158,7 +149,7 @@ fn copy(from: &mut End, to: &mut End, buffer: &mut [u8], to_the_end: bool) -> io
         let count = match from.stream.read(buffer) {
             Ok(0) => {
                 from.ended = true;
-                return to.stream.shutdown(std::net::Shutdown::Write);
+                return to.stream.end_output();
             }
             Ok(count) => count,
             Err(error) if not_now(&error) => return Ok(()),
@@ -175,7 +166,7 @@ fn copy(from: &mut End, to: &mut End, buffer: &mut [u8], to_the_end: bool) -> io
 }
 
 /// Writes what the socket takes now; a server that is still being connected to takes nothing.
-fn send(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
         match stream.write(rest) {

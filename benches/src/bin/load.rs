@@ -16,7 +16,7 @@ use clonelove_benches::workload::Workload;
 use clonelove_wire::Secret;
 use serde_json::{Value, json};
 
-const USAGE: &str = "load --addr HOST:PORT --workload NAME [--clients N] [--threads N] [--seconds S] [--warm-up S] \
+const USAGE: &str = "load --addr HOST:PORT|SOCKET --workload NAME [--clients N] [--threads N] [--seconds S] [--warm-up S] \
 [--rate R] [--user U] [--password P] [--recordings FOLDER] [--watch PID]...";
 
 /// A tick of the processor times in /proc, in microseconds: USER_HZ is 100 on every Linux that these benches run on.
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let idle = options.workload == "idle";
     let load = Load {
         target: Arc::new(Target {
-            address: options.addr.parse().with_context(|| format!("no address: {}", options.addr))?,
+            address: options.addr.parse()?,
             user: options.user.clone(),
             password: Secret::new(options.password.clone()),
         }),

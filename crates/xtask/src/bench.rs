@@ -16,7 +16,7 @@ use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
 
 use crate::shell::{cargo, on_path, show};
 use contender::{Contender, Kind};
-use network::{Network, Rtt};
+use network::{Network, Site};
 use report::Report;
 use sample::{Ask, Cell, Sample};
 
@@ -34,6 +34,8 @@ struct Plan {
     rounds: usize,
     kinds: Vec<Kind>,
     idle: bool,
+    /// Whether system calls are counted, in a run of their own.
+    syscalls: bool,
     /// Another build of clonelove, to be compared with this one.
     before: Option<PathBuf>,
 }
@@ -51,21 +53,28 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
     let cluster = start_cluster(&plan)?;
     let mut report = Report::new(&cluster, args)?;
     if plan.idle {
-        let network = Network::new(&cluster, Rtt::default())?;
+        let network = Network::new(&cluster, Site::default())?;
         for kind in plan.kinds.iter().filter(|kind| **kind != Kind::Direct) {
             report.idle.push(idle_memory(*kind, &network, plan.before.as_deref())?);
         }
     }
     let asks = plan.asks()?;
-    for same_network in asks.chunk_by(|one, next| one.rtt() == next.rtt()) {
-        let rtt = same_network.first().map(Ask::rtt).unwrap_or_default();
-        if !rtt.is_zero() {
-            report.facts.push(rtt.measured()?);
+    for same_site in asks.chunk_by(|one, next| one.site() == next.site()) {
+        let site = same_site.first().map(Ask::site).unwrap_or_default();
+        if !site.rtt.is_zero() {
+            report.facts.push(site.rtt.measured()?);
         }
-        let network = Network::new(&cluster, rtt)?;
+        let network = Network::new(&cluster, site)?;
         let contenders = plan.start(&network)?;
-        for ask in same_network {
-            report.cells.push(in_turns(ask, &contenders, plan.rounds)?);
+        for ask in same_site {
+            let who: Vec<&Contender> = contenders.iter().filter(|contender| ask.suits(contender)).collect();
+            let mut cell = in_turns(ask, &who, plan.rounds)?;
+            if plan.syscalls {
+                for contender in who {
+                    cell.syscalls.extend(ask.syscalls(contender)?.map(|calls| (contender.name(), calls)));
+                }
+            }
+            report.cells.push(cell);
         }
     }
     report.write()
@@ -80,6 +89,7 @@ impl Plan {
             rounds: 3,
             kinds: Kind::available(),
             idle: true,
+            syscalls: on_path("perf"),
             before: None,
         };
         let mut words = args.iter();
@@ -89,7 +99,8 @@ impl Plan {
                 "--quick" => {
                     plan.workloads.truncate(1);
                     plan.clients = vec![16];
-                    (plan.time, plan.rounds, plan.idle) = (Duration::from_secs(2), 3, false);
+                    (plan.time, plan.rounds) = (Duration::from_secs(2), 3);
+                    (plan.idle, plan.syscalls) = (false, false);
                 }
                 "--workload" => plan.workloads = value()?.split(',').map(str::to_owned).collect(),
                 "--clients" => {
@@ -99,13 +110,15 @@ impl Plan {
                 "--rounds" => plan.rounds = value()?.parse()?,
                 "--idle" => (plan.workloads, plan.idle) = (Vec::new(), true),
                 "--against" => plan.before = Some(value()?.into()),
+                "--no-syscalls" => plan.syscalls = false,
                 "--no-idle" => plan.idle = false,
                 "--contenders" => {
                     plan.kinds = value()?.split(',').map(Kind::named).collect::<Result<_>>()?;
                 }
                 _ => bail!(
-                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point,php+0.5ms,point@2000] \
-                     [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] [--against OTHER_CLONELOVE]`, \
+                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point/unix,php+0.5ms,point@2000] \
+                     [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] \
+                     [--no-syscalls] [--against OTHER_CLONELOVE]`, \
                      or `cargo xtask bench --counts`, `--sysbench` or `--hold`"
                 ),
             }
@@ -117,13 +130,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Every workload with every number of clients, those of the same network together.
+    /// Every workload with every number of clients, those of the same site together.
     fn asks(&self) -> Result<Vec<Ask>> {
         let pairs =
             self.workloads.iter().flat_map(|name| self.clients.iter().map(move |clients| (name, *clients)));
         let mut asks: Vec<Ask> =
             pairs.map(|(name, clients)| Ask::new(name, clients, self.time)).collect::<Result<_>>()?;
-        asks.sort_by_key(Ask::rtt);
+        asks.sort_by_key(Ask::site);
         Ok(asks)
     }
 
@@ -151,7 +164,7 @@ fn start_cluster(plan: &Plan) -> Result<Cluster> {
     println!("making the tables");
     site::make_table(&cluster)?;
     for workload in &plan.workloads {
-        if let Some(site @ ("drupal7" | "drupal10")) = workload.split(['@', '+']).next() {
+        if let Some(site @ ("drupal7" | "drupal10")) = workload.split(['/', '+', '@']).next() {
             site::load_site(&cluster, site)?;
         }
     }
@@ -163,7 +176,7 @@ fn start_cluster(plan: &Plan) -> Result<Cluster> {
 }
 
 /// One cell of the report: all contenders, again and again, beginning with another one in every round.
-fn in_turns(ask: &Ask, contenders: &[Contender], rounds: usize) -> Result<Cell> {
+fn in_turns(ask: &Ask, contenders: &[&Contender], rounds: usize) -> Result<Cell> {
     let mut cell = Cell::new(ask, contenders);
     for round in 0..rounds {
         for turn in 0..contenders.len() {
@@ -195,7 +208,7 @@ fn hold() -> Result<bool> {
     for server in cluster.servers() {
         println!("{:<10} {} pid {}", server.name(), server.address(), server.pid()?);
     }
-    let network = Network::new(&cluster, Rtt::default())?;
+    let network = Network::new(&cluster, Site::default())?;
     let contenders = plan.start(&network)?;
     for contender in &contenders {
         let pid = contender.pid().map_or_else(String::new, |pid| format!(" pid {pid}"));
@@ -219,7 +232,7 @@ fn agreement() -> Result<bool> {
     let plan = Plan::parse(&["--quick", "--contenders", "direct,clonelove"])?;
     build()?;
     let cluster = start_cluster(&plan)?;
-    let network = Network::new(&cluster, Rtt::default())?;
+    let network = Network::new(&cluster, Site::default())?;
     let ask = Ask::new("point", 16, Duration::from_secs(4))?;
     for kind in plan.kinds {
         let contender = Contender::start(kind, &network, None)?;

@@ -74,6 +74,8 @@ impl Kind {
 pub(crate) struct Contender {
     kind: Kind,
     address: String,
+    /// Another way in, for those that have it.
+    socket: Option<PathBuf>,
     process: Option<Process>,
     _ports: Vec<Port>,
     folder: Sandbox,
@@ -87,18 +89,23 @@ impl Contender {
         let [port, admin] = ports.as_slice() else { bail!("no ports") };
         let address = format!("127.0.0.1:{}", port.number());
         let place = Place { folder: folder.path(), port: port.number(), admin: admin.number() };
-        let replica = network.replica()?;
+        let single = network.single()?;
+        let own_socket = folder.path().join("socket");
         let process = match kind {
             Kind::Direct => None,
-            Kind::Relay => Some(place.spawn(&built("blind_relay"), &[&address, &replica])?),
-            Kind::HaProxy => Some(place.haproxy(&replica)?),
+            Kind::Relay => Some(place.relay(&single)?),
+            Kind::HaProxy => Some(place.haproxy(&single)?),
             Kind::Clonelove => Some(place.clonelove(&built("clonelove"), network)?),
             Kind::Before => Some(place.clonelove(before.context("no --against")?, network)?),
             Kind::ProxySql => Some(place.proxysql(network)?),
             Kind::MaxScale => Some(place.maxscale(network)?),
         };
-        let address = if process.is_some() { address } else { replica };
-        let mut contender = Self { kind, address, process, _ports: ports, folder };
+        let (address, socket) = match kind {
+            Kind::Direct => (single, network.single_socket()),
+            Kind::MaxScale => (address, None),
+            _ => (address, Some(own_socket)),
+        };
+        let mut contender = Self { kind, address, socket, process, _ports: ports, folder };
         contender.wait_serving()?;
         Ok(contender)
     }
@@ -109,6 +116,15 @@ impl Contender {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// Its own folder, which goes away with it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -165,12 +181,21 @@ impl Place<'_> {
         self.spawn(program, &args)
     }
 
+    fn socket(&self) -> String {
+        self.folder.join("socket").display().to_string()
+    }
+
+    fn relay(&self, server: &str) -> Result<Process> {
+        let listen = format!("127.0.0.1:{},{}", self.port, self.socket());
+        self.spawn(&built("blind_relay"), &[&listen, server])
+    }
+
     fn clonelove(&self, program: &Path, network: &Network<'_>) -> Result<Process> {
         let mut config = Config::for_cluster(network.cluster)
             .without_servers()
             .set("monitor", "interval", "\"1s\"")
             .set("log", "level", "\"info\"")
-            .set("listen", "mysql", &format!("[\"127.0.0.1:{}\"]", self.port))
+            .set("listen", "mysql", &format!("[\"127.0.0.1:{}\", \"unix:{}\"]", self.port, self.socket()))
             .set("listen", "http", &format!("\"127.0.0.1:{}\"", self.admin));
         for server in network.servers() {
             // The relays open as many connections as there are clients; so may this one.
@@ -188,8 +213,9 @@ impl Place<'_> {
     fn haproxy(&self, server: &str) -> Result<Process> {
         let config = format!(
             "global\n  maxconn 4000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  \
-             timeout server 1h\nlisten mysql\n  bind 127.0.0.1:{}\n  server replica {server}\n",
-            self.port
+             timeout server 1h\nlisten mysql\n  bind 127.0.0.1:{}\n  bind unix@{}\n  server single {server}\n",
+            self.port,
+            self.socket()
         );
         self.spawn_with(Path::new("haproxy"), &config, &["-db", "-f", "CONFIG"])
     }
@@ -209,7 +235,7 @@ impl Place<'_> {
             .collect();
         let config = format!(
             "datadir=\"{}\"\nadmin_variables=\n{{\n  mysql_ifaces=\"127.0.0.1:{}\"\n}}\n\
-             mysql_variables=\n{{\n  threads=2\n  max_connections=4000\n  interfaces=\"127.0.0.1:{}\"\n  \
+             mysql_variables=\n{{\n  threads=2\n  max_connections=4000\n  interfaces=\"127.0.0.1:{};{}\"\n  \
              monitor_username=\"{MONITOR_USER}\"\n  monitor_password=\"{MONITOR_PASSWORD}\"\n}}\n\
              mysql_servers=\n(\n  {}\n)\n\
              mysql_users=\n(\n  {{ username=\"{APP_USER}\", password=\"{APP_PASSWORD}\", default_hostgroup=0 }}\n)\n\
@@ -219,6 +245,7 @@ impl Place<'_> {
             self.folder.display(),
             self.admin,
             self.port,
+            self.socket(),
             servers.join(",\n  ")
         );
         self.spawn_with(Path::new("proxysql"), &config, &["--foreground", "--initial", "-c", "CONFIG"])

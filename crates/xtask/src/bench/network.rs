@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,9 +18,17 @@ use crate::shell::read;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rtt(Duration);
 
+/// Where a workload goes: those who can have one server only have a replica, or the primary if it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Site {
+    pub(crate) rtt: Rtt,
+    pub(crate) writes: bool,
+}
+
 /// Servers, and the way to them.
 pub(crate) struct Network<'a> {
     pub(crate) cluster: &'a Cluster,
+    site: Site,
     servers: Vec<Endpoint>,
     _relay: Option<Process>,
     _ports: Vec<Port>,
@@ -76,10 +85,11 @@ impl fmt::Display for Rtt {
 
 impl<'a> Network<'a> {
     /// The way to the servers; the relay runs as long as this lives.
-    pub(crate) fn new(cluster: &'a Cluster, rtt: Rtt) -> Result<Self> {
+    pub(crate) fn new(cluster: &'a Cluster, site: Site) -> Result<Self> {
+        let rtt = site.rtt;
         let folder = Sandbox::new()?;
         let mut network =
-            Self { cluster, servers: Vec::new(), _relay: None, _ports: Vec::new(), _folder: folder };
+            Self { cluster, site, servers: Vec::new(), _relay: None, _ports: Vec::new(), _folder: folder };
         let mut args = vec![rtt.way()];
         for server in cluster.servers() {
             let mut port = server.port();
@@ -105,8 +115,15 @@ impl<'a> Network<'a> {
     }
 
     /// Where those go who can have one server only.
-    pub(crate) fn replica(&self) -> Result<String> {
-        Ok(self.servers.get(1).context("no replica")?.address())
+    pub(crate) fn single(&self) -> Result<String> {
+        let at = usize::from(!self.site.writes);
+        Ok(self.servers.get(at).context("no such server")?.address())
+    }
+
+    /// Its unix socket, where nothing is between.
+    pub(crate) fn single_socket(&self) -> Option<PathBuf> {
+        let server = self.cluster.servers().nth(usize::from(!self.site.writes))?;
+        self.site.rtt.is_zero().then(|| server.socket())
     }
 }
 

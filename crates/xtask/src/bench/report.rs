@@ -85,15 +85,16 @@ impl Report {
             line(
                 &mut text,
                 format_args!(
-                    "\n| {} | requests/s | queries/s | MiB/s | of direct | of haproxy | CPU us/request | CPU us/query | switches/query | p50 us | p99 us | p99.9 us | peak MiB |",
+                    "\n| {} | requests/s | queries/s | MiB/s | of direct | of haproxy | CPU us/request | CPU us/query | switches/query | syscalls/query | p50 us | p99 us | p99.9 us | peak MiB |",
                     cell.name
                 ),
             );
             line(
                 &mut text,
-                format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"),
+                format_args!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"),
             );
             for (name, samples) in &cell.rows {
+                let calls = cell.syscalls.iter().find(|(of, _)| of == name);
                 let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
                 let in_the_middle = |figure: fn(&Sample) -> f64, digits: usize| match *name {
                     "direct" => "–".to_owned(),
@@ -102,7 +103,7 @@ impl Report {
                 line(
                     &mut text,
                     format_args!(
-                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
+                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
                         of(|sample| sample.rps),
                         of(|sample| sample.qps),
                         of(|sample| sample.bps / 1_048_576.0),
@@ -112,6 +113,7 @@ impl Report {
                         in_the_middle(|sample| sample.cpu_us_per_request, 1),
                         in_the_middle(|sample| sample.cpu_us, 1),
                         in_the_middle(|sample| sample.switches, 2),
+                        calls.map_or("–".to_owned(), |(_, calls)| format!("{calls:.2}")),
                         of(|sample| sample.p50),
                         of(|sample| sample.p99),
                         of(|sample| sample.p999),

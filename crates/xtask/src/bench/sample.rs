@@ -1,16 +1,20 @@
 //! One run of the load against one contender, and many of them put together. Owns the figures.
 
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clonelove_testkit::{APP_PASSWORD, APP_USER};
 use serde_json::Value;
 
 use super::contender::{Contender, built};
-use super::network::Rtt;
+use super::network::{Rtt, Site};
 use super::site::recordings;
-use crate::shell::read;
+use crate::shell::{on_path, read};
+
+/// For how long system calls are counted.
+const SYSCALLS_TIME: Duration = Duration::from_secs(1);
 
 /// What is asked of every contender alike.
 pub(crate) struct Ask {
@@ -21,10 +25,12 @@ pub(crate) struct Ask {
     rate: Option<f64>,
     /// How far the servers are.
     rtt: Rtt,
+    /// Over a unix socket between application and proxy.
+    unix: bool,
 }
 
 impl Ask {
-    /// `workload`, `workload@rate`, `workload+0.5ms` or `workload+0.5ms@rate`.
+    /// `workload`, with `/unix`, a round-trip time (`+0.5ms`) and a rate (`@2000`) behind it, each if wanted.
     pub(crate) fn new(workload: &str, clients: usize, time: Duration) -> Result<Self> {
         let (workload, rate) = match workload.split_once('@') {
             Some((name, rate)) => (name, Some(rate.parse().with_context(|| format!("no rate: {rate:?}"))?)),
@@ -34,18 +40,30 @@ impl Ask {
             Some((name, rtt)) => (name, Rtt::parse(rtt)?),
             None => (workload, Rtt::default()),
         };
-        Ok(Self { workload: workload.to_owned(), clients, time, rate, rtt })
+        let (workload, unix) = match workload.split_once('/') {
+            Some((name, "unix")) => (name, true),
+            Some((_, other)) => bail!("no such way: {other:?}; there is /unix"),
+            None => (workload, false),
+        };
+        Ok(Self { workload: workload.to_owned(), clients, time, rate, rtt, unix })
     }
 
     pub(crate) fn name(&self) -> String {
         let rate = self.rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
         let clients = if self.clients == 1 { "client" } else { "clients" };
         let rtt = if self.rtt.is_zero() { String::new() } else { format!(" over {}", self.rtt) };
-        format!("{}{rate}{rtt}, {} {clients}", self.workload, self.clients)
+        let unix = if self.unix { " by unix sockets" } else { "" };
+        format!("{}{rate}{unix}{rtt}, {} {clients}", self.workload, self.clients)
     }
 
-    pub(crate) fn rtt(&self) -> Rtt {
-        self.rtt
+    /// Where it goes.
+    pub(crate) fn site(&self) -> Site {
+        Site { rtt: self.rtt, writes: self.workload == "read_write" }
+    }
+
+    /// Whether a contender can be asked this.
+    pub(crate) fn suits(&self, contender: &Contender) -> bool {
+        !self.unix || contender.socket().is_some()
     }
 
     /// Whether results may take longer than a run, so that only bytes tell how fast they come.
@@ -59,21 +77,49 @@ impl Ask {
 
     /// Runs the load once.
     pub(crate) fn run(&self, contender: &Contender) -> Result<Sample> {
+        let warm_up = if self.workload == "idle" { "0" } else { "0.5" };
         let mut command = Command::new(built("load"));
-        command.args(["--addr", contender.address(), "--workload", &self.workload]);
-        command.args(["--user", APP_USER, "--password", APP_PASSWORD]);
-        command.arg("--recordings").arg(recordings());
-        command.args(["--clients", &self.clients.to_string()]);
-        command.args(["--seconds", &self.time.as_secs_f64().to_string()]);
-        command.args(["--warm-up", if self.workload == "idle" { "0" } else { "0.5" }]);
-        if let Some(rate) = self.rate {
-            command.args(["--rate", &rate.to_string()]);
-        }
-        if let Some(pid) = contender.pid() {
-            command.args(["--watch", &pid.to_string()]);
-        }
+        command.args(self.words(contender, self.time)).args(["--warm-up", warm_up]);
         let text = read(&mut command).with_context(|| contender.name())?;
         Sample::parse(&serde_json::from_str(&text)?)
+    }
+
+    /// System calls of the process in the middle for a statement; log-in and end of all clients are in it. Apart from
+    /// what is timed, because counting makes every system call dearer.
+    pub(crate) fn syscalls(&self, contender: &Contender) -> Result<Option<f64>> {
+        let Some(pid) = contender.pid().filter(|_| on_path("perf")) else { return Ok(None) };
+        let counts = contender.folder().join("perf");
+        let mut command = Command::new("perf");
+        command.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "-o"]);
+        command.arg(&counts).arg("--").arg(built("load"));
+        command.args(self.words(contender, SYSCALLS_TIME)).args(["--warm-up", "0"]);
+        let text = read(&mut command).with_context(|| contender.name())?;
+        let queries = serde_json::from_str::<Value>(&text)?.get("queries").and_then(Value::as_f64);
+        let said = std::fs::read_to_string(&counts)?;
+        let line = said.lines().find(|line| line.contains("raw_syscalls")).context("perf counted nothing")?;
+        let calls = line.split(',').next().and_then(|number| number.parse::<f64>().ok());
+        Ok(calls.zip(queries.filter(|count| *count > 0.0)).map(|(calls, queries)| calls / queries))
+    }
+
+    fn words(&self, contender: &Contender, time: Duration) -> Vec<OsString> {
+        let address = match contender.socket().filter(|_| self.unix) {
+            Some(socket) => socket.into(),
+            None => OsString::from(contender.address()),
+        };
+        let mut words = vec!["--addr".into(), address, "--recordings".into(), recordings().into()];
+        let mut add = |name: &str, value: String| words.extend([OsString::from(name), OsString::from(value)]);
+        add("--workload", self.workload.clone());
+        add("--user", APP_USER.to_owned());
+        add("--password", APP_PASSWORD.to_owned());
+        add("--clients", self.clients.to_string());
+        add("--seconds", time.as_secs_f64().to_string());
+        if let Some(rate) = self.rate {
+            add("--rate", rate.to_string());
+        }
+        if let Some(pid) = contender.pid() {
+            add("--watch", pid.to_string());
+        }
+        words
     }
 
     /// The same by sysbench, which cannot tell more than its throughput.
@@ -179,12 +225,20 @@ pub(crate) struct Cell {
     pub(crate) has_rate: bool,
     counts_bytes: bool,
     pub(crate) rows: Vec<(&'static str, Vec<Sample>)>,
+    /// System calls for a statement, by contender.
+    pub(crate) syscalls: Vec<(&'static str, f64)>,
 }
 
 impl Cell {
-    pub(crate) fn new(ask: &Ask, contenders: &[Contender]) -> Self {
+    pub(crate) fn new(ask: &Ask, contenders: &[&Contender]) -> Self {
         let rows = contenders.iter().map(|contender| (contender.name(), Vec::new())).collect();
-        Self { name: ask.name(), has_rate: ask.has_rate(), counts_bytes: ask.is_large(), rows }
+        Self {
+            name: ask.name(),
+            has_rate: ask.has_rate(),
+            counts_bytes: ask.is_large(),
+            rows,
+            syscalls: Vec::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, at: usize, sample: Sample) {
@@ -233,6 +287,9 @@ mod tests {
     fn rate_and_distance_are_part_of_the_workload() {
         let ask = Ask::new("point@2000", 16, Duration::from_secs(1)).unwrap();
         assert_eq!(ask.name(), "point at 2000/s, 16 clients");
+        let near = Ask::new("point/unix", 1, Duration::from_secs(1)).unwrap();
+        assert_eq!(near.name(), "point by unix sockets, 1 client");
+        assert!(Ask::new("point/udp", 1, Duration::from_secs(1)).is_err());
         let far = Ask::new("php+0.5ms@100", 16, Duration::from_secs(1)).unwrap();
         assert_eq!(far.name(), "php at 100/s over 0.5 ms, 16 clients");
         assert!(Ask::new("point@fast", 1, Duration::from_secs(1)).is_err());
