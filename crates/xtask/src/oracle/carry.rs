@@ -28,7 +28,6 @@ const VARIABLES: &[&str] = &[
     "max_recursive_iterations",
     "sql_quote_show_create",
     "system_versioning_asof",
-    "block_encryption_mode",
     "timestamp",
     "eq_range_index_dive_limit",
     "standard_compliant_cte",
@@ -48,11 +47,8 @@ pub(super) fn read(
     schema: Option<&str>,
 ) -> Result<Option<State>, Fault> {
     // Hexadecimal, so that no character set of results gets between.
-    let values: Vec<String> = VARIABLES
-        .iter()
-        .filter(|name| !matches!(**name, "block_encryption_mode" | "default_collation_for_utf8mb4"))
-        .map(|name| format!("HEX(CONVERT(@@session.{name} USING utf8mb3))"))
-        .collect();
+    let values: Vec<String> =
+        VARIABLES.iter().map(|name| format!("HEX(CONVERT(@@session.{name} USING utf8mb3))")).collect();
     let reply = client.ask(format!("SELECT {}", values.join(", ")).as_bytes())?;
     let Some(row) = reply.results.first().and_then(|rows| rows.text().into_iter().next()) else {
         return Ok(None);
@@ -61,22 +57,28 @@ pub(super) fn read(
     if let Some(schema) = schema {
         state.push(format!("USE `{}`", schema.replace('`', "``")).into_bytes());
     }
-    let names = VARIABLES.iter().filter(|name| **name != "block_encryption_mode");
-    for (name, value) in names.zip(row) {
+    for (name, value) in VARIABLES.iter().zip(row) {
         let value = value.and_then(|value| unhexed(&value.replace('\0', "")));
         match (*name, value) {
-            // A clock that runs has a fraction.
-            ("timestamp", Some(value)) if !value.ends_with(".000000") => {}
             ("system_versioning_asof", Some(value)) if value == "DEFAULT" => {}
             (name, Some(value)) => state.push(assignment(name, &value)),
             (name, None) => state.push(format!("SET SESSION {name} = NULL").into_bytes()),
         }
     }
-    for row in user_variables {
-        let Some(statement) = user_variable(row) else { return Ok(None) };
-        state.push(statement);
+    if !clock_is_fixed(client)? {
+        state.retain(|statement| !statement.starts_with(b"SET SESSION timestamp "));
+    }
+    match user_variable_statements(client, user_variables)? {
+        Some(statements) => state.extend(statements),
+        None => return Ok(None),
     }
     Ok(Some(state))
+}
+
+/// Whether SET timestamp holds the session's clock.
+fn clock_is_fixed(client: &mut Client) -> Result<bool, Fault> {
+    let mut clock = || client.value("SELECT HEX(CONVERT(@@timestamp USING utf8mb3))");
+    Ok(clock()? == clock()?)
 }
 
 /// Says it to another connection; the first refusal is the answer.
@@ -106,34 +108,41 @@ fn assignment(name: &str, value: &str) -> Vec<u8> {
     }
 }
 
-/// A row of information_schema.user_variables: name, value, type, character set.
-fn user_variable(row: &[u8]) -> Option<Vec<u8>> {
-    let rows = Rows { columns: 4, names: Vec::new(), rows: vec![row.to_vec()] };
-    let values = rows.values().into_iter().next()?;
-    let [Some(name), value, Some(kind), charset] = values.as_slice() else { return None };
-    if name.contains(&b'`') || !name.is_ascii() {
-        return None;
-    }
-    let mut sql = b"SET @`".to_vec();
-    sql.extend_from_slice(name);
-    sql.extend_from_slice(b"` = ");
-    match (value, kind.as_slice()) {
-        (None, _) => sql.extend_from_slice(b"NULL"),
-        (Some(value), b"VARCHAR") => {
-            let charset = String::from_utf8_lossy(charset.as_deref()?).into_owned();
-            if !value.is_ascii() && charset != "binary" {
-                return None;
-            }
-            sql.extend_from_slice(format!("CONVERT(0x{} USING {charset})", hexed(value)).as_bytes());
-            if value.is_empty() {
-                return Some(
-                    [b"SET @`", name.as_slice(), b"` = CONVERT('' USING ", charset.as_bytes(), b")"].concat(),
-                );
-            }
+/// Statements that give another session the same user variables. information_schema tells names and types; texts it
+/// shows in utf8mb3, so they are asked for by their bytes.
+fn user_variable_statements(client: &mut Client, rows: &[Vec<u8>]) -> Result<Option<State>, Fault> {
+    let rows = Rows { columns: 4, names: Vec::new(), rows: rows.to_vec() }.values();
+    let mut statements = Vec::new();
+    for row in rows {
+        let [Some(name), value, Some(kind), charset] = row.as_slice() else { return Ok(None) };
+        let name = String::from_utf8_lossy(name).replace('\0', "");
+        if name.contains('`') || !name.is_ascii() {
+            return Ok(None);
         }
-        (Some(value), _) => sql.extend_from_slice(value),
+        let kind: Vec<u8> = kind.iter().copied().filter(|byte| *byte != 0).collect();
+        let value =
+            value.as_ref().map(|value| value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<u8>>());
+        let literal = match (value, kind.as_slice()) {
+            (None, _) => "NULL".to_owned(),
+            (Some(_), b"VARCHAR") => {
+                let charset =
+                    String::from_utf8_lossy(charset.as_deref().unwrap_or_default()).replace('\0', "");
+                let asked =
+                    format!("SELECT HEX(@`{name}`), HEX(CONVERT(COLLATION(@`{name}`) USING utf8mb3))");
+                let answer = client.rows(&asked)?.into_iter().next().unwrap_or_default();
+                let [Some(bytes), Some(collation)] = answer.as_slice() else { return Ok(None) };
+                let collation = unhexed(&collation.replace('\0', "")).unwrap_or_default();
+                match bytes.replace('\0', "") {
+                    empty if empty.is_empty() => format!("CONVERT('' USING {charset}) COLLATE {collation}"),
+                    bytes if charset == "binary" => format!("0x{bytes}"),
+                    bytes => format!("_{charset} 0x{bytes} COLLATE {collation}"),
+                }
+            }
+            (Some(value), _) => String::from_utf8_lossy(&value).into_owned(),
+        };
+        statements.push(format!("SET @`{name}` = {literal}").into_bytes());
     }
-    Some(sql)
+    Ok(Some(statements))
 }
 
 fn hexed(bytes: &[u8]) -> String {

@@ -292,6 +292,10 @@ impl Reply {
             return;
         }
         fields.bytes();
+        // In a schema of a wide character set MariaDB puts NULs here.
+        while fields.0.len() > 1 && fields.0.first() == Some(&0) {
+            fields.take(1);
+        }
         let mut changes = Fields(fields.bytes().unwrap_or_default());
         while !changes.0.is_empty() {
             let kind = changes.number(1);

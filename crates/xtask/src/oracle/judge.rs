@@ -1,12 +1,14 @@
 //! One statement at a time: what the analysis says of it, what it then does to the primary, and what the replica
 //! answers. Owns the judgement; who sends which statement is of no concern here.
 
+use std::collections::BTreeSet;
+
 use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::journal::Serial;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, Ran, Session, Transaction};
-use clonelove_sql::{Charset, Dialect, Facts, Modes, TableName, analyse};
+use clonelove_sql::{Charset, Dialect, Facts, Kind, Modes, Resolved, Why, analyse};
 
 use super::carry::{self, State};
 use super::classes::{self, Text};
@@ -251,14 +253,26 @@ impl Judge {
     ) -> Result<Reply, Fault> {
         self.tally.run += 1;
         let (dialect, schema) = (player.model.dialect, player.model.schema.clone());
-        let facts = analyse(sql, &dialect);
+        let text = Text::of(sql);
+        let mut facts = analyse(sql, &dialect);
+        let resolved = (facts.why.is_none() || facts.apart.is_some() && text.is_select())
+            .then(|| site.resolve(&facts, schema.as_deref()));
+        if let Some(resolved) = &resolved {
+            // As routing does: what the text alone says gives way to what is known.
+            self.tally.knowledge(facts.why, resolved.why);
+            facts.why = resolved.why;
+        }
         let policy = Policy { primary_only: false, repeatable_by_default: site.repeatable() };
         let plan = plan(&facts, &player.model, policy);
-        let (read, text) = (facts.why.is_none(), Text::of(sql));
+        let read = facts.why.is_none();
         let watched = read || text.is_select();
         let before = if watched { self.snapshot(site, player)? } else { None };
         if !watched && !text.is_set() {
             self.disturbed();
+            if !matches!(facts.kind, Kind::Read | Kind::Session | Kind::Transaction) && !text.is_plain_write()
+            {
+                site.outdate();
+            }
         }
         let reply = player.client.ask(sql)?;
         player.learn(sql, &facts, &reply);
@@ -268,8 +282,7 @@ impl Judge {
         }
         if reply.error.is_none() {
             self.second_opinion(
-                site,
-                &Case { sql, place, facts: &facts, text: &text },
+                &Case { sql, place, facts: &facts, resolved: resolved.as_ref(), text: &text },
                 &dialect,
                 schema.as_deref(),
             );
@@ -281,14 +294,14 @@ impl Judge {
         }
         self.tally.succeeded += 1;
         self.disturbed();
-        let case = Case { sql, place, facts: &facts, text: &text };
+        let case = Case { sql, place, facts: &facts, resolved: resolved.as_ref(), text: &text };
         let after = self.snapshot(site, player)?;
         let deeds = match (before, &after) {
             (Some(before), Some(after)) => Some(deeds(&before, after, self.busy_others)),
             _ => None,
         };
         if read {
-            self.judge_read(site, &case, deeds);
+            self.judge_read(&case, deeds);
             match (plan, after.as_ref().and_then(|after| after.position.first())) {
                 (Plan::Replica(_), Some(position)) => {
                     self.compare(site, player, &case, &reply, (&plain(position), false));
@@ -309,46 +322,52 @@ impl Judge {
     }
 
     /// What sqlparser says of it, where it understands it.
-    fn second_opinion(&mut self, site: &mut Site, case: &Case<'_>, dialect: &Dialect, schema: Option<&str>) {
+    fn second_opinion(&mut self, case: &Case<'_>, dialect: &Dialect, schema: Option<&str>) {
         let Some(opinion) = parser::opinion(case.sql, dialect, schema) else { return };
         if case.facts.why.is_none() && !opinion.query {
-            self.accuse(site, case, "a read that sqlparser calls none", String::new());
+            self.accuse(case, "a read that sqlparser calls none", String::new());
+        }
+        if case.text.has_any(&["VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"]) {
+            // Bodies name tables that the definition neither reads nor writes.
+            return;
         }
         let ours = tables::ours(case.facts, schema);
         self.tally.parser.compare(&opinion.tables, &ours, case.facts.all_tables);
         let missing: Vec<_> = opinion.tables.iter().filter(|table| !ours.contains(*table)).cloned().collect();
         if !case.facts.all_tables && !missing.is_empty() {
-            self.accuse(site, case, "tables that sqlparser names and we do not", missing.join(", "));
+            self.accuse(case, "tables that sqlparser names and we do not", missing.join(", "));
         }
     }
 
-    fn judge_read(&mut self, site: &mut Site, case: &Case<'_>, deeds: Option<Vec<String>>) {
+    fn judge_read(&mut self, case: &Case<'_>, deeds: Option<Vec<String>>) {
         let Some(deeds) = deeds else {
             self.tally.unseen += 1;
             return;
         };
         self.tally.judged += 1;
+        self.tally.selects += u64::from(case.text.is_select());
         if !deeds.is_empty() {
-            self.accuse(site, case, "a read that is none", deeds.join("; "));
+            self.accuse(case, "a read that is none", deeds.join("; "));
         }
     }
 
-    /// A failure, unless what it read is of a kind that only stored knowledge tells.
-    fn accuse(&mut self, site: &mut Site, case: &Case<'_>, what: &'static str, detail: String) {
+    fn accuse(&mut self, case: &Case<'_>, what: &'static str, detail: String) {
         let finding = Finding::new(what, case.place, case.sql, detail);
-        if tables::names_view_or_sequence(site, case.facts) {
-            self.tally.needs_knowledge.push(finding);
-        } else {
-            finding.tell();
-            self.tally.failures.push(finding);
-        }
+        finding.tell();
+        self.tally.failures.push(finding);
     }
 
     /// A SELECT that the analysis keeps on the primary: was that needed?
     fn kept(&mut self, site: &mut Site, case: &Case<'_>, deeds: Option<Vec<String>>) {
         let harmless = deeds.is_some_and(|deeds| deeds.is_empty());
         let why = case.facts.why.map_or("read", clonelove_sql::Why::as_str);
-        let excluded = classes::names_an_exclusion(site, case.text, case.facts);
+        // What a view's own text does counts as if it stood here.
+        let by_view = matches!(
+            case.facts.why,
+            Some(Why::LockingRead | Why::SideEffect | Why::Write | Why::ServerSpecific)
+        );
+        let excluded =
+            by_view && case.resolved.is_some() || classes::names_an_exclusion(site, case.text, case.facts);
         self.tally.keep(why, harmless, excluded, case.place, case.sql);
     }
 
@@ -378,43 +397,36 @@ impl Judge {
         };
         self.tally.routed += 1;
         let differs = answer.error.is_some() || difference(&reply.results, &answer.results).is_some();
-        if carry && differs && reads_temporary(player, case.facts) {
+        if carry && differs && reads_temporary(player, case) {
             self.tally.differ("temporary tables of a session that clonelove pins");
             return;
         }
         if let Some((code, message)) = &answer.error {
-            self.refused(site, case, *code, message);
+            self.refused(case, *code, message);
             return;
         }
         match difference(&reply.results, &answer.results) {
             None => self.tally.equal += 1,
             Some(Difference::Order) if !case.text.has("ORDER") => self.tally.equal += 1,
-            Some(how) => self.differs(site, player, case, (reply, &answer), how),
+            Some(how) => self.differs(player, case, (reply, &answer), how),
         }
         if self.with_tables {
             self.compare_tables(site, player, case, carry);
         }
     }
 
-    fn refused(&mut self, site: &mut Site, case: &Case<'_>, code: u16, message: &str) {
+    fn refused(&mut self, case: &Case<'_>, code: u16, message: &str) {
         if clonelove_refuses(code) {
-            self.accuse(site, case, "refused by a read-only connection", format!("{message} ({code})"));
-        } else if let Some(class) = classes::may_be_refused(case.text, code) {
+            self.accuse(case, "refused by a read-only connection", format!("{message} ({code})"));
+        } else if let Some(class) = classes::may_be_refused(code) {
             self.tally.differ(class);
         } else {
-            self.accuse(site, case, "refused by the replica alone", format!("{message} ({code})"));
+            self.accuse(case, "refused by the replica alone", format!("{message} ({code})"));
         }
     }
 
     /// Rows that differ: by themselves, for a reason that is written down, or wrongly.
-    fn differs(
-        &mut self,
-        site: &mut Site,
-        player: &mut Player,
-        case: &Case<'_>,
-        both: (&Reply, &Reply),
-        how: Difference,
-    ) {
+    fn differs(&mut self, player: &mut Player, case: &Case<'_>, both: (&Reply, &Reply), how: Difference) {
         let (reply, answer) = both;
         let again = player.client.ask(case.sql).map(|again| again.results).unwrap_or_default();
         if difference(&reply.results, &again).is_some() {
@@ -424,25 +436,21 @@ impl Judge {
         {
             self.tally.differ(class);
         } else {
-            self.accuse(
-                site,
-                case,
-                "other rows on the replica",
-                first_difference(&reply.results, &answer.results),
-            );
+            self.accuse(case, "other rows on the replica", first_difference(&reply.results, &answer.results));
         }
     }
 
     /// Which tables the server opens, and which we say.
     fn compare_tables(&mut self, site: &mut Site, player: &mut Player, case: &Case<'_>, carry: bool) {
-        let schema = player.model.schema.clone();
         let Ok(client) = player.ready(site, carry) else { return };
         let Some(opened) = tables::opened(client, &mut site.replica_side, case.sql) else { return };
-        let ours = tables::ours(case.facts, schema.as_deref());
-        self.tally.tables.compare(&opened, &ours, case.facts.all_tables);
-        let missing: Vec<_> = opened.iter().filter(|table| !ours.contains(*table)).cloned().collect();
-        if !case.facts.all_tables && !missing.is_empty() {
-            self.accuse(site, case, "tables that we do not name", missing.join(", "));
+        let Some(resolved) = case.resolved else { return };
+        let ours = tables::known(case.facts, resolved);
+        self.tally.tables.compare(&tables::ids(&opened), &ours, resolved.all_tables);
+        let lacking = |name: &&String| !tables::ids(&BTreeSet::from([(*name).clone()])).is_subset(&ours);
+        let missing: Vec<_> = opened.iter().filter(lacking).cloned().collect();
+        if !resolved.all_tables && !missing.is_empty() {
+            self.accuse(case, "tables that we do not name", missing.join(", "));
         }
     }
 
@@ -471,13 +479,18 @@ impl Judge {
 }
 
 /// Whether one of the tables is a temporary one of the session's own.
-fn reads_temporary(player: &mut Player, facts: &Facts) -> bool {
-    let name = |table: &TableName| match &table.schema {
-        Some(schema) => format!("`{schema}`.`{}`", table.name),
-        None => format!("`{}`", table.name),
-    };
-    facts.tables_read.iter().any(|table| {
-        let shown = player.client.rows(&format!("SHOW CREATE TABLE {}", name(table))).unwrap_or_default();
+fn reads_temporary(player: &mut Player, case: &Case<'_>) -> bool {
+    let text = String::from_utf8_lossy(case.sql);
+    let lower = text.to_ascii_lowercase();
+    case.facts.tables_read.iter().any(|table| {
+        // As it was written: servers may tell tables apart by case.
+        let written = lower.find(&table.name).and_then(|at| text.get(at..at + table.name.len()));
+        let table_name = written.unwrap_or(&table.name);
+        let name = match &table.schema {
+            Some(schema) => format!("`{schema}`.`{table_name}`"),
+            None => format!("`{table_name}`"),
+        };
+        let shown = player.client.rows(&format!("SHOW CREATE TABLE {name}")).unwrap_or_default();
         let text =
             shown.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default();
         text.replace('\0', "").starts_with("CREATE TEMPORARY")
@@ -489,6 +502,7 @@ struct Case<'a> {
     sql: &'a [u8],
     place: &'a Place,
     facts: &'a Facts,
+    resolved: Option<&'a Resolved>,
     text: &'a Text,
 }
 

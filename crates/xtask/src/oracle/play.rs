@@ -256,7 +256,7 @@ impl Play<'_> {
     fn run(&mut self, line: usize, sql: &[u8]) -> Result<(), End> {
         self.within_limits()?;
         let text = Text::of(sql);
-        if let Some(class) = classes::not_run(&text) {
+        if let Some(class) = classes::not_run(&text, sql) {
             self.judge.tally.skip(class);
             return Ok(());
         }
@@ -315,7 +315,7 @@ impl Play<'_> {
     fn send(&mut self, sql: &[u8]) -> Result<(), End> {
         self.within_limits()?;
         self.drain()?;
-        if let Some(class) = classes::not_run(&Text::of(sql)) {
+        if let Some(class) = classes::not_run(&Text::of(sql), sql) {
             self.judge.tally.skip(class);
             return Ok(());
         }
@@ -473,7 +473,7 @@ impl Play<'_> {
 
     /// A question of the tester's own, on the current connection.
     fn ask(&mut self, sql: &[u8]) -> Option<super::client::Reply> {
-        if classes::not_run(&Text::of(sql)).is_some() || self.sent.contains_key(&self.current) {
+        if classes::not_run(&Text::of(sql), sql).is_some() || self.sent.contains_key(&self.current) {
             return None;
         }
         self.judge.disturbed();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_route::report::{Flavour as Family, Report, ResultRows, probe_statements, report_from};
-use clonelove_sql::{Dialect, Modes};
+use clonelove_sql::{Dialect, Facts, Modes, Resolved, Schema, schema};
 use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
 
-use super::client::{Client, Fault};
+use super::client::{Client, Fault, Reply, Rows};
 
 /// What is at home in the servers, and must not change.
 const OWN_SCHEMAS: &[&str] = &["information_schema", "mysql", "performance_schema", "sys", "mtr"];
@@ -31,6 +31,10 @@ pub(super) struct Site {
     pub(super) side: Client,
     /// To the replica, likewise.
     pub(super) replica_side: Client,
+    /// For what clonelove's monitor asks of the schema; its sql_mode is empty.
+    knowing: Client,
+    /// What was learnt; none when it may be out of date.
+    schema: Option<Schema>,
     /// Whether user locks can be seen.
     pub(super) sees_locks: bool,
     globals: BTreeMap<String, String>,
@@ -89,6 +93,9 @@ impl Site {
         let mut side = open(&cluster.primary)?;
         let replica = cluster.replicas.first().context("a replica")?;
         let mut replica_side = open(replica)?;
+        let mut knowing = open(&cluster.primary)?;
+        knowing.set_limit(Duration::from_secs(20));
+        ask(&mut knowing, "SET NAMES utf8mb4, sql_mode = ''")?;
         let mut sees_locks = true;
         for client in [&mut side, &mut replica_side] {
             client.set_limit(Duration::from_secs(u64::from(CATCH_UP) + 10));
@@ -103,6 +110,8 @@ impl Site {
             cluster,
             side,
             replica_side,
+            knowing,
+            schema: None,
             sees_locks,
             globals: BTreeMap::new(),
             fingerprint: Vec::new(),
@@ -117,6 +126,25 @@ impl Site {
         let position = site.position()?;
         site.catch_up(&position).map_err(anyhow::Error::msg)?;
         Ok(site)
+    }
+
+    /// Definitions may have changed.
+    pub(super) fn outdate(&mut self) {
+        self.schema = None;
+    }
+
+    /// A statement in the light of what the schema says now, which clonelove would know too.
+    pub(super) fn resolve(&mut self, facts: &Facts, current: Option<&str>) -> Resolved {
+        if self.schema.is_none() {
+            let mut answers = schema::Answers::new();
+            for question in schema::queries(Family::MariaDb) {
+                if let Ok(Reply { error: None, results, .. }) = self.knowing.ask(question.sql.as_bytes()) {
+                    answers.insert(question.name, results.first().map(Rows::text).unwrap_or_default());
+                }
+            }
+            self.schema = Some(Schema::build(Family::MariaDb, self.start.version, &answers));
+        }
+        self.schema.as_ref().map(|schema| schema.resolve(facts, current)).unwrap_or_default()
     }
 
     /// What a session's statements are read as at its beginning.
@@ -187,6 +215,7 @@ impl Site {
 
     /// Makes all as it was at the start. `false`: that did not work, and new servers are needed.
     pub(super) fn tidy(&mut self) -> Result<bool> {
+        self.outdate();
         self.forget_transactions()?;
         for row in rows(&mut self.side, "SHOW DATABASES")? {
             let Some(Some(schema)) = row.into_iter().next() else { continue };
@@ -200,7 +229,10 @@ impl Site {
         }
         self.learn_defaults()?;
         let position = self.position()?;
-        Ok(self.catch_up(&position).is_ok())
+        // Not further either: a RESET MASTER that was hidden would leave the replica ahead, and deaf.
+        let caught_up = self.catch_up(&position).is_ok();
+        let theirs = self.replica_side.value("SELECT @@global.gtid_slave_pos").unwrap_or_default();
+        Ok(caught_up && theirs == position)
     }
 
     fn forget_transactions(&mut self) -> Result<()> {

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use clonelove_sql::Facts;
+use clonelove_sql::{Facts, Resolved, TableId};
 
 use super::client::Client;
-use super::site::Site;
 
 /// How the tables told compare.
 #[derive(Debug, Default, Clone)]
@@ -25,7 +24,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Counts one statement.
-    pub(super) fn compare(&mut self, opened: &BTreeSet<String>, ours: &BTreeSet<String>, all: bool) {
+    pub(super) fn compare<T: Ord>(&mut self, opened: &BTreeSet<T>, ours: &BTreeSet<T>, all: bool) {
         self.compared += 1;
         let counter = match () {
             () if all => &mut self.all,
@@ -47,6 +46,25 @@ pub(super) fn ours(facts: &Facts, schema: Option<&str>) -> BTreeSet<String> {
         .collect()
 }
 
+/// The tables of a statement with what stored knowledge adds: views' tables, stored functions' tables.
+pub(super) fn known(facts: &Facts, resolved: &Resolved) -> BTreeSet<TableId> {
+    let own = |schema: &str| matches!(schema, "information_schema" | "performance_schema");
+    let virtual_ones: Vec<TableId> = facts
+        .tables_read
+        .iter()
+        .filter_map(|table| table.schema.as_deref().map(|schema| (schema, &table.name)))
+        .filter(|(schema, _)| own(schema))
+        .map(|(schema, name)| TableId::of(schema, name))
+        .collect();
+    resolved.read.iter().chain(resolved.written.iter()).filter(|id| !virtual_ones.contains(id)).collect()
+}
+
+/// Names as ids.
+pub(super) fn ids(names: &BTreeSet<String>) -> BTreeSet<TableId> {
+    let id = |name: &String| name.split_once('.').map(|(schema, table)| TableId::of(schema, table));
+    names.iter().filter_map(id).collect()
+}
+
 /// Runs a statement once more in a transaction, and asks what is locked. `None` where that cannot be told.
 pub(super) fn opened(client: &mut Client, side: &mut Client, sql: &[u8]) -> Option<BTreeSet<String>> {
     client.ask(b"START TRANSACTION").ok()?.error.is_none().then_some(())?;
@@ -60,22 +78,4 @@ pub(super) fn opened(client: &mut Client, side: &mut Client, sql: &[u8]) -> Opti
     client.ask(b"ROLLBACK").ok()?;
     reply.error.is_none().then_some(())?;
     Some(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
-}
-
-/// Whether it names a view or a sequence, whose meaning the text does not tell.
-pub(super) fn names_view_or_sequence(site: &mut Site, facts: &Facts) -> bool {
-    let names: Vec<String> = facts
-        .tables_read
-        .iter()
-        .map(|table| format!("'{}'", table.name.replace('\\', "\\\\").replace('\'', "''")))
-        .collect();
-    if names.is_empty() {
-        return false;
-    }
-    let sql = format!(
-        "SELECT COUNT(*) FROM information_schema.tables WHERE LOWER(table_name) IN ({}) \
-         AND table_type IN ('VIEW', 'SEQUENCE')",
-        names.join(", ")
-    );
-    site.side.value(&sql).is_ok_and(|count| count != "0" && !count.is_empty())
 }
