@@ -6,6 +6,7 @@ mod drupal;
 mod faults;
 mod freshness;
 mod hostile;
+mod keys;
 mod memory;
 mod replay;
 mod roles;

@@ -186,6 +186,11 @@ fn target<'s>(
     (table.keyable && table.sort == Sort::Base).then_some((id, table))
 }
 
+/// Whether literals may be keys under a collation, by its name: those that a test asked the servers about.
+pub fn is_tested_collation(name: &str) -> bool {
+    literal::is_tested(name)
+}
+
 /// Whether a read cannot see what a write of the same table does.
 pub fn independent(read: &Keys, write: &Keys) -> bool {
     let apart = |one: &ColumnKeys, other: &ColumnKeys| {
