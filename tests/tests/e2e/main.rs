@@ -7,6 +7,7 @@ mod faults;
 mod freshness;
 mod hostile;
 mod keys;
+mod knowledge;
 mod memory;
 mod replay;
 mod roles;
