@@ -125,6 +125,7 @@ fn knowledge_is_as_wide_as_the_grants(flavour: Flavour) -> Result<()> {
     ensure!(keyable(&narrow) && narrow.resolve("SELECT * FROM vv").why.is_none());
     ensure!(narrow.written("CALL p()") == "*", "a body may name what is not seen");
 
+    by_role(&cluster)?;
     // What is named mends it.
     let mut root = cluster.primary.connect()?;
     for (user, sight) in [("blind", &blind), ("reader", &reader)] {
@@ -136,6 +137,28 @@ fn knowledge_is_as_wide_as_the_grants(flavour: Flavour) -> Result<()> {
         everything_is_known(&mended)?;
     }
     Ok(())
+}
+
+/// A role counts when it is on. Where a server does not tell what comes from one, that is not seen.
+fn by_role(cluster: &Cluster) -> Result<()> {
+    let mut root = cluster.primary.connect()?;
+    let mariadb = cluster.primary.flavour().family() == Family::MariaDb;
+    for sql in [
+        "CREATE ROLE watcher",
+        "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO watcher",
+        "CREATE USER masked@localhost",
+        "GRANT watcher TO masked@localhost",
+    ] {
+        root.query(sql)?;
+    }
+    ensure!(Sight::of(cluster, "masked")?.missing().len() == 4, "a role that is off counts");
+    root.query(match mariadb {
+        true => "SET DEFAULT ROLE watcher FOR masked@localhost",
+        false => "SET DEFAULT ROLE watcher TO masked@localhost",
+    })?;
+    let on = Sight::of(cluster, "masked")?;
+    ensure!(on.missing().is_empty() || !mariadb, "{:?}", on.missing());
+    if on.missing().is_empty() { everything_is_known(&on) } else { Ok(()) }
 }
 
 /// What an account sees that may see everything.
