@@ -305,8 +305,13 @@ pub(super) fn may_differ(text: &Text, order_alone: bool, other_count: bool) -> O
 
 /// Why a replica may refuse alone what the primary answered.
 pub(super) fn may_be_refused(code: u16) -> Option<&'static str> {
-    (code == 1168)
-        .then_some("MERGE tables: the default engine is not replicated, so that the parts are of another one")
+    match code {
+        1168 => {
+            Some("MERGE tables: the default engine is not replicated, so that the parts are of another one")
+        }
+        1367 => Some("a geometry in a user variable of a pinned session, carried as plain bytes"),
+        _ => None,
+    }
 }
 
 /// Whether a query names what belongs on the primary by the design (section 6) or differs by server (freshness,

@@ -118,6 +118,10 @@ impl Visitor for Names {
             [table] => format!("{}.{table}", self.schema),
             _ => return ControlFlow::Continue(()),
         };
+        // It takes the options of UPDATE and DELETE for tables.
+        if matches!(parts.last().map(String::as_str), Some("ignore" | "low_priority" | "quick")) {
+            return ControlFlow::Continue(());
+        }
         let own =
             ["information_schema.", "performance_schema."].iter().any(|schema| name.starts_with(schema));
         if !own && !name.ends_with(".dual") {
