@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::shell::{cargo, show};
 use crate::stages::{Outcome, Stages};
 use crate::tests_run::{TestResults, run_tests};
-use crate::{layering, promises, servers, setup, supply};
+use crate::{layering, oracle, promises, servers, setup, supply};
 
 /// All tests, or those that the filter names.
 pub(crate) fn test(filter: &[&str]) -> Result<bool> {
@@ -36,14 +36,16 @@ pub(crate) fn ci() -> Result<bool> {
     stages.run("doctests", 2, || {
         checked(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
     });
+    stages.run("oracle", 4, oracle::sampled);
     let held = stages.held();
     stages.run("promises", 1, || promises::check(&results, &held));
     Ok(stages.finish(&servers::covered()))
 }
 
-/// As [`ci`], and what takes longer than CI may; nothing does so far.
+/// As [`ci`], and what takes longer than CI may: all that the oracle has.
 pub(crate) fn full() -> Result<bool> {
-    ci()
+    let held = ci()?;
+    Ok(oracle::run(&[])? && held)
 }
 
 fn prepare(stages: &mut Stages) {

@@ -8,7 +8,7 @@ use clonelove_route::journal::Serial;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, Ran, Session, Transaction};
-use clonelove_sql::{Charset, Dialect, Facts, Kind, Modes, Resolved, Why, analyse};
+use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Resolved, Why, analyse};
 
 use super::carry::{self, State};
 use super::classes::{self, Text};
@@ -74,6 +74,8 @@ pub(super) struct Judge {
     moment: u64,
     /// Others are writing meanwhile, so that positions tell nothing.
     pub(super) busy_others: bool,
+    /// The server writes what INSERT DELAYED left to it, whenever it likes.
+    pub(super) delayed: bool,
     /// Whether tables are to be compared.
     pub(super) with_tables: bool,
 }
@@ -122,6 +124,11 @@ impl Player {
             plain_eof: reply.plain_eof,
         };
         self.model.after(sql, facts, Ran::Primary, &heard);
+        // What stored code and prepared statements leave behind, no reply tells.
+        let opaque = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
+        if !failed && (facts.effects.iter().any(opaque) || !facts.functions.is_empty()) {
+            self.model.pins.hold(Pin::UserVariable);
+        }
     }
 
     /// The connection to the replica, set up and up to date as clonelove would have it.
@@ -235,7 +242,7 @@ fn deeds(before: &Snapshot, after: &Snapshot, busy_others: bool) -> Vec<String> 
 
 impl Judge {
     pub(super) fn new(with_tables: bool) -> Self {
-        Self { tally: Tally::default(), moment: 0, busy_others: false, with_tables }
+        Self { tally: Tally::default(), moment: 0, busy_others: false, delayed: false, with_tables }
     }
 
     /// Something else happened on the servers.
@@ -262,6 +269,7 @@ impl Judge {
             self.tally.knowledge(facts.why, resolved.why);
             facts.why = resolved.why;
         }
+        self.delayed |= text.has("DELAYED");
         let policy = Policy { primary_only: false, repeatable_by_default: site.repeatable() };
         let plan = plan(&facts, &player.model, policy);
         let read = facts.why.is_none();
@@ -297,7 +305,7 @@ impl Judge {
         let case = Case { sql, place, facts: &facts, resolved: resolved.as_ref(), text: &text };
         let after = self.snapshot(site, player)?;
         let deeds = match (before, &after) {
-            (Some(before), Some(after)) => Some(deeds(&before, after, self.busy_others)),
+            (Some(before), Some(after)) => Some(deeds(&before, after, self.busy_others || self.delayed)),
             _ => None,
         };
         if read {

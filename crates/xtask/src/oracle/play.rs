@@ -119,7 +119,7 @@ pub(super) fn play(site: &mut Site, judge: &mut Judge, root: &Path, path: &Path)
     };
     play.set_up();
     let ended = play.steps_of(&text, 0);
-    play.judge.busy_others = false;
+    (play.judge.busy_others, play.judge.delayed) = (false, false);
     play.judge.disturbed();
     ended.err().unwrap_or(End::Finished)
 }

@@ -30,6 +30,11 @@ impl Finding {
         println!("FAILURE {}", self.line());
     }
 
+    /// What and where.
+    pub(super) fn title(&self) -> String {
+        format!("{} at {}:{}", self.what, self.place.file, self.place.line)
+    }
+
     fn line(&self) -> String {
         format!("{} at {}:{}: {}\n    {}", self.what, self.place.file, self.place.line, self.detail, self.sql)
     }
@@ -49,6 +54,8 @@ struct Kept {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Tally {
     pub(super) files: u64,
+    /// Locks could not be seen.
+    pub(super) blind: bool,
     pub(super) files_cut_short: BTreeMap<String, u64>,
     pub(super) run: u64,
     pub(super) succeeded: u64,
@@ -165,7 +172,7 @@ impl Tally {
 
     /// All counts, as Markdown.
     pub(super) fn report(&self) -> String {
-        let mut text = String::new();
+        let mut text = String::from("| what | how many |\n|---|---|\n");
         let mut line = |name: &str, count: u64| {
             let _ = writeln!(text, "| {name} | {count} |");
         };
