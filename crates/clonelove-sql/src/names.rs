@@ -32,8 +32,9 @@ impl Variable {
 /// Whether a table, named in lower case, holds a server's own state rather than replicated data, so that reads of it
 /// belong on the primary. To be asked of an unqualified table too, once its schema is known.
 pub fn is_server_specific_table(schema: &str, table: &str) -> bool {
-    /// What is the same wherever the same definitions were replicated.
-    const DEFINITIONS: [&str; 26] = [
+    /// What is the same wherever the same definitions were replicated. Not among them: events, which a replica has
+    /// with another status (SLAVESIDE_DISABLED).
+    const DEFINITIONS: [&str; 25] = [
         "applicable_roles",
         "character_sets",
         "check_constraints",
@@ -42,7 +43,6 @@ pub fn is_server_specific_table(schema: &str, table: &str) -> bool {
         "column_privileges",
         "columns",
         "enabled_roles",
-        "events",
         "geometry_columns",
         "key_column_usage",
         "keywords",

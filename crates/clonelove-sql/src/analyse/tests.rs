@@ -358,6 +358,7 @@ fn what_tells_one_server_from_another() {
             "SELECT * FROM information_schema.processlist",
             "SELECT * FROM INFORMATION_SCHEMA.INNODB_TRX",
             "SELECT * FROM information_schema.global_status",
+            "SELECT event_name, status FROM information_schema.events",
             "SELECT * FROM information_schema.optimizer_trace",
             "SELECT * FROM t WHERE a IN (SELECT id FROM information_schema.PROCESSLIST)",
             "SHOW STATUS",
