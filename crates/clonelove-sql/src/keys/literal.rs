@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use memchr::memchr2;
+
 use super::tokens::Tokens;
 use super::{Rules, Values};
 use crate::dialect::Modes;
@@ -122,7 +124,16 @@ fn text(tokens: &mut Tokens<'_>, longest: u32, rules: Rules, into: &mut Values) 
     let [quote @ (b'\'' | b'"'), inner @ .., _] = tokens.bytes(&token) else { return None };
     let escapes = !tokens.modes().contains(Modes::NO_BACKSLASH_ESCAPES);
     let start = into.bytes.len();
-    let mut rest = inner.iter();
+    into.bytes.reserve(inner.len());
+    // Most texts hold nothing of note, and are taken over as a whole.
+    let plain = rules == Rules::all()
+        && memchr2(*quote, b'\\', inner).is_none()
+        && inner.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if plain {
+        into.bytes.extend_from_slice(inner);
+        into.bytes.get_mut(start..)?.make_ascii_lowercase();
+    }
+    let mut rest = if plain { [].iter() } else { inner.iter() };
     while let Some(byte) = rest.next() {
         let mut byte = *byte;
         if byte == *quote {
