@@ -25,6 +25,9 @@ const TICK: u64 = 10_000;
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
     let workload = Workload::named(&options.workload, &options.recordings)?;
+    if options.rate.is_some() && workload.reconnect {
+        bail!("a fixed rate is for clients that stay connected, which those of {} do not", options.workload);
+    }
     let idle = options.workload == "idle";
     let load = Load {
         target: Arc::new(Target {

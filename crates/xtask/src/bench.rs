@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
 
 use crate::shell::{cargo, on_path, show};
+use crate::stages::Outcome;
 use contender::{Contender, Kind};
 use network::{Network, Site};
 use report::Report;
@@ -78,6 +79,11 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
         }
     }
     report.write()
+}
+
+/// Instructions and allocations of the pure parts against their bounds, as a stage of CI.
+pub(crate) fn check_counts() -> Result<Outcome> {
+    counts::check("")
 }
 
 impl Plan {

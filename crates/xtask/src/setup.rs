@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("debootstrap", "roots with other servers"),
     ("prometheus", "promtool, and a real scrape"),
     ("make", "the build of the daemon's allocator"),
+    ("valgrind", "the count of instructions and allocations"),
 ];
 /// Those of them that the demo needs.
 const FOR_DEMO: &[&str] = &["mariadb-server-core", "mariadb-client", "php-cli", "php-mysql", "make"];
