@@ -1,7 +1,7 @@
 //! What holds for every statement that knowledge is brought to: no input panics, and values that the servers call
 //! equal have equal keys.
 
-use clonelove_sql::schema::{Answers, Row};
+use clonelove_sql::schema::{Answers, Row, queries};
 use clonelove_sql::{Dialect, Flavour, Kind, Modes, Schema, analyse, keys};
 use proptest::prelude::*;
 
@@ -93,7 +93,68 @@ const PIECES: &[&str] = &[
     ":=",
 ];
 
+/// Values that rows of information_schema hold, and some that they never should.
+const VALUES: &[&str] = &[
+    "app",
+    "t",
+    "T",
+    "u",
+    "k",
+    "1",
+    "2",
+    "-1",
+    "0",
+    "BASE TABLE",
+    "VIEW",
+    "SEQUENCE",
+    "InnoDB",
+    "varchar",
+    "int unsigned",
+    "30",
+    "utf8mb4_bin",
+    "STORED GENERATED",
+    "PRIMARY",
+    "CASCADE",
+    "FUNCTION",
+    "PROCEDURE",
+    "NO SQL",
+    "SQL",
+    "ANSI",
+    "",
+    "'",
+    "`((",
+    "select `app`.`t`.`k` from `app`.`u`",
+    "BEGIN CALL t(); UPDATE t SET k = u(1); END",
+    "GRANT ALL ON `a%\\`.* TO `b`@`c`",
+    "GRANT SELECT ON *.* TO",
+    "99999999999999999999",
+    "\u{fffd}",
+];
+
 proptest! {
+    #[test]
+    fn no_rows_make_the_snapshot_panic(
+        rows in proptest::collection::vec(
+            (0usize..9, proptest::collection::vec(proptest::option::of(proptest::sample::select(VALUES)), 0..11)),
+            0..60,
+        ),
+        mysql in any::<bool>(),
+    ) {
+        let flavour = if mysql { Flavour::MySql } else { Flavour::MariaDb };
+        let questions = queries(flavour);
+        let mut answers = Answers::default();
+        for (question, row) in rows {
+            let Some(question) = questions.get(question) else { continue };
+            let row: Row = row.into_iter().map(|value| value.map(str::to_owned)).collect();
+            answers.entry(question.name).or_default().push(row);
+        }
+        let schema = Schema::build(flavour, 80_400, &answers);
+        schema.missing_grants();
+        for sql in ["SELECT u(1) FROM t JOIN app.u", "UPDATE t SET k = 'x' WHERE k = 'y'", "CALL t()", "REPLACE INTO t VALUES ('x')"] {
+            keys_of(sql.as_bytes(), &Dialect::default(), &schema);
+        }
+    }
+
     #[test]
     fn no_text_makes_the_keys_panic(
         pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..30),
