@@ -131,96 +131,76 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 
 /// Why a statement is not run: it would end, replace or unhinge the servers that the others run on.
 pub(super) fn not_run(text: &Text, sql: &[u8]) -> Option<&'static str> {
-    /// In a text to be prepared, or in a body, where quotes hide words.
-    const HIDDEN: &[&str] = &[
-        "RESET MASTER",
-        "RESET SLAVE",
-        "START SLAVE",
-        "STOP SLAVE",
-        "CHANGE MASTER",
-        "PURGE BINARY",
-        "PURGE MASTER",
-        "SQL_LOG_BIN",
-        "SHUTDOWN",
-        "INSTALL PLUGIN",
-        "INSTALL SONAME",
-        "START ALL SLAVES",
-        "STOP ALL SLAVES",
-        "GLOBAL READ_ONLY",
-        "GTID_",
-        "KILL ",
-        "BINLOG_FORMAT",
-    ];
-    if matches!(text.first(), "PREPARE" | "EXECUTE" | "CREATE" | "SET" | "BEGIN" | "SELECT")
-        && sql.len() < 100_000
-    {
-        let all = String::from_utf8_lossy(sql).to_ascii_uppercase();
-        let prepares = text.first() != "SELECT" || all.contains("INTO @");
-        if prepares && HIDDEN.iter().any(|hidden| all.contains(hidden)) {
-            return Some("any of these in a text to be prepared or in a body");
-        }
-    }
-    const REPLICATION_SETTINGS: &[&str] = &[
-        "SQL_LOG_BIN",
-        "READ_ONLY",
-        "SERVER_ID",
-        "SKIP_REPLICATION",
-        "LOG_BIN",
-        "LOG_SLAVE_UPDATES",
-        "PSEUDO_SLAVE_MODE",
-        "REPORT_HOST",
-        "SYNC_BINLOG",
-        "GTID_SLAVE_POS",
-        "MAX_BINLOG_SIZE",
-        "EXPIRE_LOGS_DAYS",
-        "RELAY_LOG_PURGE",
-    ];
-    const REPLICATION_PREFIXES: &[&str] =
-        &["GTID_", "BINLOG_", "SLAVE_", "RPL_", "REPLICATE_", "WSREP_", "LOG_BIN_"];
+    acts_on_servers(text).or_else(|| sets(text)).or_else(|| harms_objects(text)).or_else(|| hides(text, sql))
+}
+
+/// Whole statements.
+fn acts_on_servers(text: &Text) -> Option<&'static str> {
+    const REPLICATION: &str = "replication control";
     match text.first() {
-        "SHUTDOWN" | "RESTART" => return Some("ends the server"),
-        "KILL" => return Some("KILL: may hit a connection of ours"),
-        "CHANGE" if text.second() == "MASTER" => return Some("replication control"),
-        "START" | "STOP" if matches!(text.second(), "SLAVE" | "REPLICA" | "ALL") => {
-            return Some("replication control");
-        }
-        "RESET" if matches!(text.second(), "MASTER" | "SLAVE" | "REPLICA") => {
-            return Some("replication control");
-        }
-        "PURGE" | "BINLOG" => return Some("replication control"),
-        "INSTALL" | "UNINSTALL" => return Some("plugins: a replica without them breaks"),
-        _ => {}
+        "SHUTDOWN" | "RESTART" => Some("ends the server"),
+        "KILL" => Some("KILL: may hit a connection of ours"),
+        "CHANGE" if text.second() == "MASTER" => Some(REPLICATION),
+        "START" | "STOP" if matches!(text.second(), "SLAVE" | "REPLICA" | "ALL") => Some(REPLICATION),
+        "RESET" if matches!(text.second(), "MASTER" | "SLAVE" | "REPLICA") => Some(REPLICATION),
+        "PURGE" | "BINLOG" => Some(REPLICATION),
+        "INSTALL" | "UNINSTALL" => Some("plugins: a replica without them breaks"),
+        _ => None,
     }
-    if text.first() == "SET" {
-        if text.has("GLOBAL") && text.has("MAX_ALLOWED_PACKET") {
-            return Some("max_allowed_packet: cuts values, and no session can be given another server's");
-        }
-        let replication = |word: &String| {
-            REPLICATION_SETTINGS.contains(&word.as_str())
-                || REPLICATION_PREFIXES
-                    .iter()
-                    .any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())
-        };
-        if text.words.iter().any(replication) {
-            return Some("settings of replication");
-        }
-        if text.has("EVENT_SCHEDULER") {
-            return Some("the event scheduler: writes that no statement makes");
-        }
-        if text.has("GLOBAL")
-            && text.has_any(&[
-                "MAX_CONNECTIONS",
-                "INIT_CONNECT",
-                "DEFAULT_TMP_STORAGE_ENGINE",
-                "LOG_OUTPUT",
-                "DATADIR",
-                "GENERAL_LOG_FILE",
-                "INNODB_FAST_SHUTDOWN",
-            ])
-        {
-            return Some("global settings that would lock the oracle out");
-        }
+}
+
+/// Settings.
+fn sets(text: &Text) -> Option<&'static str> {
+    #[rustfmt::skip]
+    const REPLICATION: &[&str] = &[
+        "SQL_LOG_BIN", "READ_ONLY", "SERVER_ID", "SKIP_REPLICATION", "LOG_BIN", "LOG_SLAVE_UPDATES", "REPORT_HOST",
+        "PSEUDO_SLAVE_MODE", "SYNC_BINLOG", "MAX_BINLOG_SIZE", "EXPIRE_LOGS_DAYS", "RELAY_LOG_PURGE",
+    ];
+    const PREFIXES: &[&str] = &["GTID_", "BINLOG_", "SLAVE_", "RPL_", "REPLICATE_", "WSREP_", "LOG_BIN_"];
+    #[rustfmt::skip]
+    const LOCK_OUT: &[&str] = &[
+        "MAX_CONNECTIONS", "INIT_CONNECT", "DEFAULT_TMP_STORAGE_ENGINE", "LOG_OUTPUT", "DATADIR", "GENERAL_LOG_FILE",
+        "INNODB_FAST_SHUTDOWN",
+    ];
+    if text.first() != "SET" {
+        return None;
     }
+    let replication = |word: &String| {
+        REPLICATION.contains(&word.as_str())
+            || PREFIXES.iter().any(|prefix| word.starts_with(prefix) && word.len() > prefix.len())
+    };
+    if text.words.iter().any(replication) {
+        return Some("settings of replication");
+    }
+    if text.has("EVENT_SCHEDULER") {
+        return Some("the event scheduler: writes that no statement makes");
+    }
+    if text.has("GLOBAL") && text.has("MAX_ALLOWED_PACKET") {
+        return Some("max_allowed_packet: cuts values, and no session can be given another server's");
+    }
+    (text.has("GLOBAL") && text.has_any(LOCK_OUT)).then_some("global settings that would lock the oracle out")
+}
+
+/// In a text to be prepared, or in a body, where quotes hide words.
+fn hides(text: &Text, sql: &[u8]) -> Option<&'static str> {
+    #[rustfmt::skip]
+    const HIDDEN: &[&str] = &[
+        "RESET MASTER", "RESET SLAVE", "START SLAVE", "STOP SLAVE", "CHANGE MASTER", "PURGE BINARY", "PURGE MASTER",
+        "SQL_LOG_BIN", "SHUTDOWN", "INSTALL PLUGIN", "INSTALL SONAME", "START ALL SLAVES", "STOP ALL SLAVES",
+        "GLOBAL READ_ONLY", "GTID_", "KILL ", "BINLOG_FORMAT",
+    ];
+    let may_hide = matches!(text.first(), "PREPARE" | "EXECUTE" | "CREATE" | "SET" | "BEGIN" | "SELECT");
+    if !may_hide || sql.len() > 100_000 {
+        return None;
+    }
+    let all = String::from_utf8_lossy(sql).to_ascii_uppercase();
+    let prepares = text.first() != "SELECT" || all.contains("INTO @");
+    (prepares && HIDDEN.iter().any(|hidden| all.contains(hidden)))
+        .then_some("the like in a text to be prepared or in a body")
+}
+
+/// Accounts, schemas and tables that the servers or the oracle need.
+fn harms_objects(text: &Text) -> Option<&'static str> {
     let account = text.has_any(&["USER", "PASSWORD", "REVOKE", "RENAME"])
         && matches!(text.first(), "DROP" | "SET" | "ALTER" | "REVOKE" | "RENAME");
     if account && (text.has("ROOT") || text.begins(&["SET", "PASSWORD", "="])) {
@@ -387,7 +367,7 @@ mod tests {
         assert_eq!(class("set global  read_only=1"), Some("settings of replication"));
         assert_eq!(
             class("PREPARE s FROM 'reset master'"),
-            Some("any of these in a text to be prepared or in a body")
+            Some("the like in a text to be prepared or in a body")
         );
         assert_eq!(class("reset master"), Some("replication control"));
         assert_eq!(class("SELECT 'shutdown', 1 FROM t"), None);
