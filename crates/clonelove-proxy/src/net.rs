@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aws_lc_rs::digest::Digest;
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, CommonState};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::settings::Address;
+use crate::tls::Acceptor;
 use records::Records;
 
 /// What is asked of a socket at one time, at least.
@@ -158,15 +160,21 @@ impl Buffered {
         self.tls.as_deref().map(Records::agreed)
     }
 
+    /// The SHA-256 of the certificate that the other side was shown.
+    pub(crate) fn shown(&self) -> Option<&Digest> {
+        self.tls.as_ref()?.shown()
+    }
+
     /// Goes on over TLS with whoever connected to us. Whatever was read beyond the request for TLS is taken for
     /// TLS, and none of it for anything else: plaintext sent ahead fails the handshake.
-    pub(crate) async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> Result<(), NoTls> {
+    pub(crate) async fn accept_tls(&mut self, acceptor: &Acceptor) -> Result<(), NoTls> {
         let first = std::mem::take(&mut self.input);
-        let records = Records::server(config, first).map_err(NoTls::Refused)?;
+        let records = Records::server(acceptor, first).map_err(NoTls::Refused)?;
         self.shake_hands(records).await
     }
 
     /// Goes on over TLS with whom we connected to. What it has sent ahead of TLS is taken for TLS as well.
+    /// Our last words of the handshake leave with the first write.
     pub(crate) async fn connect_tls(
         &mut self,
         config: Arc<ClientConfig>,
@@ -177,8 +185,8 @@ impl Buffered {
         self.shake_hands(records).await
     }
 
-    async fn shake_hands(&mut self, records: Records) -> Result<(), NoTls> {
-        let tls = &mut **self.tls.insert(Box::new(records));
+    async fn shake_hands(&mut self, records: Box<Records>) -> Result<(), NoTls> {
+        let tls = &mut **self.tls.insert(records);
         loop {
             if let Err(error) = tls.decrypt(&mut self.input) {
                 // A last word; whoever does not take it now does without.
@@ -354,3 +362,6 @@ impl Drop for Buffered {
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ mod trust;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use clonelove_wire::handshake::client::Tls as Wanted;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
@@ -196,6 +197,7 @@ pub struct Acceptor {
     identity: Identity,
     client_ca: Option<Authorities>,
     min_version: MinVersion,
+    fingerprint: Digest,
     config: Arc<ServerConfig>,
 }
 
@@ -228,11 +230,18 @@ impl Acceptor {
         config.ticketer = Ticketer::new().map_err(|error| error.to_string())?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
-        Ok(Self { identity, client_ca, min_version, config: Arc::new(config) })
+        let own = identity.certified.cert.first().map(AsRef::as_ref).unwrap_or_default();
+        let fingerprint = digest(&SHA256, own);
+        Ok(Self { identity, client_ca, min_version, fingerprint, config: Arc::new(config) })
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// SHA-256 of the certificate.
+    pub(crate) fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
     }
 }
 
@@ -326,10 +335,13 @@ impl Connector {
     fn reason(&self, address: &Address, error: &Error) -> String {
         let file = self.authorities.as_ref().map_or("tls_ca", |authorities| &authorities.source);
         match error {
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-                "no authority in {file} has signed its certificate; \
+            // The second is what an authority of the right name and another key gives.
+            Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                format!(
+                    "no authority in {file} has signed its certificate; \
                  put the certificate of the authority that has into that file"
-            ),
+                )
+            }
             Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
             ) => "its certificate has expired; give the server a new one".to_owned(),
@@ -438,3 +450,6 @@ pub(crate) fn client_reason(error: &Error) -> String {
     };
     format!("TLS with the client failed: {hint} ({error})")
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 /// Who signs certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -51,6 +55,32 @@ impl Authority {
         let mut params = named(name, hosts)?;
         (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         self.sign(&params)
+    }
+
+    /// What a client trusts who trusts this authority: to be given to
+    /// [`Connection::open_tls`](crate::Connection::open_tls).
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn trusted(&self) -> Result<Arc<ClientConfig>> {
+        Ok(Arc::new(ClientConfig::builder().with_root_certificates(self.roots()?).with_no_client_auth()))
+    }
+
+    /// The same with a certificate of the client's own.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn trusted_by(&self, own: &Issued) -> Result<Arc<ClientConfig>> {
+        let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes())?];
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes())?;
+        let builder = ClientConfig::builder().with_root_certificates(self.roots()?);
+        Ok(Arc::new(builder.with_client_auth_cert(chain, key)?))
+    }
+
+    fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone())?;
+        Ok(roots)
     }
 
     fn sign(&self, params: &CertificateParams) -> Result<Issued> {

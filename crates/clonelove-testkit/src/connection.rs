@@ -10,9 +10,12 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
@@ -24,6 +27,7 @@ pub type NamedRow = BTreeMap<String, Option<String>>;
 const LONG_PASSWORD: u32 = 1;
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const PROTOCOL_41: u32 = 1 << 9;
+const SSL: u32 = 1 << 11;
 const TRANSACTIONS: u32 = 1 << 13;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const MULTI_STATEMENTS: u32 = 1 << 16;
@@ -52,6 +56,7 @@ pub struct Connection {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// An error packet.
@@ -90,7 +95,7 @@ impl Connection {
         let stream =
             UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Self::log_in(Stream::Unix(stream), user, "", schema)
+        Self::open_over(Stream::Unix(stream), user, "", schema)
     }
 
     /// Logs in over TCP to `host:port`, with `schema` as the default one.
@@ -101,36 +106,89 @@ impl Connection {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Self::log_in(Stream::Tcp(stream), user, password, schema)
+        Self::open_over(Stream::Tcp(stream), user, password, schema)
     }
 
-    fn log_in(stream: Stream, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
-        let mut connection = Self {
-            stream: BufReader::new(stream),
-            sequence: 0,
-            version: String::new(),
-            charset: 0,
-            status: 0,
-        };
-        let greeting = connection.read_packet()?;
+    /// Logs in over TLS to `host:port`. The request for TLS and the begin of TLS leave in one segment.
+    ///
+    /// # Errors
+    /// As [`open_tcp`](Self::open_tcp), or when TLS does not come about.
+    pub fn open_tls(
+        address: &str,
+        (user, password): (&str, &str),
+        schema: Option<&str>,
+        config: &Arc<ClientConfig>,
+    ) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let mut connection = Self::over(Stream::Tcp(stream.try_clone()?));
+        let nonce = connection.greeted()?;
+        let mut first = vec![32, 0, 0, connection.sequence];
+        first.extend_from_slice(handshake_response("", &[], schema, SSL).get(..32).unwrap_or_default());
+        let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
+        tls.write_tls(&mut first)?;
+        (&stream).write_all(&first)?;
+        let mut tls = StreamOwned::new(tls, stream);
+        while tls.conn.is_handshaking() {
+            tls.conn.complete_io(&mut tls.sock).context("TLS")?;
+        }
+        connection.stream = BufReader::new(Stream::Tls(Box::new(tls)));
+        connection.sequence = connection.sequence.wrapping_add(1);
+        connection.log_in(&nonce, (user, password), schema, SSL)
+    }
+
+    /// What TLS agreed upon, for a connection over TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&ClientConnection> {
+        match self.stream.get_ref() {
+            Stream::Tls(tls) => Some(&tls.conn),
+            _ => None,
+        }
+    }
+
+    fn over(stream: Stream) -> Self {
+        let stream = BufReader::new(stream);
+        Self { stream, sequence: 0, version: String::new(), charset: 0, status: 0 }
+    }
+
+    /// Reads the greeting; answers its nonce.
+    fn greeted(&mut self) -> Result<Vec<u8>> {
+        let greeting = self.read_packet()?;
         if greeting.first() == Some(&0xff) {
             return Err(error_of(&greeting).into());
         }
         let (version, charset, nonce) = parse_greeting(&greeting)?;
-        (connection.version, connection.charset) = (version, charset);
-        let proof = native_proof(password, &nonce);
-        connection.write_packet(&handshake_response(user, &proof, schema))?;
+        (self.version, self.charset) = (version, charset);
+        Ok(nonce)
+    }
+
+    fn open_over(stream: Stream, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
+        let mut connection = Self::over(stream);
+        let nonce = connection.greeted()?;
+        connection.log_in(&nonce, (user, password), schema, 0)
+    }
+
+    fn log_in(
+        mut self,
+        nonce: &[u8],
+        (user, password): (&str, &str),
+        schema: Option<&str>,
+        flags: u32,
+    ) -> Result<Self> {
+        let proof = native_proof(password, nonce);
+        self.write_packet(&handshake_response(user, &proof, schema, flags))?;
         loop {
-            let packet = connection.read_packet()?;
+            let packet = self.read_packet()?;
             match packet.first() {
                 Some(0x00) => {
-                    connection.note_status(&packet)?;
-                    return Ok(connection);
+                    self.note_status(&packet)?;
+                    return Ok(self);
                 }
                 Some(0x01) => {}
                 Some(0xfe) => {
                     let proof = switched_proof(password, &packet)?;
-                    connection.write_packet(&proof)?;
+                    self.write_packet(&proof)?;
                 }
                 _ => return Err(error_of(&packet)).with_context(|| format!("log-in of {user}")),
             }
@@ -215,6 +273,7 @@ impl Connection {
         match self.stream.get_ref() {
             Stream::Unix(stream) => stream.set_read_timeout(Some(patience))?,
             Stream::Tcp(stream) => stream.set_read_timeout(Some(patience))?,
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(patience))?,
         }
         Ok(())
     }
@@ -224,6 +283,7 @@ impl Connection {
         let _ = match self.stream.get_ref() {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
         };
     }
 
@@ -422,6 +482,7 @@ impl Read for Stream {
         match self {
             Stream::Unix(stream) => stream.read(buffer),
             Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -431,11 +492,15 @@ impl Write for Stream {
         match self {
             Stream::Unix(stream) => stream.write(bytes),
             Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Unix(_) | Stream::Tcp(_) => Ok(()),
+            Stream::Tls(stream) => stream.flush(),
+        }
     }
 }
 
@@ -491,9 +556,9 @@ fn switched_proof(password: &str, packet: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>) -> Vec<u8> {
+fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>, more: u32) -> Vec<u8> {
     let mut flags = LONG_PASSWORD | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
-    flags |= MULTI_STATEMENTS | MULTI_RESULTS;
+    flags |= MULTI_STATEMENTS | MULTI_RESULTS | more;
     if schema.is_some() {
         flags |= CONNECT_WITH_DB;
     }

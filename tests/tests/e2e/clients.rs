@@ -177,7 +177,7 @@ fn scripts() -> PathBuf {
 }
 
 /// The settings of this machine's php.ini are left out, so its extensions must be named.
-fn php_extensions() -> Result<Vec<String>> {
+pub(crate) fn php_extensions() -> Result<Vec<String>> {
     let list = Command::new("php").args(["-n", "-m"]).output().context("php: run `cargo xtask setup`")?;
     let built_in = String::from_utf8_lossy(&list.stdout).to_lowercase();
     let wanted = ["mysqlnd", "pdo", "mysqli", "pdo_mysql"];
@@ -193,14 +193,14 @@ fn node_modules() -> Result<PathBuf> {
 }
 
 /// Runs a client to its end; `input` is a file for its standard input.
-fn finish(command: &mut Command, input: Option<std::fs::File>) -> Result<Output> {
+pub(crate) fn finish(command: &mut Command, input: Option<std::fs::File>) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(input.map_or_else(Stdio::null, Stdio::from));
     command.output().with_context(|| format!("{name}: is it installed? `cargo xtask setup` does it"))
 }
 
 /// What a client that went well has printed.
-fn printed(output: &Output) -> Result<String> {
+pub(crate) fn printed(output: &Output) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));

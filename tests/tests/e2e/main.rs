@@ -13,3 +13,4 @@ mod replay;
 mod roles;
 mod routing;
 mod support;
+mod tls;

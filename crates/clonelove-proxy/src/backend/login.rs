@@ -52,7 +52,8 @@ pub(crate) async fn log_in(
         .map_err(|error| {
             ServerFault::new(server, Fault::ServerConnect, format!("cannot connect to {address}: {error}"))
         })?;
-    timeout_at(deadline, authenticate(server, stream, (address, tls), wish))
+    // Boxed: a session must not carry the room for it all its life.
+    timeout_at(deadline, Box::pin(authenticate(server, stream, (address, tls), wish)))
         .await
         .map_err(|_| too_long("logging in"))?
 }

@@ -7,12 +7,15 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::Digest;
 use bytes::{Buf, BytesMut};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, Error, ServerConfig};
+use rustls::{ClientConfig, CommonState, Error};
+
+use crate::tls::Acceptor;
 
 /// The longest record with its head, RFC 8446 section 5.2 (RFC 5246 allows as much).
 const RECORD: usize = 5 + (1 << 14) + 256;
@@ -30,6 +33,8 @@ pub(crate) struct Records {
     pub(crate) outgoing: BytesMut,
     /// The other side has said that nothing follows.
     ended: bool,
+    /// Of the certificate that we have shown.
+    shown: Option<Digest>,
 }
 
 enum Side {
@@ -51,17 +56,19 @@ enum Step {
 
 impl Records {
     /// The side that connected; the first flight is ready to be sent after the first [`Records::decrypt`].
-    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
-        Ok(Self::new(Side::Client(UnbufferedClientConnection::new(config, name)?), BytesMut::new()))
+    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Box<Self>, Error> {
+        let side = Side::Client(UnbufferedClientConnection::new(config, name)?);
+        Ok(Box::new(Self::new(side, BytesMut::new())))
     }
 
     /// The side that was connected to. `first` is what came behind the request for TLS: it must be TLS.
-    pub(crate) fn server(config: Arc<ServerConfig>, first: BytesMut) -> Result<Self, Error> {
-        Ok(Self::new(Side::Server(UnbufferedServerConnection::new(config)?), first))
+    pub(crate) fn server(acceptor: &Acceptor, first: BytesMut) -> Result<Box<Self>, Error> {
+        let side = Side::Server(UnbufferedServerConnection::new(acceptor.config())?);
+        Ok(Box::new(Self { shown: Some(*acceptor.fingerprint()), ..Self::new(side, first) }))
     }
 
     fn new(side: Side, incoming: BytesMut) -> Self {
-        Self { side, incoming, outgoing: BytesMut::new(), ended: false }
+        Self { side, incoming, outgoing: BytesMut::new(), ended: false, shown: None }
     }
 
     /// What the two sides agreed upon.
@@ -70,6 +77,11 @@ impl Records {
             Side::Client(connection) => connection,
             Side::Server(connection) => connection,
         }
+    }
+
+    /// The SHA-256 of the certificate that we have shown.
+    pub(crate) fn shown(&self) -> Option<&Digest> {
+        self.shown.as_ref()
     }
 
     /// Whether the other side has said that nothing follows.

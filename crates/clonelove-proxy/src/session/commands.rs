@@ -32,11 +32,16 @@ impl ClientSession {
 
     /// The payload of an OK of our own, with honest status flags.
     pub(super) fn ok_payload(&self) -> BytesMut {
+        self.ok_payload_with(b"")
+    }
+
+    /// The same, with a text.
+    pub(super) fn ok_payload_with(&self, info: &[u8]) -> BytesMut {
         let mut status = Status::empty();
         status.set(Status::AUTOCOMMIT, self.state.transaction.autocommit);
         status.set(Status::IN_TRANS, self.state.transaction.open);
         let mut out = BytesMut::new();
-        OkPacket { status, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
+        OkPacket { status, info, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
         out
     }
 
@@ -98,7 +103,7 @@ impl ClientSession {
         self.begin_state();
         self.state.own_writes = own_writes;
         self.shared.metrics.query(Reason::AnsweredHere, 0.0);
-        self.enter_schema(logged_in.seq).await
+        self.enter_schema(logged_in.seq, &logged_in.info).await
     }
 
     /// COM_INIT_DB is USE: the server says whether the schema exists.

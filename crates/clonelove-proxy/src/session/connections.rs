@@ -125,7 +125,7 @@ impl ClientSession {
 
     /// After log-in: a schema that was asked for must exist, and the servers must know the user. Sends
     /// the OK that ends the log-in, or the server's own error in its place.
-    pub(super) async fn enter_schema(&mut self, seq: u8) -> Next {
+    pub(super) async fn enter_schema(&mut self, seq: u8, info: &[u8]) -> Next {
         if self.state.schema.is_some() {
             let ready = match self.ready_primary().await {
                 Ok(()) => Ok(()),
@@ -141,7 +141,7 @@ impl ClientSession {
                 return Next::Close;
             }
         }
-        let ok = self.ok_payload();
+        let ok = self.ok_payload_with(info);
         match login::send(&mut self.client, seq, &ok).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,

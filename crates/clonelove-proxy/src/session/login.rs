@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use clonelove_wire::auth::native::certificate_proof;
 use clonelove_wire::auth::{self, Secret as Password};
 use clonelove_wire::frame::{Look, look_packet, write_packet};
 use clonelove_wire::handshake::server::{Established, Offer, ServerHandshake, ServerStep};
@@ -65,6 +66,8 @@ pub(crate) struct LoggedIn {
     pub(crate) user: User,
     /// The sequence number of the OK that is still to be sent.
     pub(crate) seq: u8,
+    /// The text of that OK.
+    pub(crate) info: Vec<u8>,
 }
 
 /// Why there is no session.
@@ -110,6 +113,32 @@ struct Terms {
     tls: ClientTls,
     /// What TLS is done with, as it was when it was offered.
     acceptor: Option<Arc<Acceptor>>,
+    salt: [u8; 20],
+    /// Whether we say that we are MariaDB.
+    mariadb: bool,
+}
+
+impl Terms {
+    fn new(
+        address: Option<IpAddr>,
+        tls: ClientTls,
+        acceptor: Option<Arc<Acceptor>>,
+        greeting: &Greeting,
+    ) -> Self {
+        Self { address, tls, acceptor, salt: greeting.salt, mariadb: greeting.is_mariadb() }
+    }
+
+    /// What tells a client that cannot verify our certificate that it is ours all the same, where that can be told:
+    /// it proves that we know the password.
+    fn proof(&self, client: &Buffered, established: &Established) -> Vec<u8> {
+        let told = self.mariadb && established.plugin == auth::NATIVE && !established.password.is_empty();
+        match client.shown() {
+            Some(fingerprint) if told => {
+                certificate_proof(&established.password, &self.salt, fingerprint.as_ref())
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Sends the greeting and sees the client in. The final OK is left to the caller, who has yet to see
@@ -134,7 +163,7 @@ pub(crate) async fn log_in(
     let handshake = ServerHandshake::new(greeting.clone(), offer(shared, client));
     let mut seq = send(client, 0, &greeting.encode()).await?;
     let payload = receive(client, &mut seq).await?;
-    let terms = Terms { address, tls: door.tls, acceptor };
+    let terms = Terms::new(address, door.tls, acceptor, &greeting);
     authenticate(shared, client, handshake.feed(&payload), &mut seq, &terms).await
 }
 
@@ -152,10 +181,10 @@ pub(crate) async fn change_user(
         send(client, 1, &error.payload()).await?;
         return Err(NoLogin::Refused(error));
     };
+    // The listener's terms were met at the log-in.
+    let terms = Terms::new(address, ClientTls::Optional, None, &greeting);
     let handshake = ServerHandshake::new(greeting, offer(shared, client));
     let mut seq = 1;
-    // The listener's terms were met at the log-in.
-    let terms = Terms { address, tls: ClientTls::Optional, acceptor: None };
     authenticate(shared, client, handshake.change_user(payload, before), &mut seq, &terms).await
 }
 
@@ -180,7 +209,7 @@ async fn authenticate(
     loop {
         step = match step {
             ServerStep::UpgradeTls(next) => {
-                upgrade(client, terms).await?;
+                Box::pin(upgrade(client, terms)).await?;
                 let payload = receive(client, seq).await?;
                 next.upgraded().feed(&payload)
             }
@@ -200,7 +229,7 @@ async fn authenticate(
                 next.decrypted(shared.password_key.decrypt(&ciphertext).ok())
             }
             ServerStep::Done(established) => {
-                return done(&settings.users, client, *established, seq, address).await;
+                return done(&settings.users, client, *established, seq, terms).await;
             }
             ServerStep::Reject(rejected) => {
                 let user = String::from_utf8_lossy(&rejected.response.user).into_owned();
@@ -217,15 +246,15 @@ async fn authenticate(
 
 /// Goes on over TLS, as the client asks.
 async fn upgrade(client: &mut Buffered, terms: &Terms) -> Result<(), NoLogin> {
-    let config = match &terms.acceptor {
-        Some(acceptor) if client.tls().is_none() => acceptor.config(),
+    let acceptor = match &terms.acceptor {
+        Some(acceptor) if client.tls().is_none() => acceptor,
         _ => {
             return Err(NoLogin::Refused(ClientError::no_tls(
                 "the client asks for TLS where it was not offered",
             )));
         }
     };
-    match client.accept_tls(config).await {
+    match client.accept_tls(acceptor).await {
         Ok(()) => {
             let agreed = client.tls().map(tls::describe).unwrap_or_default();
             tracing::debug!(client = ?terms.address, agreed, "a client uses TLS");
@@ -257,15 +286,22 @@ async fn done(
     client: &mut Buffered,
     established: Established,
     seq: &mut u8,
-    address: Option<IpAddr>,
+    terms: &Terms,
 ) -> Result<LoggedIn, NoLogin> {
     if let Some(first) = &established.before_ok {
         *seq = send(client, *seq, first).await?;
     }
-    let Some(user) = find_user(users, &established.response.user, address) else {
+    let Some(user) = find_user(users, &established.response.user, terms.address) else {
         return refuse(client, *seq, ClientError::internal("a user without an account logged in")).await;
     };
-    Ok(LoggedIn { caps: established.caps, user: user.clone(), response: established.response, seq: *seq })
+    let info = terms.proof(client, &established);
+    Ok(LoggedIn {
+        caps: established.caps,
+        user: user.clone(),
+        response: established.response,
+        seq: *seq,
+        info,
+    })
 }
 
 /// Tells the client, and the caller.

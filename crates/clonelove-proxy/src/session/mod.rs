@@ -93,10 +93,10 @@ pub(crate) async fn serve(
             return turned_away(&shared, &view, &NoLogin::Refused(error));
         }
     };
-    let seq = logged_in.seq;
+    let (seq, info) = (logged_in.seq, logged_in.info.clone());
     let mut session = ClientSession::new(shared, client, (address, door.route), view, logged_in);
     session.user_count = Some(user_count);
-    if session.enter_schema(seq).await == Next::Go {
+    if session.enter_schema(seq, &info).await == Next::Go {
         session.serve_all().await;
     }
 }

@@ -93,7 +93,13 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     let (leased, mut server_end) = lease(&server).await;
     let view = shared.clients.enter("test".to_owned(), 1).unwrap();
 
-    let logged_in = LoggedIn { response: Response::default(), caps: Caps::empty(), user: user(), seq: 2 };
+    let logged_in = LoggedIn {
+        response: Response::default(),
+        caps: Caps::empty(),
+        user: user(),
+        seq: 2,
+        info: Vec::new(),
+    };
     let client = Buffered::new(Stream::Unix(client));
     let from = (None, Route::Split);
     let mut session = ClientSession::new(Arc::clone(&shared), client, from, Arc::clone(&view), logged_in);

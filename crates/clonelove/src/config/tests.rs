@@ -389,6 +389,98 @@ fn what_is_not_built_yet_is_refused() {
     }
 }
 
+/// A folder with files of TLS: `good` and `other` are pairs, `nothing` is no PEM.
+fn files_of_tls() -> clonelove_testkit::Sandbox {
+    let folder = clonelove_testkit::Sandbox::new().unwrap();
+    let authority = clonelove_testkit::Authority::new("test").unwrap();
+    for name in ["good", "other"] {
+        authority.issue(name, &["localhost"]).unwrap().write(folder.path(), name).unwrap();
+    }
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    std::fs::write(folder.path().join("nothing.pem"), "nothing\n").unwrap();
+    folder
+}
+
+#[test]
+fn files_of_tls_are_checked_as_they_will_be_used() {
+    let folder = files_of_tls();
+    let tls = |lines: &str| read_in(folder.path(), &least_with("tls", lines));
+    let good = tls("cert = \"good.pem\"\nkey = \"good.key\"\nclient_ca = \"ca.pem\"").unwrap();
+    assert!(good.settings.tls.is_some());
+    assert_eq!(good, tls("cert = \"good.pem\"\nkey = \"good.key\"\nclient_ca = \"ca.pem\"").unwrap());
+    assert_ne!(good, tls("cert = \"other.pem\"\nkey = \"other.key\"\nclient_ca = \"ca.pem\"").unwrap());
+    let pair = "cert = \"good.pem\"\nkey = \"good.key\"";
+    let table = [
+        ("cert = \"gone.pem\"\nkey = \"good.key\"", "12:8: tls.cert names gone.pem, which cannot be read"),
+        ("cert = \"good.pem\"\nkey = \"gone.key\"", "13:7: tls.key names gone.key, which cannot be read"),
+        (
+            "cert = \"nothing.pem\"\nkey = \"good.key\"",
+            "12:8: tls.cert names nothing.pem, which has no certificate",
+        ),
+        (
+            "cert = \"good.pem\"\nkey = \"nothing.pem\"",
+            "13:7: tls.key names nothing.pem, which has no private key",
+        ),
+        (
+            "cert = \"good.pem\"\nkey = \"other.key\"",
+            "13:7: tls.key names other.key, which is not the key of the certificate in good.pem",
+        ),
+        ("cert = \"good.pem\"", "12:8: tls.cert stands without tls.key"),
+        ("key = \"good.key\"", "12:7: tls.key stands without tls.cert"),
+        ("client_ca = \"ca.pem\"", "12:13: tls.client_ca stands without tls.cert and tls.key"),
+        (
+            &format!("{pair}\nclient_ca = \"nothing.pem\""),
+            "14:13: tls.client_ca names nothing.pem, which has no",
+        ),
+        ("server_ca = \"nothing.pem\"", "12:13: tls.server_ca names nothing.pem, which has no certificate"),
+        ("min_version = \"1.1\"", "tls.min_version = \"1.1\" is not known"),
+    ];
+    for (lines, wanted) in table {
+        let problems = tls(lines).unwrap_err().join("\n");
+        assert!(problems.contains(wanted), "{lines}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+}
+
+#[test]
+fn tls_that_cannot_be_had_is_refused() {
+    let folder = files_of_tls();
+    let needs = "give clonelove a certificate";
+    let table = [
+        ("user", "tls = \"required\"", needs),
+        ("listen.mysql", "tls = \"required\"", needs),
+        ("server", "tls = \"verify-ca\"", "needs to know whom to trust"),
+        ("server", "tls = \"verify-identity\"", "needs to know whom to trust"),
+        ("server", "tls_ca = \"ca.pem\"", "has no effect: tls = \"preferred\" looks at no certificate"),
+        ("server", "tls = \"required\"\ntls_ca = \"ca.pem\"", "has no effect"),
+        ("server", "tls = \"verify-ca\"\ntls_ca = \"nothing.pem\"", "which has no certificate"),
+    ];
+    for (section, lines, wanted) in table {
+        let problems = read_in(folder.path(), &least_with(section, lines)).unwrap_err().join("\n");
+        assert!(problems.contains(wanted), "{lines}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    let unix = LEAST
+        .replace("db1:3306", "unix:/run/db.sock")
+        .replace("[monitor]", "name = \"db1\"\ntls = \"verify-identity\"\ntls_ca = \"ca.pem\"\n[monitor]");
+    let problems = read_in(folder.path(), &unix).unwrap_err().join("\n");
+    assert!(problems.contains("needs a host to compare the certificate with"), "{problems}");
+    // Whoever must be safe can be on a unix socket.
+    let local = "[listen]\nmysql = [\"unix:/run/c.sock\"]\n";
+    let safe = least_with("user", "tls = \"required\"");
+    assert!(read_in(folder.path(), &format!("{local}{safe}")).is_ok());
+}
+
+#[test]
+fn servers_are_trusted_by_their_own_authority_or_by_all_servers() {
+    let folder = files_of_tls();
+    let own = least_with("server", "tls = \"verify-ca\"\ntls_ca = \"ca.pem\"");
+    let all = format!("{}[tls]\nserver_ca = \"ca.pem\"\n", least_with("server", "tls = \"verify-ca\""));
+    let read = |text: &str| read_in(folder.path(), text).unwrap().settings.servers[0].tls.clone();
+    assert_eq!(read(&own), read(&all));
+    assert_eq!(read(&own).mode(), clonelove_proxy::tls::ServerTls::VerifyCa);
+}
+
 #[test]
 fn a_config_that_can_never_route_is_refused() {
     let cut = |what: &str| LEAST.replace(what, "");

@@ -47,8 +47,8 @@ fn both_plugins_where_the_greeting_names_caching_sha2() -> Result<()> {
     both_plugins(Flavour::MySqlSid)
 }
 
-/// A server that has forgotten a password's hash wants the password itself: encrypted over TCP, as it is over a
-/// unix socket. Whether it has forgotten is told by a client that will not send it.
+/// A server that has forgotten a password's hash wants the password itself: encrypted over TCP, as it is over TLS or
+/// a unix socket. Whether it has forgotten is told by a client that will not send it.
 #[test]
 fn a_server_that_wants_the_password_itself_gets_it() -> Result<()> {
     if !Flavour::MySqlSid.covered()? {
@@ -66,10 +66,13 @@ fn a_server_that_wants_the_password_itself_gets_it() -> Result<()> {
         ensure!(output.status.success() || said.contains("ERROR 2061"), "{said}");
         Ok(output.status.success())
     };
-    for address in [primary.address(), format!("unix:{}", primary.socket().display())] {
+    let socket = format!("unix:{}", primary.socket().display());
+    for (address, tls) in
+        [(primary.address(), "disabled"), (primary.address(), "required"), (socket, "preferred")]
+    {
         let config = Config::for_cluster(&cluster)
             .without_servers()
-            .server("primary", &address, "")
+            .server("primary", &address, &format!("tls = \"{tls}\""))
             .user(WIDE_USER, WIDE_PASSWORD);
         let proxy = Clonelove::start_with(config)?;
         primary.query("FLUSH PRIVILEGES")?;
@@ -78,9 +81,9 @@ fn a_server_that_wants_the_password_itself_gets_it() -> Result<()> {
         for _ in 0..2 {
             let mut command = Maker::MySql.command(&proxied, WIDE_USER, WIDE_PASSWORD)?;
             let text = printed(&finish(command.args(["-Ne", "SELECT 'in'"]), None)?)?;
-            ensure!(text.trim() == "in", "by {address}: {text}");
+            ensure!(text.trim() == "in", "by {address}, {tls}: {text}");
         }
-        ensure!(remembered()?, "by {address}: nobody has told the server the password");
+        ensure!(remembered()?, "by {address}, {tls}: nobody has told the server the password");
     }
     Ok(())
 }
