@@ -1,6 +1,8 @@
 //! Whatever sqlparser takes for something other than a query, we do not call a read; and the tables that it finds in a
 //! statement are among ours. Statements are spliced from pieces of others, so that most are like none that was written.
 
+#![expect(clippy::indexing_slicing, reason = "places are taken from the lengths at hand")]
+
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
