@@ -208,7 +208,7 @@ fn idle_memory(kind: Kind, network: &Network<'_>, before: Option<&Path>) -> Resu
 
 /// Everything started and nothing asked, for perf, strace and the load generator by hand; ends with its input.
 fn hold() -> Result<bool> {
-    let plan = Plan::parse(&["--workload", "point,drupal10"])?;
+    let plan = Plan::parse(&["--workload", "point,php,drupal10"])?;
     build()?;
     let cluster = start_cluster(&plan)?;
     for server in cluster.servers() {
