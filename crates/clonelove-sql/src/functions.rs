@@ -65,7 +65,7 @@ const GROUPS: &[Group] = &[
         // Types, in CAST, CONVERT and JSON_TABLE.
         "BIGINT", "BINARY", "BIT", "BLOB", "CHARACTER", "DEC", "DECIMAL", "DOUBLE", "FIXED", "FLOAT", "INT", "INTEGER",
         "MEDIUMINT", "NATIONAL", "NCHAR", "NUMERIC", "PRECISION", "REAL", "SMALLINT", "TEXT", "TINYINT",
-        "VARBINARY", "VARCHAR", "VARYING", "DATETIME",
+        "VARBINARY", "VARCHAR", "VARYING", "DATETIME", "DAY_SECOND",
     ]),
     group(Syntax, 100_300, NEVER, &["WITHIN"]),
     // Not reserved everywhere, so that they may be a stored function's name where an operand can begin.

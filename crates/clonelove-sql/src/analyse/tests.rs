@@ -129,6 +129,7 @@ fn plain_reads_may_leave_the_primary() {
             "SELECT EXISTS (SELECT 1), a IN (1), NOT (b), CASE WHEN (c) THEN (d) ELSE (e) END, IF(f, g, h)",
             "SELECT SUBSTRING('abc' FROM 2 FOR 1), TRIM(BOTH 'x' FROM y), EXTRACT(YEAR FROM z), POSITION('a' IN b)",
             "SELECT CAST(a AS CHAR(10)), CONVERT(b, DECIMAL(10, 2)), CONVERT(c USING utf8mb4), CHAR(65 USING ascii)",
+            "SELECT CAST(a AS INTERVAL DAY_SECOND(6)) FROM t",
             "SELECT CAST(a AS DATETIME(6)), CAST(b AS UNSIGNED INTEGER), BINARY(c)",
             "SELECT MATCH (a, b) AGAINST ('x' IN NATURAL LANGUAGE MODE WITH QUERY EXPANSION) FROM t",
             "SELECT MATCH a, t.b AGAINST ('x'), c LIKE 'd' ESCAPE ('e') FROM t",

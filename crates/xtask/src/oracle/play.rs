@@ -66,7 +66,7 @@ impl End {
             End::NotOurs => Some("needs a debug build or other servers"),
             End::TooLong => Some("over its time or its number of statements"),
             End::TooManyLate => Some("several statements over their time"),
-            End::BrokenReplication => Some("replication broke"),
+            End::BrokenReplication => Some("replication broke, or the replica fell behind"),
             End::Crashed => Some("the server crashed or hung"),
         }
     }

@@ -199,7 +199,10 @@ impl Site {
                 self.applied = position.to_owned();
                 Ok(())
             }
-            Ok(_) => Err(self.replication_error()),
+            Ok(answer) => {
+                let answer = answer.to_owned();
+                Err(format!("{} (waited for {position:?}: {answer:?})", self.replication_error()))
+            }
             Err(fault) => Err(format!("{fault:?}")),
         }
     }
