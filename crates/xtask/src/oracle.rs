@@ -90,6 +90,9 @@ fn judged(ask: &Ask) -> Result<Outcome> {
         outcome
             .failed
             .extend(tally.failures.iter().map(|finding| format!("oracle, {suite}: {}", finding.title())));
+        let breaches = tally.breaches(suite == "recordings");
+        breaches.iter().for_each(|breach| println!("FAILURE {breach}"));
+        outcome.failed.extend(breaches.into_iter().map(|breach| format!("oracle, {suite}: {breach}")));
         if tally.blind {
             outcome.not_covered.push(format!("NOT COVERED: the oracle's look at locks, {suite} (no plugin metadata_lock_info: Debian's package mariadb-server has it)"));
         }

@@ -154,6 +154,26 @@ impl Tally {
         if all == 0 { 0.0 } else { 100.0 * self.wasted() as f64 / all as f64 }
     }
 
+    /// What the counts as a whole do not keep to.
+    pub(super) fn breaches(&self, recordings: bool) -> Vec<String> {
+        /// Of fewer statements a share says little.
+        const ENOUGH: u64 = 1000;
+        let mut breaches = Vec::new();
+        if self.selects >= ENOUGH && self.waste() >= 2.0 {
+            breaches
+                .push(format!("{:.2} % of the SELECTs are kept on the primary without need", self.waste()));
+        }
+        for (teller, tables) in [("the server", &self.tables), ("sqlparser", &self.parser)] {
+            if recordings && tables.equal * 100 < tables.compared * 99 {
+                breaches.push(format!(
+                    "only {} of {} times our tables are what {teller} says",
+                    tables.equal, tables.compared
+                ));
+            }
+        }
+        breaches
+    }
+
     /// One line for a person who waits.
     pub(super) fn progress(&self) -> String {
         format!(
