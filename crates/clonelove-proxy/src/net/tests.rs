@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::tls::tests::Signer;
-use crate::tls::{Connector, MinVersion, ServerTls};
+use crate::tls::tests::{Signer, signed_by_itself};
+use crate::tls::{Acceptor, Authorities, Connector, MinVersion, ServerTls};
 
 /// Two ends that speak TLS with each other.
 async fn pair() -> (Buffered, Buffered) {
@@ -166,5 +166,36 @@ async fn any_bytes_in_place_of_a_handshake_end_it() {
         client.write_all(&bytes[half..]).await.unwrap();
         client.shutdown().await.unwrap();
         assert!(server.accept_tls(&acceptor).await.is_err(), "round {round}");
+    }
+}
+
+/// How a handshake with a server of localhost ends for the client.
+async fn meet(acceptor: &Acceptor, mode: ServerTls, trusted: Authorities, host: &str) -> Result<(), NoTls> {
+    let (client, server) = UnixStream::pair().unwrap();
+    let (mut client, mut server) = (Buffered::new(Stream::Unix(client)), Buffered::new(Stream::Unix(server)));
+    let connector = Connector::new(mode, Some(trusted), MinVersion::Tls12).unwrap();
+    let address = Address::Tcp { host: host.to_owned(), port: 1 };
+    let (config, name) = connector.config(&address).unwrap();
+    let connect = async {
+        let met = client.connect_tls(config, name).await;
+        let _ = client.write_all(b"first").await;
+        met
+    };
+    tokio::join!(connect, server.accept_tls(acceptor)).0
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_is_trusted_where_it_is_listed() {
+    for is_ca in [true, false] {
+        let (acceptor, itself) = signed_by_itself(is_ca);
+        let (_, another) = signed_by_itself(is_ca);
+        for mode in [ServerTls::VerifyCa, ServerTls::VerifyIdentity] {
+            let met = meet(&acceptor, mode, itself.clone(), "localhost").await;
+            assert!(met.is_ok(), "{is_ca} {mode:?}: {met:?}");
+            let met = meet(&acceptor, mode, another.clone(), "localhost").await;
+            assert!(matches!(met, Err(NoTls::Refused(_))), "{is_ca} {mode:?}: {met:?}");
+        }
+        assert!(meet(&acceptor, ServerTls::VerifyCa, itself.clone(), "db1").await.is_ok());
+        assert!(meet(&acceptor, ServerTls::VerifyIdentity, itself, "db1").await.is_err());
     }
 }

@@ -30,6 +30,19 @@ impl Signer {
     }
 }
 
+/// A server with a certificate that signed itself, as an authority's or not, and who trusts just that.
+pub(crate) fn signed_by_itself(is_ca: bool) -> (Acceptor, Authorities) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    if is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let identity = identity(&certificate, &key.serialize_pem()).unwrap();
+    let authorities = Authorities::from_pem(certificate.as_bytes(), "ca.pem").unwrap();
+    (Acceptor::new(identity, None, MinVersion::Tls12).unwrap(), authorities)
+}
+
 fn identity(certificate: &str, key: &str) -> Result<Identity, PemProblem> {
     Identity::from_pem(certificate.as_bytes(), key.as_bytes())
 }
