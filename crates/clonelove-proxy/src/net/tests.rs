@@ -25,7 +25,8 @@ async fn pair() -> (Buffered, Buffered) {
         assert_eq!(take(&mut server, 5).await, b"first"[..]);
     };
     tokio::join!(connect, accept);
-    (client.take_counts(), server.take_counts());
+    client.take_counts();
+    server.take_counts();
     (client, server)
 }
 
