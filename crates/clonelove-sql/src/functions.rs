@@ -30,6 +30,8 @@ pub(crate) enum Call {
     NextValue,
     SetValue,
     LastValue,
+    /// DEFAULT(column): whatever expression that is, the next value of a sequence among others.
+    ColumnDefault,
     /// Anything else: a stored or loadable function, as far as can be known.
     Unknown,
 }
@@ -75,7 +77,7 @@ const GROUPS: &[Group] = &[
     group(Harmless, 0, 0, &[
         "ADDDATE", "ASCII", "AVG", "BIT_AND", "BIT_OR", "BIT_XOR", "CAST", "CHAR", "CHARSET", "COALESCE", "COLLATION",
         "CONVERT", "COUNT", "CURDATE", "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "CURTIME", "DATABASE", "DATE",
-        "DATE_ADD", "DATE_SUB", "DAY", "DEFAULT", "EXTRACT", "FORMAT", "GEOMETRYCOLLECTION", "GET_FORMAT", "GROUP_CONCAT",
+        "DATE_ADD", "DATE_SUB", "DAY", "EXTRACT", "FORMAT", "GEOMETRYCOLLECTION", "GET_FORMAT", "GROUP_CONCAT",
         "HOUR", "IF", "INSERT", "INTERVAL", "LEFT", "LINESTRING", "LOCALTIME", "LOCALTIMESTAMP", "MATCH", "MAX",
         "MICROSECOND", "MID", "MIN", "MINUTE", "MOD", "MONTH", "MULTILINESTRING", "MULTIPOINT", "MULTIPOLYGON", "NOW",
         "PASSWORD", "POINT", "POLYGON", "POSITION", "QUARTER", "REPEAT", "REPLACE", "REVERSE", "RIGHT", "ROW", "SCHEMA",
@@ -192,6 +194,7 @@ const GROUPS: &[Group] = &[
     group(Call::NextValue, 100_300, NEVER, &["NEXTVAL"]),
     group(Call::SetValue, 100_300, NEVER, &["SETVAL"]),
     group(Call::LastValue, 100_300, NEVER, &["LASTVAL"]),
+    group(Call::ColumnDefault, 0, 0, &["DEFAULT"]),
     group(ServerSpecific, 0, 0, &[
         "CONNECTION_ID", "CURRENT_USER", "IS_FREE_LOCK", "IS_USED_LOCK", "LOAD_FILE", "MASTER_POS_WAIT", "SESSION_USER",
         "SYSTEM_USER", "USER", "VERSION",

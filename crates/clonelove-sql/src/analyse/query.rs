@@ -341,6 +341,13 @@ impl Parser<'_> {
                 self.sequence(name, call != Call::LastValue)?;
                 return self.rest_of_parentheses(Clause::Expression);
             }
+            Call::ColumnDefault => {
+                self.decide(Why::SideEffect, name);
+                if self.facts.kind == Kind::Read {
+                    self.facts.kind = Kind::Write;
+                    self.facts.all_tables = true;
+                }
+            }
             Call::Unknown | Call::AfterOperand => {
                 let function = TableName { schema: None, name: self.folded(name) };
                 self.calls_unknown(function, name);

@@ -162,7 +162,7 @@ fn plain_reads_may_leave_the_primary() {
             "SELECT -1, - - 1, 5--1, 2*/* comment */3",
             "SELECT a <=> b, a << 1, a >> 1, a != b, a || b, a && b, !a, ~a, a ^ b, a DIV b",
             "SELECT ALL a FROM t WHERE (a, b) = ALL (SELECT 1, 2) OR c > ANY (SELECT 3) OR d = SOME (SELECT 4)",
-            "SELECT DEFAULT(a), VALUES(b) FROM t",
+            "SELECT VALUES(b) FROM t",
             "SELECT ? FROM t WHERE a = ? LIMIT ?",
         ],
     );
@@ -268,6 +268,9 @@ fn side_effects() {
     check_mariadb("read/side_effect", &["SELECT LASTVAL(s)", "SELECT PREVIOUS VALUE FOR s"]);
     check_all("read", &["SELECT next FROM t", "SELECT next value FROM t", "SELECT previous, t.next FROM t"]);
     tables("SELECT NEXTVAL(d.s) FROM t", "t", "d.s");
+    // The default may be the next value of a sequence.
+    check_all("write/side_effect", &["SELECT DEFAULT(a) FROM t", "SELECT * FROM t WHERE DEFAULT(t.a) > 0"]);
+    assert!(facts("SELECT DEFAULT(a) FROM t").all_tables);
     tables("SELECT LASTVAL(s)", "s", "");
     effects(
         "SELECT GET_LOCK('Job', 1), RELEASE_LOCK('x'), GET_LOCK(CONCAT('a', 'b'), 1), GET_LOCK('Job', 1)",
