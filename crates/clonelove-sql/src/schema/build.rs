@@ -135,6 +135,14 @@ impl Builder {
         let extra = text(row, 8).to_ascii_uppercase();
         let generated = !text(row, 9).is_empty()
             || ["VIRTUAL", "STORED", "PERSISTENT"].iter().any(|word| extra.contains(word));
+        if extra.contains("VIRTUAL") && !computes(self.server, text(row, 9)) {
+            // Whoever reads the column does what the expression does.
+            table.sort = Sort::Opaque;
+            table.keyable = false;
+            if let Some(draft) = self.drafts.tables.get_mut(&id) {
+                draft.sort = Sort::Opaque;
+            }
+        }
         let mut columns = std::mem::take(&mut table.columns).into_vec();
         columns.push(Column {
             name: folded(text(row, 2)).into(),
@@ -300,4 +308,17 @@ fn routine_id(row: &Row) -> Option<RoutineId> {
         "PROCEDURE" => Some(RoutineId::procedure(text(row, 0), text(row, 1))),
         _ => None,
     }
+}
+
+/// Whether a virtual column's expression does nothing but compute, the same for every session. MariaDB takes
+/// assignments to user variables there; MySQL, which shows expressions with escapes of its own, takes nothing of the like.
+fn computes((flavour, version): (Flavour, u32), expression: &str) -> bool {
+    if flavour == Flavour::MySql {
+        return true;
+    }
+    let facts = analyse(
+        format!("SELECT {expression}").as_bytes(),
+        &Dialect { flavour, version, ..Dialect::default() },
+    );
+    facts.why.is_none() && facts.user_variables.is_empty()
 }

@@ -149,6 +149,19 @@ fn names(schema: &Schema, set: &crate::TableSet) -> String {
     names.join(" ")
 }
 
+#[test]
+fn a_virtual_column_that_acts_keeps_its_table_on_the_primary() {
+    let with = |expression: &str| {
+        let row =
+            ["app", "computed", "b", "2", "int", "int(11)", "NULL", "NULL", "VIRTUAL GENERATED", expression];
+        resolve(&shop().table("computed", &["a int"]).add("columns", &row).schema(), "SELECT * FROM computed")
+            .why
+    };
+    assert_eq!(with("`a` + 1"), None);
+    assert_eq!(with("last_value(@a:=@a + 1,`a`)"), Some(Why::UnknownTable));
+    assert_eq!(with("`a` + @b"), Some(Why::UnknownTable));
+}
+
 #[track_caller]
 fn reads(sql: &str, tables: &str) {
     let schema = shop().schema();
