@@ -38,6 +38,8 @@ pub struct Metrics {
     pub bytes: Bytes,
     /// Retries by cause.
     pub retries: Retries,
+    /// Session settings by how they were met.
+    pub settings: SettingCounts,
     reloads: IntCounterVec,
     loaded: Gauge,
     pub(crate) by_server: ByServer,
@@ -65,6 +67,16 @@ pub struct Retries {
     pub frozen: IntCounter,
     /// A replica refused access.
     pub access: IntCounter,
+}
+
+/// `clonelove_settings_total`.
+pub struct SettingCounts {
+    /// Accepted by a server for the first time in their state.
+    pub learnt: IntCounter,
+    /// Answered here.
+    pub answered: IntCounter,
+    /// Sent to a server by a client's word.
+    pub sent: IntCounter,
 }
 
 /// Vectors with a `server` label, from which each server takes its handles.
@@ -139,6 +151,7 @@ impl Metrics {
             )?,
             bytes: make.bytes()?,
             retries: make.retries()?,
+            settings: make.settings()?,
             reloads: make.reloads()?,
             loaded: make.float(
                 "clonelove_config_loaded_timestamp_seconds",
@@ -417,6 +430,16 @@ impl Maker {
         })
     }
 
+    fn settings(&self) -> Result<SettingCounts, prometheus::Error> {
+        let settings =
+            self.counters("clonelove_settings_total", "Session settings, by how they were met.", &["how"])?;
+        Ok(SettingCounts {
+            learnt: settings.with_label_values(&["learnt"]),
+            answered: settings.with_label_values(&["answered"]),
+            sent: settings.with_label_values(&["sent"]),
+        })
+    }
+
     /// Published names whose features are not built yet: there from the start, so that dashboards
     /// and alerts written for them work.
     fn inert(&self) -> Result<(), prometheus::Error> {
@@ -446,11 +469,6 @@ impl Maker {
         let refreshes =
             self.counters("clonelove_schema_refreshes_total", "Readings of the schema.", &["result"])?;
         refreshes.with_label_values(&["ok"]);
-        let settings =
-            self.counters("clonelove_settings_total", "Session settings, by how they were met.", &["how"])?;
-        for how in ["learnt", "answered", "sent"] {
-            settings.with_label_values(&[how]);
-        }
         Ok(())
     }
 }

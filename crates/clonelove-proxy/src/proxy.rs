@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use clonelove_route::topology::Role;
 use tokio::time::{interval, timeout};
 
 use crate::control::Status;
@@ -68,6 +69,7 @@ impl Proxy {
             // Connections of old passwords, or less safe ones than asked for now, serve nobody else.
             self.shared.generation.fetch_add(1, Ordering::Relaxed);
         }
+        self.shared.known.forget();
         let fresh = self.shared.cluster.reload(&settings);
         let shared = &self.shared;
         for server in &fresh {
@@ -143,7 +145,7 @@ impl Proxy {
     }
 }
 
-/// Closes idle backend connections whose time is over.
+/// Closes idle backend connections whose time is over, and keeps some ready.
 async fn reap(shared: Arc<Shared>) {
     let mut tick = interval(std::time::Duration::from_secs(1));
     loop {
@@ -151,9 +153,16 @@ async fn reap(shared: Arc<Shared>) {
             () = shared.stopped.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let idle_timeout = shared.settings.load().pool.idle_timeout;
-        for server in &shared.cluster.snapshot().servers {
-            server.pool.reap(idle_timeout);
+        let pool = shared.settings.load().pool.clone();
+        let snapshot = shared.cluster.snapshot();
+        for server in &snapshot.servers {
+            server.pool.reap(pool.idle_timeout, pool.min_idle);
+            let node = snapshot.topology.servers.get(server.index);
+            let in_use = node.is_some_and(|node| node.eligible || node.role == Role::Primary);
+            if let (true, Some(report)) = (in_use, node.and_then(|node| node.report.clone())) {
+                let like = || snapshot.like_primary(server.index).unwrap_or_default();
+                server.keep_warm(&report, &like, &pool).await;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, Transaction};
 use clonelove_sql::{Charset, Modes};
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
-use clonelove_wire::packet::ok::Ok as OkPacket;
+use clonelove_wire::packet::ok::{self, Ok as OkPacket};
 use clonelove_wire::reply::{EofKind, Event, ProtocolFault, ReplyTracker, Scan, Then};
 use clonelove_wire::track::Change;
 use clonelove_wire::{Caps, Status};
@@ -33,6 +33,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) out: &'a mut BytesMut,
     /// Error codes that are kept from the client when nothing of the reply has reached it.
     pub(crate) hold: fn(u16) -> bool,
+    /// Nothing is written before all of the reply is there; for short ones only.
+    pub(crate) gather: bool,
     /// Time spent waiting for either side.
     pub(crate) waited: Duration,
 }
@@ -83,8 +85,14 @@ impl Relay<'_> {
     /// Reads the reply that `tracker` follows and passes it on, all but its end: that is left in `out`, so
     /// that what follows from the reply is known here before the client has it.
     pub(crate) async fn reply(&mut self, mut tracker: ReplyTracker) -> Result<Outcome, RelayFault> {
-        let mut progress =
-            Progress { heard: Heard::default(), forwarded: false, error: None, prepared: None };
+        let mut progress = Progress {
+            heard: Heard::default(),
+            forwarded: false,
+            sequence: tracker.sequence(),
+            mid_packet: false,
+            error: None,
+            prepared: None,
+        };
         match self.run(&mut tracker, &mut progress).await {
             Ok(held) => Ok(Outcome {
                 heard: progress.heard,
@@ -93,13 +101,10 @@ impl Relay<'_> {
                 prepared: progress.prepared,
             }),
             Err(side) => {
+                // What was gathered and not written never was, as far as the client goes.
                 self.out.clear();
-                Err(RelayFault {
-                    side,
-                    forwarded: progress.forwarded,
-                    mid_packet: tracker.mid_packet(),
-                    sequence: tracker.sequence(),
-                })
+                let Progress { forwarded, mid_packet, sequence, .. } = progress;
+                Err(RelayFault { side, forwarded, mid_packet, sequence })
             }
         }
     }
@@ -111,11 +116,11 @@ impl Relay<'_> {
     ) -> Result<Option<u16>, Side> {
         loop {
             let scan = tracker.scan(&self.conn.io.input).map_err(|fault| self.protocol(&fault))?;
-            self.pass(&scan, progress).await?;
+            self.pass(&scan, tracker, progress).await?;
             match scan.then {
                 Then::End => return Ok(None),
                 Then::More | Then::NeedWhole(_) => {
-                    self.flush(progress).await?;
+                    self.flush(tracker, progress).await?;
                     let before = Instant::now();
                     let come = self.wait().await;
                     self.waited += before.elapsed();
@@ -135,15 +140,20 @@ impl Relay<'_> {
     }
 
     /// Forwards what needs no look: gathered when small, as it stands in the buffer when large.
-    async fn pass(&mut self, scan: &Scan, progress: &mut Progress) -> Result<(), Side> {
+    async fn pass(
+        &mut self,
+        scan: &Scan,
+        tracker: &ReplyTracker,
+        progress: &mut Progress,
+    ) -> Result<(), Side> {
         let bytes = self.conn.io.input.get(..scan.pass).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(());
         }
-        progress.forwarded = true;
         if bytes.len() < DIRECT {
             self.out.extend_from_slice(bytes);
         } else {
+            progress.sends(tracker);
             if !self.out.is_empty() {
                 self.client.write_all(self.out).await.map_err(Side::Client)?;
                 self.out.clear();
@@ -155,11 +165,11 @@ impl Relay<'_> {
         Ok(())
     }
 
-    async fn flush(&mut self, progress: &mut Progress) -> Result<(), Side> {
-        if self.out.is_empty() {
+    async fn flush(&mut self, tracker: &ReplyTracker, progress: &mut Progress) -> Result<(), Side> {
+        if self.out.is_empty() || self.gather {
             return Ok(());
         }
-        progress.forwarded = true;
+        progress.sends(tracker);
         let written = self.client.write_all(self.out).await;
         self.out.clear();
         written.map_err(Side::Client)
@@ -194,10 +204,19 @@ impl Relay<'_> {
         progress: &mut Progress,
     ) -> Result<Option<u16>, Side> {
         match event {
-            Event::Ok { .. } => self.ok(&frame, progress)?,
-            Event::Eof { status, kind, .. } => {
-                progress.heard.transaction = Some(transaction(status));
-                progress.heard.plain_eof = kind == EofKind::Rows;
+            Event::Ok { head, .. } => {
+                let rows = tracker.take_rows();
+                progress.heard.rows = (head != ok::HEAD).then_some(rows);
+                self.ok(&frame, progress)?;
+            }
+            Event::Eof { status, kind, warnings, .. } => {
+                let heard = &mut progress.heard;
+                heard.transaction = Some(transaction(status));
+                heard.plain_eof = kind == EofKind::Rows;
+                heard.warnings = warnings;
+                if kind == EofKind::Rows {
+                    heard.rows = Some(tracker.take_rows());
+                }
                 self.out.extend_from_slice(&frame);
             }
             Event::Err { code, .. } => {
@@ -211,7 +230,7 @@ impl Relay<'_> {
             }
             Event::LocalInfile => {
                 self.out.extend_from_slice(&frame);
-                self.flush(progress).await?;
+                self.flush(tracker, progress).await?;
                 let last = send_file(self.client, &mut self.conn.io, &self.conn.server).await?;
                 tracker.expect_sequence(last.wrapping_add(1));
             }
@@ -239,6 +258,11 @@ impl Relay<'_> {
         let heard = &mut progress.heard;
         heard.transaction = Some(transaction(ok.status));
         heard.affected = heard.affected.saturating_add(ok.affected);
+        heard.affected_last = ok.affected;
+        heard.warnings = ok.warnings;
+        if ok.insert_id != 0 {
+            heard.insert_id = ok.insert_id;
+        }
         heard.plain_eof = false;
         if !ok.status.contains(Status::SESSION_STATE_CHANGED) {
             self.out.extend_from_slice(frame);
@@ -267,11 +291,48 @@ impl Relay<'_> {
     }
 }
 
+/// Puts a text in place of the only value of the only row of a gathered reply; a reply of another shape stays
+/// as it is.
+pub(crate) fn replace_value(out: &mut BytesMut, caps: Caps, text: &str) {
+    // The number of columns, one definition, in the old way an EOF; then the row.
+    let row_at = if caps.contains(Caps::DEPRECATE_EOF) { 2 } else { 3 };
+    let mut start = 0_usize;
+    for _ in 0..row_at {
+        let Some(head) = out.get(start..).and_then(FrameHead::parse) else { return };
+        start = start.saturating_add(head.whole());
+    }
+    let Some(head) = out.get(start..).and_then(FrameHead::parse) else { return };
+    let (Ok(len), Some(one_column)) = (u8::try_from(text.len()), out.get(..HEADER + 1)) else { return };
+    if one_column.last() != Some(&1) || len > 250 || out.len() < start.saturating_add(head.whole()) {
+        return;
+    }
+    let mut replaced = BytesMut::with_capacity(out.len().saturating_add(text.len()));
+    replaced.extend_from_slice(out.get(..start).unwrap_or_default());
+    let head_of_row = FrameHead { len: text.len().saturating_add(1), seq: head.seq };
+    replaced.extend_from_slice(&head_of_row.encode());
+    replaced.extend_from_slice(&[len]);
+    replaced.extend_from_slice(text.as_bytes());
+    replaced.extend_from_slice(out.get(start.saturating_add(head.whole())..).unwrap_or_default());
+    *out = replaced;
+}
+
 struct Progress {
     heard: Heard,
     forwarded: bool,
+    /// Where the client stands: the number of the packet it expects next, and whether within one.
+    sequence: u8,
+    mid_packet: bool,
     error: Option<u16>,
     prepared: Option<u32>,
+}
+
+impl Progress {
+    /// All that was gathered up to where the tracker is, is about to be written.
+    fn sends(&mut self, tracker: &ReplyTracker) {
+        self.forwarded = true;
+        self.sequence = tracker.sequence();
+        self.mid_packet = tracker.mid_packet();
+    }
 }
 
 fn transaction(status: Status) -> Transaction {

@@ -1,10 +1,13 @@
 //! One configured server while the proxy runs: its pool, its life, what is known of its position, its
 //! counters. Owns how a session gets a connection to it; who may use it is routing's business.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use clonelove_route::journal::{Journal, says_transaction};
 use clonelove_route::position::Position;
 use clonelove_route::report::Report;
 use clonelove_wire::Caps;
@@ -13,13 +16,14 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::conn::BackendConn;
-use crate::backend::login::{Wish, log_in};
-use crate::backend::pool::{Key, Lease, Pool};
-use crate::backend::setup::{self, Use};
+use crate::backend::conn::{BackendConn, NotBrought, Target};
+use crate::backend::login::{Account, Wish, log_in};
+use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
+use crate::backend::setup::Use;
 use crate::cluster::Waiters;
 use crate::error::{Fault, ServerFault};
 use crate::metrics::{Metrics, ServerMetrics};
+use crate::session::version_number;
 use crate::settings::{Pool as PoolSettings, ServerSettings};
 
 /// One configured server.
@@ -27,7 +31,9 @@ pub(crate) struct Server {
     pub(crate) index: usize,
     pub(crate) name: Arc<str>,
     pub(crate) settings: ArcSwap<ServerSettings>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Pool<BackendConn>,
+    /// What its connections were last wanted for, by key: what is kept warm.
+    warm: Mutex<HashMap<Arc<Key>, Warm>>,
     pub(crate) in_flight: AtomicU32,
     pub(crate) queries: AtomicU64,
     pub(crate) pinned: AtomicU64,
@@ -48,13 +54,34 @@ pub(crate) struct Server {
 
 /// What a session needs of a connection.
 pub(crate) struct Need<'a> {
-    pub(crate) wish: &'a Wish,
-    pub(crate) key: &'a Key,
-    pub(crate) usage: Use,
+    pub(crate) account: &'a Account,
+    pub(crate) key: &'a Arc<Key>,
+    pub(crate) class: Class,
+    /// What bytes on the wire should look like.
+    pub(crate) caps: Caps,
+    pub(crate) target: &'a Target<'a>,
     /// What the probe last saw.
     pub(crate) report: &'a Report,
-    /// The primary's session defaults where they differ.
-    pub(crate) like: &'a [(String, String)],
+}
+
+/// A connection in the state that was asked for.
+pub(crate) struct Acquired {
+    pub(crate) conn: BackendConn,
+    pub(crate) leasing: Leasing<BackendConn>,
+    /// What was to go along was sent.
+    pub(crate) sent: bool,
+}
+
+/// What an idle connection is best kept ready for.
+#[derive(Clone)]
+struct Warm {
+    account: Account,
+    caps: Caps,
+    usage: Use,
+    charset: u8,
+    schema: Option<String>,
+    journal: Journal,
+    used: Instant,
 }
 
 /// Why there is no connection.
@@ -72,6 +99,7 @@ impl Server {
         Self {
             index,
             pool: Pool::new(settings.max_connections),
+            warm: Mutex::default(),
             in_flight: AtomicU32::new(0),
             queries: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
@@ -110,80 +138,159 @@ impl Server {
         }
     }
 
-    /// A connection fit for a session: an idle one after a reset, else a new one.
+    /// A connection in the state a statement needs: an idle one, brought there, else a new one. `along` is
+    /// sent behind what it must hear, where it hears anything.
     pub(crate) async fn acquire(
         &self,
         need: &Need<'_>,
+        along: Option<&[u8]>,
         settings: &PoolSettings,
         metrics: &Metrics,
-    ) -> Result<BackendConn, NoConnection> {
+    ) -> Result<Acquired, NoConnection> {
         let begun = Instant::now();
         let queue_until = begun + settings.queue_timeout;
+        let wanted = need.target.state();
         loop {
-            let lease = self.pool.lease(need.key, queue_until).await.map_err(|timeout| {
+            let lease = self.pool.lease(need.key, wanted, need.class, queue_until).await;
+            let (lease, leasing) = lease.map_err(|timeout| {
                 self.metrics.pool_timeouts.inc();
                 NoConnection::Queue { limit: timeout.limit }
             })?;
             metrics.pool_wait.observe(begun.elapsed().as_secs_f64());
             let until = Instant::now() + settings.connect_timeout;
-            match lease {
-                Lease::Idle(conn) => {
-                    if let Some(conn) = self.renew(*conn, need, until).await {
-                        return Ok(conn);
+            let mut conn = match lease {
+                Lease::Idle(conn) => conn,
+                Lease::Slot(slot) => self.open_counted(need, slot, settings, until).await?,
+            };
+            let fresh = conn.born >= begun;
+            match self.bring(&mut conn, need.target, along, until).await {
+                Ok(sent) => {
+                    if sent || fresh {
+                        self.remember(need, wanted);
                     }
+                    return Ok(Acquired { conn, leasing, sent });
                 }
-                Lease::Slot(slot) => {
-                    let life = self.life();
-                    let opened = life.run_until_cancelled(self.open(need, slot, until)).await;
-                    let gone =
-                        || Err(ServerFault::new(&self.name, Fault::ServerLost, "it was declared down"));
-                    return match opened.unwrap_or_else(gone) {
-                        Ok(conn) => {
-                            self.metrics.connects_ok.inc();
-                            Ok(conn)
-                        }
-                        Err(fault) => {
-                            self.metrics.connects_failed.inc();
-                            self.note_fault(&fault);
-                            Err(NoConnection::Fault(fault))
-                        }
-                    };
+                Err(NotBrought::Refused(fault)) => return Err(NoConnection::Fault(fault)),
+                Err(NotBrought::Unfit(fault)) if fresh => {
+                    self.note_fault(&fault);
+                    return Err(NoConnection::Fault(fault));
+                }
+                // One from before that cannot be made fit is closed, and that is all: the next is tried.
+                Err(NotBrought::Unfit(fault)) => {
+                    tracing::debug!(server = %self.name, why = %fault.detail, "an idle connection is closed");
                 }
             }
         }
     }
 
-    /// An idle connection that cannot be made fit is closed, and that is all: the next is tried.
-    async fn renew(&self, mut conn: BackendConn, need: &Need<'_>, until: Instant) -> Option<BackendConn> {
-        let names = setup::set_names(need.wish.charset, need.report.flavour)?;
-        if need.wish.schema.is_none() && conn.schema.is_some() {
-            return None;
+    /// Brings a connection to a state; answers whether `along` was sent behind the steps.
+    pub(crate) async fn bring(
+        &self,
+        conn: &mut BackendConn,
+        target: &Target<'_>,
+        along: Option<&[u8]>,
+        until: Instant,
+    ) -> Result<bool, NotBrought> {
+        let unfit = |what: &str| NotBrought::Unfit(ServerFault::new(&self.name, Fault::ServerLost, what));
+        let steps = conn.steps(target).ok_or_else(|| unfit("it has state that the session does not want"))?;
+        if steps.is_empty() {
+            return Ok(false);
         }
-        conn.wish = need.wish.clone();
-        timeout_at(until, conn.renew(&names, need.usage, need.like)).await.ok()?.ok()?;
-        Some(conn)
+        let life = conn.life.clone();
+        let taken = timeout_at(until, life.run_until_cancelled(conn.take(&steps, target, along))).await;
+        match taken {
+            Ok(Some(Ok(()))) => Ok(along.is_some()),
+            Ok(Some(Err(fault))) => Err(fault),
+            Ok(None) => Err(unfit("it was declared down")),
+            Err(_) => Err(unfit("bringing a connection up to date took too long")),
+        }
+    }
+
+    /// What a new connection, or one that had to change, was wanted for: others will want the same.
+    fn remember(&self, need: &Need<'_>, wanted: u64) {
+        let target = need.target;
+        let mut warm = self.warm.lock();
+        let now = Instant::now();
+        match warm.get_mut(need.key) {
+            Some(known) if known.state() == wanted => known.used = now,
+            _ => {
+                let state = Warm {
+                    account: need.account.clone(),
+                    caps: need.caps,
+                    usage: target.usage,
+                    charset: target.charset,
+                    schema: target.schema.map(str::to_owned),
+                    journal: target.journal.clone(),
+                    used: now,
+                };
+                warm.insert(Arc::clone(need.key), state);
+            }
+        }
+        const MOST_KEYS: usize = 1_000;
+        if warm.len() > MOST_KEYS {
+            warm.retain(|_, known| now.duration_since(known.used) < Duration::from_secs(60));
+        }
+    }
+
+    async fn open_counted(
+        &self,
+        need: &Need<'_>,
+        slot: Slot<BackendConn>,
+        settings: &PoolSettings,
+        until: Instant,
+    ) -> Result<BackendConn, NoConnection> {
+        let life = self.life();
+        let opened = life.run_until_cancelled(self.open(need, slot, settings.max_age, until)).await;
+        let gone = || Err(ServerFault::new(&self.name, Fault::ServerLost, "it was declared down"));
+        match opened.unwrap_or_else(gone) {
+            Ok(conn) => {
+                self.metrics.connects_ok.inc();
+                Ok(conn)
+            }
+            Err(fault) => {
+                self.metrics.connects_failed.inc();
+                self.note_fault(&fault);
+                Err(NoConnection::Fault(fault))
+            }
+        }
     }
 
     async fn open(
         &self,
         need: &Need<'_>,
-        slot: tokio::sync::OwnedSemaphorePermit,
+        slot: Slot<BackendConn>,
+        max_age: Duration,
         until: Instant,
     ) -> Result<BackendConn, ServerFault> {
         let life = self.life();
         let settings = self.settings.load_full();
-        let (io, session) = log_in(&self.name, &settings, need.wish, until).await?;
+        let target = need.target;
+        let wish = Wish {
+            account: need.account.clone(),
+            schema: target.schema.map(str::to_owned),
+            caps: need.caps,
+            charset: target.charset,
+        };
+        let born = Instant::now();
+        let (io, session) = log_in(&self.name, &settings, &wish, until).await?;
         let mut conn = BackendConn {
             io,
             caps: session.caps,
             server: Arc::clone(&self.name),
+            thread: session.greeting.connection_id,
             life,
-            usage: need.usage,
-            schema: need.wish.schema.clone(),
-            heard: 0,
+            usage: target.usage,
             flavour: need.report.flavour,
-            wish: need.wish.clone(),
-            born: Instant::now(),
+            says_transaction: says_transaction(need.report.flavour, version_number(&need.report.version)),
+            charset: target.charset,
+            schema: wish.schema,
+            journal: Journal::default(),
+            last_insert_id: Some(0),
+            tainted: false,
+            diagnostics: false,
+            native: false,
+            born,
+            worn_at: born + jittered(max_age, session.greeting.connection_id),
             _slot: Some(slot),
         };
         if !session.caps.contains(Caps::SESSION_TRACK) {
@@ -193,11 +300,44 @@ impl Server {
                 "it does not offer session tracking, which is needed",
             ));
         }
-        let set_up = conn.set_up(need.report, need.like);
+        let like = (target.like)();
+        let set_up = conn.set_up(need.report, &like);
         timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;
         Ok(conn)
+    }
+
+    /// Opens one connection, in the state last wanted, for each key that has been in use lately and has
+    /// fewer than `min_idle` idle.
+    pub(crate) async fn keep_warm(
+        &self,
+        report: &Report,
+        like: &(dyn Fn() -> Vec<(String, String)> + Sync),
+        settings: &PoolSettings,
+    ) {
+        let recent: Vec<(Arc<Key>, Warm)> = {
+            let mut warm = self.warm.lock();
+            warm.retain(|_, one| one.used.elapsed() < settings.idle_timeout);
+            warm.iter().map(|(key, one)| (Arc::clone(key), one.clone())).collect()
+        };
+        for (key, warm) in recent {
+            let Some(slot) = self.pool.spare(&key, settings.min_idle) else { continue };
+            let target = warm.target(like);
+            let need = Need {
+                account: &warm.account,
+                key: &key,
+                class: Class::Read,
+                caps: warm.caps,
+                target: &target,
+                report,
+            };
+            let until = Instant::now() + settings.connect_timeout;
+            let Ok(mut conn) = self.open_counted(&need, slot, settings, until).await else { return };
+            if self.bring(&mut conn, &target, None, until).await.is_ok() {
+                self.pool.add(&key, conn, settings.max_idle);
+            }
+        }
     }
 
     /// Counts a statement for as long as it is under way.
@@ -216,4 +356,30 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+impl Warm {
+    fn target<'a>(&'a self, like: &'a (dyn Fn() -> Vec<(String, String)> + Sync)) -> Target<'a> {
+        Target {
+            usage: self.usage,
+            charset: self.charset,
+            schema: self.schema.as_deref(),
+            journal: &self.journal,
+            like,
+            last_insert_id: None,
+            no_variables: false,
+            no_diagnostics: false,
+        }
+    }
+
+    fn state(&self) -> u64 {
+        self.target(&Vec::new).state()
+    }
+}
+
+/// Between nine and eleven tenths of a time, so that what began together does not end together.
+fn jittered(time: Duration, seed: u32) -> Duration {
+    let tenth = time / 10;
+    let share = seed.wrapping_mul(0x9E37_79B9) >> 16;
+    time.saturating_sub(tenth).saturating_add(tenth.saturating_mul(share.saturating_mul(2)) / 0x1_0000)
 }

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::Cluster;
 use crate::crypto::PasswordKey;
 use crate::error::{ClientError, StartError};
+use crate::known::Known;
 use crate::learned::Learned;
 use crate::metrics::Metrics;
 use crate::settings::{Settings, User};
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) password_key: PasswordKey,
     pub(crate) learned: Learned,
+    pub(crate) known: Known,
     pub(crate) clients: Clients,
     /// All tasks, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
@@ -52,6 +54,7 @@ impl Shared {
             metrics,
             password_key,
             learned: Learned::default(),
+            known: Known::default(),
             clients: Clients::default(),
             tasks: TaskTracker::new(),
             sessions: TaskTracker::new(),

@@ -5,7 +5,7 @@ use clonelove_sql::{Effect, Facts, Previous, Why, is_server_specific_table};
 
 use crate::balance::{Balance, Choice, is_unremarkable, pick};
 use crate::reason::Reason;
-use crate::session::{Ran, Session};
+use crate::session::{Held, Ran, Session};
 use crate::topology::Topology;
 
 /// Where a statement belongs, before looking at servers.
@@ -43,7 +43,6 @@ pub fn plan(facts: &Facts, session: &Session, policy: Policy) -> Plan {
         return Plan::Primary(Reason::Configured);
     }
     match facts.why {
-        None if session.once => Plan::Primary(Reason::Pinned),
         None if reads_the_server(facts, session) => Plan::Primary(Reason::ServerSpecific),
         None => Plan::Replica(Reason::Read),
         Some(Why::PreviousStatement) => previous(facts, session),
@@ -74,12 +73,14 @@ fn reads_the_server(facts: &Facts, session: &Session) -> bool {
     of_server(facts) || facts.parts.iter().any(of_server)
 }
 
-/// What only the connection of the statement before can answer, is asked there.
+/// What only the connection of the statement before can answer, is asked there while it is kept.
 fn previous(facts: &Facts, session: &Session) -> Plan {
     let connection_bound = Previous::ROW_COUNT | Previous::FOUND_ROWS | Previous::DIAGNOSTICS;
     let only_that = !facts.previous.is_empty() && connection_bound.contains(facts.previous);
-    match session.ran {
-        Ran::Replica(at) if only_that && facts.effects.iter().all(|e| matches!(e, Effect::Diagnostics)) => {
+    match session.held {
+        Some(Held { ran: Ran::Replica(at), .. })
+            if only_that && facts.effects.iter().all(|e| matches!(e, Effect::Diagnostics)) =>
+        {
             Plan::Stay(at, Reason::Read)
         }
         _ => Plan::Primary(Reason::PreviousStatement),
@@ -171,6 +172,7 @@ fn same_again(topology: &Topology, session: &Session, not: &[usize], moment: &Mo
 mod tests {
     use super::*;
     use crate::pins::Pin;
+    use crate::session::Heard;
     use clonelove_sql::{Dialect, analyse};
 
     fn decide(sql: &str, change: impl FnOnce(&mut Session)) -> Plan {
@@ -219,7 +221,8 @@ mod tests {
 
     #[test]
     fn what_asks_about_the_statement_before_goes_where_that_ran() {
-        let on_replica = |s: &mut Session| s.ran = Ran::Replica(2);
+        let on_replica =
+            |s: &mut Session| s.held = Some(Held { pin: Pin::Diagnostics, ran: Ran::Replica(2) });
         assert_eq!(decide("SHOW WARNINGS", on_replica), Plan::Stay(2, Reason::Read));
         assert_eq!(decide("SELECT FOUND_ROWS()", on_replica), Plan::Stay(2, Reason::Read));
         assert_eq!(decide("SELECT LAST_INSERT_ID()", on_replica), Plan::Primary(Reason::PreviousStatement));
@@ -232,7 +235,7 @@ mod tests {
             Plan::Primary(Reason::PreviousStatement)
         );
         assert_eq!(
-            decide("SHOW WARNINGS", |s| s.ran = Ran::Primary),
+            decide("SHOW WARNINGS", |s| s.held = Some(Held { pin: Pin::Diagnostics, ran: Ran::Primary })),
             Plan::Primary(Reason::PreviousStatement)
         );
     }
@@ -252,7 +255,8 @@ mod tests {
         let isolation = |level: &str| {
             let sql = format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}");
             move |s: &mut Session| {
-                s.journal.note(sql.as_bytes(), &analyse(sql.as_bytes(), &Dialect::default()));
+                let facts = analyse(sql.as_bytes(), &Dialect::default());
+                s.after(sql.as_bytes(), &facts, Ran::Primary, &Heard::default());
             }
         };
         assert_eq!(decide(begin, isolation("READ COMMITTED")), Plan::Primary(Reason::TransactionControl));

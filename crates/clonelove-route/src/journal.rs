@@ -1,36 +1,44 @@
-//! The settings a session has made, in order, so that whatever connection it uses next can hear them.
-//! Owns what may be replayed and what supersedes what; must not send anything.
+//! The settings a session has made, as a value: what a connection must have heard to serve it. Owns what
+//! may be replayed, what supersedes what, and the way from one such state to another; must not send
+//! anything.
 
-use clonelove_sql::Effect;
-use clonelove_sql::{Assignment, Facts, Setting, Value};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-/// The number of a journal entry; connections remember the last they have heard. 0 is none.
-pub type Serial = u64;
+use clonelove_sql::{Assignment, Dialect, Effect, Facts, Flavour, Setting, Value};
 
-/// One statement to be replayed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place in the order.
-    pub serial: Serial,
-    /// The statement, as the client sent it.
-    pub sql: Vec<u8>,
+/// One setting statement to be replayed.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    /// The statement, as the client sent it or as it was read back.
+    sql: Vec<u8>,
+    /// What may stand in a SET of several settings, in place of the statement.
+    part: Option<Vec<u8>>,
     /// Not for connections that serve reads only.
-    pub primary_only: bool,
+    primary_only: bool,
+    /// Means the same whatever was set before it.
+    plain: bool,
+    /// The variables it sets.
     sets: Vec<String>,
 }
 
-/// The settings a session has made.
-#[derive(Clone, Debug, Default)]
-pub struct Journal {
-    entries: Vec<Entry>,
-    last: Serial,
+/// The settings a session has made, in the order of their effect. Cheap to clone, compared by content.
+#[derive(Clone, Debug)]
+pub struct Journal(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    entries: Vec<Arc<Entry>>,
+    id: u64,
 }
 
 /// What to do with a session-setting statement that succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carry {
-    /// It was noted: other connections can hear it.
-    Noted,
+    /// The state that it leads to: other connections can be brought there.
+    Replay(Journal),
+    /// Its text does not tell what it set: these variables' values must be read back.
+    ByValue(Vec<String>),
     /// Its effect lives on the connection that ran it, which is thereby pinned.
     Here(Unportable),
 }
@@ -42,6 +50,17 @@ pub enum Unportable {
     UserVariable,
     /// Anything else.
     Setting,
+}
+
+/// How a connection gets from one state to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By these statements, in order; none when it is there already.
+    Say(Vec<Vec<u8>>),
+    /// It must go back to the beginning first.
+    Reset,
+    /// Not at all: it has something that a reset does not take back.
+    Never,
 }
 
 /// Sessions that need more than this pin instead.
@@ -71,194 +90,308 @@ const NEVER: &[&str] = &[
     "original_commit_timestamp",
     "immediate_server_version",
     "original_server_version",
-    "wsrep_on",
-    "wsrep_osu_method",
 ];
 const NEVER_PREFIXES: &[&str] = &["gtid_", "binlog_", "session_track_", "wsrep_", "rpl_"];
 
 /// Replica connections are read-only by our own hand; the client's word on that is for the primary.
 const PRIMARY_ONLY: &[&str] = &["tx_read_only", "transaction_read_only", "autocommit"];
 
+/// What SET NAMES sets; what moves one of the latter two moves both.
+const NAMES: &[&str] =
+    &["character_set_client", "character_set_results", "character_set_connection", "collation_connection"];
+
+/// Settings that say what a later SET NAMES means.
+const COLOURING: &[&str] = &["character_set_collations", "default_collation_for_utf8mb4", "old_mode"];
+
+/// COM_RESET_CONNECTION leaves a role in place.
+const ROLE: &str = "role";
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal::of(Vec::new())
+    }
+}
+
+impl PartialEq for Journal {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.id == other.0.id && self.0.entries == other.0.entries)
+    }
+}
+
+impl Eq for Journal {}
+
 impl Journal {
-    /// The last serial given out.
-    pub fn last(&self) -> Serial {
-        self.last
+    fn of(entries: Vec<Arc<Entry>>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for entry in &entries {
+            entry.sql.hash(&mut hasher);
+        }
+        Journal(Arc::new(Inner { entries, id: hasher.finish() }))
     }
 
-    /// The entries a connection that has heard up to `heard` must hear, in order.
-    pub fn after(&self, heard: Serial) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(move |entry| entry.serial > heard)
+    /// A number that equal states share, and others all but never.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Nothing was set.
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
     }
 
     /// The last statement that set the isolation level, if any did.
     pub fn isolation(&self) -> Option<&[u8]> {
-        let entry =
-            self.entries.iter().rev().find(|entry| entry.sets.iter().any(|name| name == "tx_isolation"))?;
-        Some(&entry.sql)
+        let sets_it = |entry: &&Arc<Entry>| entry.sets.iter().any(|name| name == "tx_isolation");
+        self.0.entries.iter().rev().find(sets_it).map(|entry| entry.sql.as_slice())
     }
 
-    /// COM_RESET_CONNECTION, COM_CHANGE_USER: nothing is left. Serials go on, so that no connection
-    /// mistakes the new entries for ones it has heard.
-    pub fn clear(&mut self) {
-        self.entries.clear();
+    /// Whether a user variable of this name has a value here.
+    pub fn sets_user_variable(&self, name: &str) -> bool {
+        self.0.entries.iter().any(|entry| {
+            entry.sets.iter().any(|set| set.strip_prefix('@').is_some_and(|variable| variable == name))
+        })
     }
 
-    /// Notes a session-setting statement that a server accepted.
-    pub fn note(&mut self, sql: &[u8], facts: &Facts) -> Carry {
+    /// What follows from a session-setting statement that a server accepted.
+    pub fn note(&self, sql: &[u8], facts: &Facts, dialect: &Dialect) -> Carry {
         let mut sets = Vec::new();
-        let mut primary_only = false;
-        for effect in &facts.effects {
-            let Effect::Settings(assignments) = effect else { continue };
-            for assignment in assignments {
-                match portable(assignment) {
-                    Err(unportable) => return Carry::Here(unportable),
-                    Ok(Names { names, only_primary }) => {
-                        primary_only |= only_primary;
-                        sets.extend(names);
-                    }
+        let mut how = Portable { primary_only: false, by_value: false };
+        let assignments = facts.effects.iter().filter_map(|effect| match effect {
+            Effect::Settings(assignments) => Some(assignments),
+            _ => None,
+        });
+        for assignment in assignments.flatten() {
+            match portable(assignment, &mut sets) {
+                Err(unportable) => return Carry::Here(unportable),
+                Ok(one) => {
+                    how.primary_only |= one.primary_only;
+                    how.by_value |= one.by_value;
                 }
             }
         }
         if sets.is_empty() || sql.len() > LONGEST || !facts.parts.is_empty() {
             return Carry::Here(Unportable::Setting);
         }
-        self.forget_superseded(&sets, sql);
-        if self.entries.len() >= MOST_ENTRIES {
-            return Carry::Here(Unportable::Setting);
+        if how.by_value {
+            // A user variable's value is more than its text: type, character set, collation.
+            return if sets.iter().any(|name| name.starts_with('@') || name == ROLE) {
+                Carry::Here(Unportable::Setting)
+            } else {
+                Carry::ByValue(sets)
+            };
         }
-        self.last = self.last.saturating_add(1);
-        self.entries.push(Entry { serial: self.last, sql: sql.to_vec(), primary_only, sets });
-        Carry::Noted
+        let coloured = sets.iter().any(|name| COLOURING.contains(&name.as_str()));
+        let plain = is_plain(sql) && !coloured;
+        let part = plain.then(|| part_of(sql, facts, dialect)).flatten();
+        self.with(Entry { sql: sql.to_vec(), part, primary_only: how.primary_only, plain, sets })
     }
 
-    /// An entry goes when the new one sets all that it set. Texts whose meaning hangs on sql_mode or
-    /// the character set keep the order around them, and so stop the search.
-    fn forget_superseded(&mut self, sets: &[String], sql: &[u8]) {
-        if !plain(sql) {
-            return;
+    /// The state after variables were read back: names, and SQL literals.
+    pub fn note_values(&self, values: &[(String, String)]) -> Carry {
+        let list: Vec<String> =
+            values.iter().map(|(name, value)| format!("SESSION {name} = {value}")).collect();
+        let part = list.join(", ").into_bytes();
+        if list.is_empty() || part.len() > LONGEST {
+            return Carry::Here(Unportable::Setting);
         }
-        let keep_from =
-            self.entries.iter().rposition(|entry| !plain(&entry.sql)).map_or(0, |at| at.saturating_add(1));
-        let mut at = 0_usize;
-        self.entries.retain(|entry| {
-            let fixed = at < keep_from;
-            at = at.saturating_add(1);
-            fixed || !entry.sets.iter().all(|name| sets.contains(name))
-        });
+        let mut sets = Vec::new();
+        for (name, _) in values {
+            add_names(name, &mut sets);
+        }
+        let primary_only = sets.iter().any(|name| PRIMARY_ONLY.contains(&name.as_str()));
+        let plain = is_plain(&part) && !sets.iter().any(|name| COLOURING.contains(&name.as_str()));
+        let sql = [b"SET ".as_slice(), &part].concat();
+        self.with(Entry { sql, part: plain.then_some(part), primary_only, plain, sets })
     }
+
+    fn with(&self, entry: Entry) -> Carry {
+        let mut entries = self.0.entries.clone();
+        if entries.last().is_some_and(|last| **last == entry) {
+            return Carry::Replay(self.clone());
+        }
+        forget_superseded(&mut entries, &entry);
+        if entries.len() >= MOST_ENTRIES {
+            return Carry::Here(Unportable::Setting);
+        }
+        entries.push(Arc::new(entry));
+        Carry::Replay(Journal::of(entries))
+    }
+
+    /// How a connection in the state `actual` gets here. `reads`: it serves reads only.
+    pub fn way_from(&self, actual: &Journal, reads: bool) -> Way {
+        if self == actual {
+            return Way::Say(Vec::new());
+        }
+        let (mine, theirs) = (&self.0.entries, &actual.0.entries);
+        let common = mine.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        let to_say = mine.get(common..).unwrap_or_default();
+        let to_undo = theirs.get(common..).unwrap_or_default();
+        if !covers(to_say, to_undo) {
+            return if actual.outlives_reset() { Way::Never } else { Way::Reset };
+        }
+        Way::Say(statements(to_say.iter().filter(|entry| !(reads && entry.primary_only))))
+    }
+
+    /// How a connection that has heard nothing gets here.
+    pub fn way_from_nothing(&self, reads: bool) -> Vec<Vec<u8>> {
+        statements(self.0.entries.iter().filter(|entry| !(reads && entry.primary_only)))
+    }
+
+    /// Whether a reset does not bring a connection in this state back to the beginning.
+    pub fn outlives_reset(&self) -> bool {
+        self.0.entries.iter().any(|entry| entry.sets.iter().any(|name| name == ROLE))
+    }
+}
+
+/// Whether saying these undoes those: each variable set there is set here, and no text's meaning hangs on
+/// what was set before it.
+fn covers(to_say: &[Arc<Entry>], to_undo: &[Arc<Entry>]) -> bool {
+    if to_undo.is_empty() {
+        return true;
+    }
+    let plain = to_say.iter().chain(to_undo).all(|entry| entry.plain);
+    let set_again = |name: &String| to_say.iter().any(|entry| entry.sets.contains(name));
+    plain && to_undo.iter().all(|entry| entry.sets.iter().all(set_again))
+}
+
+/// The statements for some entries: neighbours that can share a SET do.
+fn statements<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Vec<u8>> {
+    let mut statements: Vec<Vec<u8>> = Vec::new();
+    let mut open = false;
+    for entry in entries {
+        match (&entry.part, statements.last_mut()) {
+            (Some(part), Some(last)) if open => {
+                last.extend_from_slice(b", ");
+                last.extend_from_slice(part);
+            }
+            (Some(part), _) => statements.push([b"SET ".as_slice(), part].concat()),
+            (None, _) => statements.push(entry.sql.clone()),
+        }
+        open = entry.part.is_some();
+    }
+    statements
+}
+
+/// An entry goes when the new one sets all that it set. Texts whose meaning hangs on what was set before
+/// keep the order around them, and so stop the search.
+fn forget_superseded(entries: &mut Vec<Arc<Entry>>, new: &Entry) {
+    if !new.plain {
+        return;
+    }
+    let keep_from = entries.iter().rposition(|entry| !entry.plain).map_or(0, |at| at.saturating_add(1));
+    let mut at = 0_usize;
+    entries.retain(|entry| {
+        let fixed = at < keep_from;
+        at = at.saturating_add(1);
+        fixed || !entry.sets.iter().all(|name| new.sets.contains(name))
+    });
 }
 
 /// Whether a text means the same under every sql_mode and character set.
-fn plain(sql: &[u8]) -> bool {
+fn is_plain(sql: &[u8]) -> bool {
     sql.iter().all(|byte| byte.is_ascii() && !matches!(byte, b'"' | b'\\' | b'|' | b'!'))
 }
 
-struct Names {
-    names: Vec<String>,
-    only_primary: bool,
+/// The settings of a SET without the word itself, where they may stand beside others.
+fn part_of(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<Vec<u8>> {
+    let targets: Vec<&Setting> = facts
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Settings(list) => Some(list.iter().map(|assignment| &assignment.target)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if let [Setting::IsolationLevel] = targets.as_slice() {
+        return isolation_part(sql, dialect);
+    }
+    let listable = |target: &&Setting| {
+        matches!(target, Setting::Names | Setting::Variable(_) | Setting::UserVariable(_))
+    };
+    let text = sql.trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    let commented = [b"/*".as_slice(), b"--", b"#", b";"]
+        .iter()
+        .any(|mark| text.windows(mark.len()).any(|window| window == *mark));
+    let (word, rest) = text.split_at_checked(3)?;
+    let apart = rest.first().is_some_and(u8::is_ascii_whitespace);
+    let fits = word.eq_ignore_ascii_case(b"SET") && apart && !commented && targets.iter().all(listable);
+    fits.then(|| rest.trim_ascii().to_vec())
 }
 
-fn portable(assignment: &Assignment) -> Result<Names, Unportable> {
-    let user_variable = matches!(assignment.target, Setting::UserVariable(_));
-    if assignment.value != Value::Literal {
-        return Err(if user_variable { Unportable::UserVariable } else { Unportable::Setting });
-    }
-    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-    let (names, only_primary) = match &assignment.target {
-        Setting::Names => (
-            names(&[
-                "character_set_client",
-                "character_set_connection",
-                "character_set_results",
-                "collation_connection",
-            ]),
-            false,
-        ),
-        // Its effect depends on the default schema of the connection; a role, on the accounts.
-        Setting::CharacterSet | Setting::Role => return Err(Unportable::Setting),
-        Setting::IsolationLevel => (names(&["tx_isolation"]), false),
-        Setting::AccessMode => (names(&["tx_read_only"]), true),
-        Setting::UserVariable(name) => (vec![format!("@{name}")], false),
+fn isolation_part(sql: &[u8], dialect: &Dialect) -> Option<Vec<u8>> {
+    const LEVELS: [(&str, &str); 4] = [
+        ("READ UNCOMMITTED", "READ-UNCOMMITTED"),
+        ("READ COMMITTED", "READ-COMMITTED"),
+        ("REPEATABLE READ", "REPEATABLE-READ"),
+        ("SERIALIZABLE", "SERIALIZABLE"),
+    ];
+    let text = String::from_utf8_lossy(sql).to_ascii_uppercase();
+    let words: Vec<&str> = text.trim_end_matches(';').split_ascii_whitespace().collect();
+    let level = words.join(" ");
+    let (_, value) = LEVELS.iter().find(|(words, _)| level.ends_with(words))?;
+    let name = if says_transaction(dialect.flavour, dialect.version) {
+        "transaction_isolation"
+    } else {
+        "tx_isolation"
+    };
+    Some(format!("SESSION {name} = '{value}'").into_bytes())
+}
+
+/// Whether a server's variables for transactions are called transaction_…, as they are in MySQL, and in
+/// MariaDB from 11.1 on, where tx_… draws a warning.
+pub fn says_transaction(flavour: Flavour, version: u32) -> bool {
+    flavour == Flavour::MySql || version >= 110_101
+}
+
+struct Portable {
+    primary_only: bool,
+    by_value: bool,
+}
+
+fn portable(assignment: &Assignment, sets: &mut Vec<String>) -> Result<Portable, Unportable> {
+    let literal = assignment.value == Value::Literal;
+    let mut portable = Portable { primary_only: false, by_value: !literal };
+    match &assignment.target {
+        Setting::Names => sets.extend(NAMES.iter().map(|name| (*name).to_owned())),
+        // What it sets the connection's to is the default schema's.
+        Setting::CharacterSet => {
+            portable.by_value = true;
+            sets.extend(NAMES.iter().map(|name| (*name).to_owned()));
+        }
+        Setting::Role if literal => sets.push(ROLE.to_owned()),
+        Setting::Role => return Err(Unportable::Setting),
+        Setting::IsolationLevel => sets.push("tx_isolation".to_owned()),
+        Setting::AccessMode => {
+            portable.primary_only = true;
+            sets.push("tx_read_only".to_owned());
+        }
+        Setting::UserVariable(_) if !literal => return Err(Unportable::UserVariable),
+        Setting::UserVariable(name) => sets.push(format!("@{name}")),
         Setting::Variable(name) => {
             if NEVER.contains(&name.as_str()) || NEVER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             {
                 return Err(Unportable::Setting);
             }
-            // The character set and its collation move each other: neither supersedes the other.
-            let name = match name.as_str() {
-                "transaction_isolation" => "tx_isolation",
-                other => other,
-            };
-            (vec![name.to_owned()], PRIMARY_ONLY.contains(&name))
+            portable.primary_only = PRIMARY_ONLY.contains(&name.as_str());
+            add_names(name, sets);
         }
-    };
-    Ok(Names { names, only_primary })
+    }
+    Ok(portable)
+}
+
+/// A variable by the one name it has here, with what it moves.
+fn add_names(name: &str, sets: &mut Vec<String>) {
+    match name {
+        "transaction_isolation" => sets.push("tx_isolation".to_owned()),
+        "transaction_read_only" => sets.push("tx_read_only".to_owned()),
+        "character_set_connection" | "collation_connection" => {
+            sets.extend(["character_set_connection", "collation_connection"].map(str::to_owned));
+        }
+        other => sets.push(other.to_owned()),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clonelove_sql::{Dialect, analyse};
-
-    fn note(journal: &mut Journal, sql: &str) -> Carry {
-        journal.note(sql.as_bytes(), &analyse(sql.as_bytes(), &Dialect::default()))
-    }
-
-    fn texts(journal: &Journal, heard: Serial) -> Vec<String> {
-        journal.after(heard).map(|entry| String::from_utf8_lossy(&entry.sql).into_owned()).collect()
-    }
-
-    #[test]
-    fn a_later_setting_supersedes_an_earlier_one() {
-        let mut journal = Journal::default();
-        note(&mut journal, "SET sql_mode = 'ANSI,TRADITIONAL'");
-        note(&mut journal, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
-        for i in 0..1_000 {
-            assert_eq!(note(&mut journal, &format!("SET @a = {i}")), Carry::Noted);
-        }
-        note(&mut journal, "SET sql_mode = ''");
-        assert_eq!(
-            texts(&journal, 0),
-            ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET @a = 999", "SET sql_mode = ''"]
-        );
-        assert_eq!(texts(&journal, journal.last()), [""; 0]);
-        assert_eq!(texts(&journal, journal.last() - 1), ["SET sql_mode = ''"]);
-    }
-
-    #[test]
-    fn texts_that_hang_on_the_mode_keep_their_order() {
-        let mut journal = Journal::default();
-        note(&mut journal, "SET sql_mode = ''");
-        note(&mut journal, "SET time_zone = \"+01:00\"");
-        note(&mut journal, "SET sql_mode = 'ANSI'");
-        assert_eq!(texts(&journal, 0).len(), 3);
-    }
-
-    #[test]
-    fn what_cannot_be_replayed_stays_here() {
-        for sql in [
-            "SET sql_mode = DEFAULT",
-            "SET sql_mode = CONCAT(@@sql_mode, ',ANSI')",
-            "SET timestamp = 1",
-            "SET gtid_domain_id = 2",
-            "SET session_track_schema = 0",
-            "SET CHARACTER SET utf8mb4",
-            "SET insert_id = 5",
-        ] {
-            let mut journal = Journal::default();
-            assert_eq!(note(&mut journal, sql), Carry::Here(Unportable::Setting), "{sql}");
-            assert_eq!(texts(&journal, 0).len(), 0);
-        }
-        let mut journal = Journal::default();
-        assert_eq!(note(&mut journal, "SET @a = NOW()"), Carry::Here(Unportable::UserVariable));
-    }
-
-    #[test]
-    fn the_access_mode_is_for_the_primary() {
-        let mut journal = Journal::default();
-        note(&mut journal, "SET SESSION TRANSACTION READ WRITE");
-        note(&mut journal, "SET autocommit = 0");
-        assert!(journal.after(0).all(|entry| entry.primary_only));
-        assert_eq!(journal.after(0).count(), 2);
-    }
-}
+mod tests;

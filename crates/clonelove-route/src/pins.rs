@@ -124,6 +124,11 @@ impl Pins {
         self.lasting.insert(pin);
     }
 
+    /// What [`Pins::hold`] held for is over.
+    pub fn let_go(&mut self, pin: Pin) {
+        self.lasting.remove(&pin);
+    }
+
     /// A statement was prepared on the primary connection, under this number.
     pub fn prepared(&mut self, statement: u32) {
         self.statements.insert(statement);
@@ -190,7 +195,7 @@ impl Pins {
             Effect::Xa => self.hold(Pin::Xa),
             Effect::UserVariableWritten => self.hold(Pin::UserVariable),
             Effect::CalcFoundRows => {}
-            Effect::LastVal | Effect::LastInsertIdSet => self.hold(Pin::LastInsertId),
+            Effect::LastVal => self.hold(Pin::LastInsertId),
             _ => {}
         }
     }

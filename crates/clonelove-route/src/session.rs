@@ -1,7 +1,7 @@
 //! What is known of one client session: the facts that routing needs, learnt from what the servers
 //! said. Owns no connection and sends nothing.
 
-use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes};
+use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Kind, Lexer, Modes, Previous, Setting, Value};
 
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins};
@@ -65,6 +65,39 @@ impl OwnWrites {
 /// A position of more pieces than this is asked for anew.
 const MOST_SCATTERED: usize = 64;
 
+/// What the statement before left for the next one to ask for, as a server would answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Traces {
+    /// ROW_COUNT().
+    pub row_count: i64,
+    /// FOUND_ROWS().
+    pub found_rows: u64,
+    /// LAST_INSERT_ID(), as last asked for.
+    pub last_insert_id: u64,
+    /// It may have moved since: the connection that ran the last statement knows.
+    pub last_insert_id_moved: bool,
+}
+
+/// A connection that keeps what the last statement left, until the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What for.
+    pub pin: Pin,
+    /// Which.
+    pub ran: Ran,
+}
+
+/// What has to be done about a setting before another connection can have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing.
+    Nothing,
+    /// It may be remembered: said again in the same state, it leads to this one.
+    Learn(Journal),
+    /// These variables are to be read back where it ran; until then it is pinned.
+    ReadBack(Vec<String>),
+}
+
 /// One client session.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -80,6 +113,12 @@ pub struct Session {
     pub pins: Pins,
     /// Settings that other connections must hear.
     pub journal: Journal,
+    /// What the last statement left behind.
+    pub traces: Traces,
+    /// A connection is kept for what the last statement left there.
+    pub held: Option<Held>,
+    /// Variables whose values are still to be read back.
+    pub unread: Vec<String>,
     /// What its own reads must reflect.
     pub own_writes: OwnWrites,
     /// SET TRANSACTION for the next transaction is waiting for that transaction.
@@ -113,6 +152,14 @@ pub struct Heard {
     pub position: Option<Position>,
     /// Rows affected, all parts together.
     pub affected: u64,
+    /// Rows affected, as the last part says.
+    pub affected_last: u64,
+    /// The last insert id that was not 0; 0 when there was none.
+    pub insert_id: u64,
+    /// Warnings, as the last part says.
+    pub warnings: u16,
+    /// Rows of the last part; none when it was no result set.
+    pub rows: Option<u64>,
     /// The reply's last part ended in a plain EOF, which carries no trackers.
     pub plain_eof: bool,
 }
@@ -127,6 +174,9 @@ impl Session {
             ran: Ran::Nowhere,
             pins: Pins::default(),
             journal: Journal::default(),
+            traces: Traces::default(),
+            held: None,
+            unread: Vec::new(),
             own_writes: OwnWrites::None,
             once: false,
             last_replica: None,
@@ -141,8 +191,24 @@ impl Session {
             Some(Pin::Transaction)
         } else if !self.transaction.autocommit {
             Some(Pin::AutocommitOff)
+        } else if let Some(pin) = self.pins.current() {
+            Some(pin)
         } else {
-            self.pins.current()
+            (self.once || !self.unread.is_empty()).then_some(Pin::SessionSetting)
+        }
+    }
+
+    /// The pin to show: those of [`Session::pin`], or that a connection is kept for the next statement.
+    pub fn shown_pin(&self) -> Option<Pin> {
+        self.pin().or_else(|| self.held.map(|held| held.pin))
+    }
+
+    /// A statement was answered here, as a server does that has nothing to say but OK.
+    pub fn answered_here(&mut self) {
+        self.traces.row_count = 0;
+        self.ran = Ran::Nowhere;
+        if self.dialect.flavour == Flavour::MySql {
+            self.held = None;
         }
     }
 
@@ -152,12 +218,15 @@ impl Session {
         self.transaction = Transaction::default();
         self.ran = Ran::Nowhere;
         self.pins.clear();
-        self.journal.clear();
+        self.journal = Journal::default();
+        self.traces = Traces::default();
+        self.held = None;
+        self.unread.clear();
         self.once = false;
     }
 
-    /// Learns from the reply to a statement.
-    pub fn after(&mut self, sql: &[u8], facts: &Facts, ran: Ran, heard: &Heard) {
+    /// Learns from the reply to a statement; answers what its settings need.
+    pub fn after(&mut self, sql: &[u8], facts: &Facts, ran: Ran, heard: &Heard) -> Settled {
         let schema_before = self.schema.clone();
         if let Some(transaction) = heard.transaction {
             self.transaction = transaction;
@@ -169,32 +238,90 @@ impl Session {
         self.dialect.charset = heard.charset.unwrap_or(self.dialect.charset);
         self.ran = ran;
         self.pins.after(facts, schema_before.as_deref(), !heard.failed);
-        if !heard.failed && !self.transaction.open || facts.kind == Kind::Session {
-            self.after_settings(sql, facts, heard);
+        let was_once = self.once;
+        let settled = self.after_settings(sql, facts, heard);
+        if was_once && ran == Ran::Primary && facts.kind != Kind::Session {
+            self.once = heard.failed || begins_nothing(facts);
         }
-        if ran == Ran::Primary && facts.kind != Kind::Session {
-            self.once = false;
+        if facts.effects.contains(&Effect::Xa) && !heard.failed && ends_xa(sql) {
+            self.pins.let_go(Pin::Xa);
         }
-        if unexplained(facts) && (heard.state_changed || may_have_begun(facts, heard)) {
+        // MariaDB says OK to a comment alone.
+        let unsure = may_leave_anything(facts) && !never_ran(heard) && !is_empty(sql, &self.dialect);
+        if unsure || unexplained(facts) && heard.state_changed {
             self.pins.hold(Pin::SessionSetting);
         }
         self.note_write(facts, heard);
+        self.note_traces(facts, ran, heard);
+        settled
     }
 
-    fn after_settings(&mut self, sql: &[u8], facts: &Facts, heard: &Heard) {
+    fn after_settings(&mut self, sql: &[u8], facts: &Facts, heard: &Heard) -> Settled {
         if facts.effects.contains(&Effect::SetTransactionOnce) && !heard.failed {
             self.once = true;
         }
         if !sets(facts) {
-            return;
+            return Settled::Nothing;
         }
         // A SET of several variables that fails may have set the first of them.
-        let carry = if heard.failed { failed_carry(facts) } else { Some(self.journal.note(sql, facts)) };
+        let carry = if heard.failed {
+            failed_carry(facts)
+        } else {
+            Some(self.journal.note(sql, facts, &self.dialect))
+        };
         match carry {
-            None | Some(Carry::Noted) => {}
+            None => {}
+            Some(Carry::Replay(journal)) => {
+                self.journal = journal.clone();
+                let learnable = !self.transaction.open && heard.warnings == 0 && is_literal(facts);
+                return if learnable { Settled::Learn(journal) } else { Settled::Nothing };
+            }
+            Some(Carry::ByValue(names)) => {
+                self.unread.clone_from(&names);
+                return Settled::ReadBack(names);
+            }
             Some(Carry::Here(Unportable::UserVariable)) => self.pins.hold(Pin::UserVariable),
             Some(Carry::Here(Unportable::Setting)) => self.pins.hold(Pin::SessionSetting),
         }
+        Settled::Nothing
+    }
+
+    /// The values of [`Session::unread`], as SQL literals; none when they could not be had.
+    pub fn read_back(&mut self, values: Option<&[(String, String)]>) {
+        self.unread.clear();
+        match values.map(|values| self.journal.note_values(values)) {
+            Some(Carry::Replay(journal)) => self.journal = journal,
+            _ => self.pins.hold(Pin::SessionSetting),
+        }
+    }
+
+    /// What the next statement may ask for about this one.
+    fn note_traces(&mut self, facts: &Facts, ran: Ran, heard: &Heard) {
+        self.traces.row_count = match heard.rows {
+            None if !heard.failed => i64::try_from(heard.affected_last).unwrap_or(-1),
+            _ => -1,
+        };
+        if let (Some(rows), false) = (heard.rows, heard.failed)
+            && facts.kind == Kind::Read
+            && !facts.previous.contains(Previous::DIAGNOSTICS)
+        {
+            self.traces.found_rows = rows;
+        }
+        if ran == Ran::Primary && may_move_last_insert_id(facts, heard.insert_id) {
+            self.traces.last_insert_id_moved = true;
+        }
+        let held = Held { pin: Pin::Diagnostics, ran };
+        if heard.failed || heard.warnings > 0 || calculates_found_rows(facts) {
+            self.held = Some(held);
+        } else if !facts.previous.contains(Previous::DIAGNOSTICS) && self.clears_diagnostics(facts) {
+            self.held = None;
+        }
+    }
+
+    /// MariaDB keeps the warnings of before while statements use no table.
+    fn clears_diagnostics(&self, facts: &Facts) -> bool {
+        let looks = matches!(facts.kind, Kind::Read | Kind::Session | Kind::Transaction);
+        self.dialect.flavour == Flavour::MySql || !looks || uses_tables(facts)
     }
 
     /// Whatever is not provably a read may have committed something.
@@ -212,6 +339,55 @@ impl Session {
             self.own_writes = OwnWrites::Unknown;
         }
     }
+}
+
+/// XA COMMIT, XA ROLLBACK: nothing of the transaction is left on the connection.
+fn ends_xa(sql: &[u8]) -> bool {
+    let mut words = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let xa = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"XA"));
+    let end = words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT") || word.eq_ignore_ascii_case(b"ROLLBACK"));
+    xa && end
+}
+
+fn uses_tables(facts: &Facts) -> bool {
+    !facts.tables_read.is_empty() || !facts.tables_written.is_empty() || facts.all_tables
+}
+
+/// SET TRANSACTION, or what uses no table: the next transaction may still be to come.
+fn begins_nothing(facts: &Facts) -> bool {
+    facts.effects.contains(&Effect::SetTransactionOnce) || facts.kind == Kind::Read && !uses_tables(facts)
+}
+
+/// An OK's insert id is not LAST_INSERT_ID(): it may be one that the statement itself gave.
+fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
+    let opaque = |effect: &Effect| {
+        matches!(effect, Effect::LastInsertIdSet | Effect::Call(_) | Effect::ExecuteText(_))
+    };
+    let sets_it = |effect: &Effect| {
+        let Effect::Settings(assignments) = effect else { return false };
+        let names_it = |target: &Setting| matches!(target, Setting::Variable(name) if name == "last_insert_id" || name == "identity");
+        assignments.iter().any(|one| names_it(&one.target))
+    };
+    insert_id != 0
+        || facts.kind == Kind::Unknown
+        || !facts.functions.is_empty()
+        || facts.effects.iter().any(|effect| opaque(effect) || sets_it(effect))
+        || facts.parts.iter().any(|part| may_move_last_insert_id(part, 0))
+}
+
+fn calculates_found_rows(facts: &Facts) -> bool {
+    facts.effects.contains(&Effect::CalcFoundRows) || facts.parts.iter().any(calculates_found_rows)
+}
+
+/// Each assignment's text tells its value, and the same one every time.
+fn is_literal(facts: &Facts) -> bool {
+    let literal = |effect: &Effect| match effect {
+        Effect::Settings(list) => list.iter().all(|one| one.value == Value::Literal),
+        _ => false,
+    };
+    facts.kind == Kind::Session && facts.parts.is_empty() && facts.effects.iter().all(literal)
 }
 
 fn sets(facts: &Facts) -> bool {
@@ -242,13 +418,27 @@ fn unexplained(facts: &Facts) -> bool {
         && facts.why.is_some()
 }
 
-/// An error packet reports no change of state: a procedure that failed may have left a temporary table or
-/// a lock behind, unless the error says that it was never entered.
-fn may_have_begun(facts: &Facts, heard: &Heard) -> bool {
-    /// Syntax, no such procedure, wrong number of arguments, no right to it.
-    const NEVER_ENTERED: [u16; 6] = [1044, 1064, 1142, 1305, 1318, 1370];
-    let call = facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_)));
-    heard.failed && call && !heard.error.is_some_and(|code| NEVER_ENTERED.contains(&code))
+/// A procedure, a function that is not built in or a statement that was not understood may leave user
+/// variables, locks and temporary tables behind, of which servers report next to nothing.
+fn may_leave_anything(facts: &Facts) -> bool {
+    let opaque = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
+    facts.kind == Kind::Unknown && facts.parts.is_empty()
+        || facts.effects.iter().any(opaque)
+        || !facts.functions.is_empty()
+        || facts.parts.iter().any(may_leave_anything)
+}
+
+fn is_empty(sql: &[u8], dialect: &Dialect) -> bool {
+    !sql.is_empty() && Lexer::new(sql, dialect).next().is_none()
+}
+
+/// The error says that nothing was begun.
+fn never_ran(heard: &Heard) -> bool {
+    /// No right, no database, syntax, no such column, table, procedure, function or prepared statement, an empty
+    /// statement, the wrong number of arguments, something that this version cannot do.
+    const NEVER_ENTERED: [u16; 14] =
+        [1044, 1046, 1054, 1064, 1065, 1142, 1146, 1149, 1235, 1243, 1305, 1318, 1370, 1630];
+    heard.error.is_some_and(|code| NEVER_ENTERED.contains(&code))
 }
 
 /// Whether an effect is one that servers report as a change of session state, and that is kept track of.
@@ -281,7 +471,7 @@ mod tests {
     fn a_setting_that_failed_is_not_replayed() {
         let mut session = fresh();
         run(&mut session, "SET sql_mode = 'NONSENSE'", failed());
-        assert_eq!((session.journal.last(), session.pin()), (0, None));
+        assert_eq!((session.journal.is_empty(), session.pin()), (true, None));
         run(&mut session, "SET time_zone = '+00:00', sql_mode = 'NONSENSE'", failed());
         assert_eq!(session.pin(), Some(Pin::SessionSetting));
     }
@@ -293,7 +483,7 @@ mod tests {
         let heard =
             Heard { transaction: Some(Transaction { open: true, autocommit: true }), ..Heard::default() };
         run(&mut session, "SET sql_mode = 'ANSI'", heard);
-        assert_eq!(session.journal.last(), 1);
+        assert!(!session.journal.is_empty());
     }
 
     #[test]
@@ -334,9 +524,103 @@ mod tests {
     }
 
     #[test]
+    fn what_may_leave_anything_behind_pins() {
+        for sql in ["CALL p()", "SELECT f(1) FROM t", "GRIBBLE", "SELECT 1; CALL p()"] {
+            let mut session = fresh();
+            run(&mut session, sql, Heard::default());
+            assert_eq!(session.pin(), Some(Pin::SessionSetting), "{sql}");
+        }
+        for sql in [
+            "-- nothing",
+            "SELECT NOW() FROM t",
+            "INSERT INTO t VALUES (1)",
+            "FLUSH TABLES",
+            "CREATE TABLE t (a INT)",
+        ] {
+            let mut session = fresh();
+            run(&mut session, sql, Heard::default());
+            assert_eq!(session.pin(), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_what_the_next_statement_may_ask() {
+        let warned = || Heard { warnings: 1, ..Heard::default() };
+        let kept = |flavour, then: &str| {
+            let mut session = fresh();
+            session.dialect.flavour = flavour;
+            run(&mut session, "INSERT INTO t VALUES (1)", warned());
+            assert!(session.held.is_some());
+            run(&mut session, then, Heard::default());
+            session.held.is_some()
+        };
+        let rows =
+            [("SHOW WARNINGS", true, true), ("SELECT 1", true, false), ("SELECT 1 FROM t", false, false)];
+        for (then, mariadb, mysql) in rows {
+            assert_eq!(
+                (kept(Flavour::MariaDb, then), kept(Flavour::MySql, then)),
+                (mariadb, mysql),
+                "{then}"
+            );
+        }
+        let mut session = fresh();
+        run(&mut session, "SELECT SQL_CALC_FOUND_ROWS * FROM t LIMIT 1", Heard::default());
+        assert_eq!(session.shown_pin(), Some(Pin::Diagnostics));
+        run(&mut session, "SELECT 1 FROM t", failed());
+        assert_eq!((session.shown_pin(), session.traces.row_count), (Some(Pin::Diagnostics), -1));
+    }
+
+    #[test]
+    fn traces_are_what_a_server_would_say() {
+        let mut session = fresh();
+        run(&mut session, "SELECT * FROM t", Heard { rows: Some(3), ..Heard::default() });
+        run(&mut session, "UPDATE t SET a = 1", Heard { affected_last: 2, ..Heard::default() });
+        assert_eq!((session.traces.row_count, session.traces.found_rows), (2, 3));
+        assert!(!session.traces.last_insert_id_moved);
+        session.answered_here();
+        assert_eq!(session.traces.row_count, 0);
+        run(&mut session, "INSERT INTO t VALUES (1)", Heard { insert_id: 5, ..Heard::default() });
+        assert!(session.traces.last_insert_id_moved);
+    }
+
+    #[test]
+    fn a_setting_for_the_next_transaction_keeps_the_connection_until_then() {
+        let mut session = fresh();
+        run(&mut session, "SET TRANSACTION READ ONLY", Heard::default());
+        assert_eq!(session.pin(), Some(Pin::SessionSetting));
+        run(&mut session, "SELECT 1", Heard::default());
+        assert!(session.once);
+        run(&mut session, "SELECT 1 FROM t", Heard::default());
+        assert_eq!(session.pin(), None);
+    }
+
+    #[test]
+    fn a_computed_setting_is_read_back() {
+        let mut session = fresh();
+        run(&mut session, "SET sql_mode = CONCAT(@@sql_mode, ',ANSI')", Heard::default());
+        assert_eq!((session.unread.len(), session.pin()), (1, Some(Pin::SessionSetting)));
+        session.read_back(Some(&[("sql_mode".to_owned(), "'ANSI'".to_owned())]));
+        assert_eq!((session.unread.len(), session.pin(), session.journal.is_empty()), (0, None, false));
+        run(&mut session, "SET time_zone = @@global.time_zone", Heard::default());
+        session.read_back(None);
+        assert_eq!(session.pin(), Some(Pin::SessionSetting));
+    }
+
+    #[test]
+    fn a_distributed_transaction_pins_until_it_ends() {
+        let mut session = fresh();
+        for sql in ["XA START 'a'", "XA END 'a'", "XA PREPARE 'a'"] {
+            run(&mut session, sql, Heard::default());
+            assert_eq!(session.pin(), Some(Pin::Xa), "{sql}");
+        }
+        run(&mut session, "xa  commit 'a'", Heard::default());
+        assert_eq!(session.pin(), None);
+    }
+
+    #[test]
     fn an_unexplained_state_change_pins() {
         let mut session = fresh();
-        run(&mut session, "CALL p()", Heard { state_changed: true, ..Heard::default() });
+        run(&mut session, "DELETE FROM t", Heard { state_changed: true, ..Heard::default() });
         assert_eq!(session.pin(), Some(Pin::SessionSetting));
         let mut session = fresh();
         run(&mut session, "SET NAMES utf8mb4", Heard { state_changed: true, ..Heard::default() });

@@ -160,6 +160,8 @@ bitflags::bitflags! {
         const FOUND_ROWS = 1 << 2;
         /// SHOW WARNINGS, SHOW ERRORS, GET DIAGNOSTICS, `@@warning_count`, `@@error_count`.
         const DIAGNOSTICS = 1 << 3;
+        /// `CONNECTION_ID()`: it is the connection that is asked for, which alone can tell.
+        const CONNECTION_ID = 1 << 4;
     }
 }
 

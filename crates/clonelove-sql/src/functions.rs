@@ -21,6 +21,7 @@ pub(crate) enum Call {
     Harmless,
     /// Tells servers or connections apart, or waits for one server.
     ServerSpecific,
+    ConnectionId,
     LastInsertId,
     RowCount,
     FoundRows,
@@ -195,9 +196,10 @@ const GROUPS: &[Group] = &[
     group(Call::SetValue, 100_300, NEVER, &["SETVAL"]),
     group(Call::LastValue, 100_300, NEVER, &["LASTVAL"]),
     group(Call::ColumnDefault, 0, 0, &["DEFAULT"]),
+    group(Call::ConnectionId, 0, 0, &["CONNECTION_ID"]),
     group(ServerSpecific, 0, 0, &[
-        "CONNECTION_ID", "CURRENT_USER", "IS_FREE_LOCK", "IS_USED_LOCK", "LOAD_FILE", "MASTER_POS_WAIT", "SESSION_USER",
-        "SYSTEM_USER", "USER", "VERSION",
+        "CURRENT_USER", "IS_FREE_LOCK", "IS_USED_LOCK", "LOAD_FILE", "MASTER_POS_WAIT", "SESSION_USER", "SYSTEM_USER",
+        "USER", "VERSION",
     ]),
     group(ServerSpecific, 0, NEVER, &[
         "BINLOG_GTID_POS", "DES_DECRYPT", "DES_ENCRYPT", "MASTER_GTID_WAIT", "WSREP_LAST_SEEN_GTID",

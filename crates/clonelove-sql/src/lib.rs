@@ -16,6 +16,7 @@ mod lexer;
 mod names;
 mod resolve;
 pub mod schema;
+mod substitute;
 mod words;
 
 pub use analyse::analyse;
@@ -26,3 +27,4 @@ pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;
 pub use resolve::{Resolved, TableSet};
 pub use schema::{Schema, TableId};
+pub use substitute::{Substitutes, sole_value, substitute};

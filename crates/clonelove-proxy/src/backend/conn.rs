@@ -1,17 +1,17 @@
 //! One connection to a server: what it has heard, what it is used for, and the proxy's own statements
 //! on it. Must not know the pool, nor clients.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clonelove_route::journal::Serial;
+use clonelove_route::journal::{Journal, Way};
 use clonelove_route::report::{Flavour, Report};
 use clonelove_wire::{Caps, Command};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::login::Wish;
+use super::pool::{Pooled, Slot};
 use super::reply::{Reply, Rows, read_reply, request};
 use super::setup::{self, SERVER_CHARSET, Use};
 use crate::error::{Fault, Refusal, ServerFault};
@@ -24,19 +24,104 @@ pub(crate) struct BackendConn {
     pub(crate) caps: Caps,
     /// The server's name.
     pub(crate) server: Arc<str>,
+    /// The server's number for it, as KILL takes it.
+    pub(crate) thread: u32,
     /// Cancelled when the server is declared down, restarts, or changes its role.
     pub(crate) life: CancellationToken,
     /// What it was set up for.
     pub(crate) usage: Use,
+    pub(crate) flavour: Flavour,
+    /// Its variables are called transaction_…, not tx_….
+    pub(crate) says_transaction: bool,
+    /// The collation it began with, at log-in or after its last reset.
+    pub(crate) charset: u8,
     /// The default schema, as the server last said.
     pub(crate) schema: Option<String>,
-    /// The last journal entry of its session it has heard.
-    pub(crate) heard: Serial,
-    pub(crate) flavour: Flavour,
-    pub(crate) wish: Wish,
+    /// The settings it has heard since.
+    pub(crate) journal: Journal,
+    /// LAST_INSERT_ID() there, where it is known.
+    pub(crate) last_insert_id: Option<u64>,
+    /// What ran on it may have set user variables that nobody heard of.
+    pub(crate) tainted: bool,
+    /// It may still show warnings of a statement before.
+    pub(crate) diagnostics: bool,
+    /// The last statement on it was its session's own, so what that left can be asked for.
+    pub(crate) native: bool,
     pub(crate) born: Instant,
-    /// Held for as long as the connection is.
-    pub(crate) _slot: Option<OwnedSemaphorePermit>,
+    pub(crate) worn_at: Instant,
+    /// Held for as long as the connection is; none for those of the monitor.
+    pub(crate) _slot: Option<Slot<BackendConn>>,
+}
+
+/// The state a statement needs.
+pub(crate) struct Target<'a> {
+    pub(crate) usage: Use,
+    pub(crate) charset: u8,
+    pub(crate) schema: Option<&'a str>,
+    pub(crate) journal: &'a Journal,
+    /// The primary's session defaults where they differ, for a connection that begins anew.
+    pub(crate) like: &'a (dyn Fn() -> Vec<(String, String)> + Sync),
+    /// LAST_INSERT_ID(), where the statement asks for it.
+    pub(crate) last_insert_id: Option<u64>,
+    /// User variables that were never set must have no value.
+    pub(crate) no_variables: bool,
+    /// There must be no warnings of before.
+    pub(crate) no_diagnostics: bool,
+}
+
+impl Target<'_> {
+    /// The number of this state; connections in equal ones share it.
+    pub(crate) fn state(&self) -> u64 {
+        state_number(self.usage, self.charset, self.schema, self.journal)
+    }
+}
+
+fn state_number(usage: Use, charset: u8, schema: Option<&str>, journal: &Journal) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (usage, charset, schema).hash(&mut hasher);
+    journal.id().wrapping_add(hasher.finish())
+}
+
+/// What a connection must hear to be in a state; what it is thereby brought to.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    statements: Vec<(Command, Vec<u8>)>,
+    /// How many of them, from the first, are the proxy's own affair.
+    own: usize,
+    reset: bool,
+}
+
+impl Steps {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+}
+
+/// Why a connection did not get into a state.
+#[derive(Debug)]
+pub(crate) enum NotBrought {
+    /// It is not fit for it; another may be.
+    Unfit(ServerFault),
+    /// The server refuses the state.
+    Refused(ServerFault),
+}
+
+impl Pooled for BackendConn {
+    fn is_fit(&mut self) -> bool {
+        !self.life.is_cancelled() && !self.io.has_unasked()
+    }
+
+    fn state(&self) -> u64 {
+        state_number(self.usage, self.charset, self.schema.as_deref(), &self.journal)
+    }
+
+    fn born(&self) -> Instant {
+        self.born
+    }
+
+    fn worn_at(&self) -> Instant {
+        self.worn_at
+    }
 }
 
 impl BackendConn {
@@ -46,9 +131,14 @@ impl BackendConn {
         for (command, body) in statements {
             out.extend_from_slice(&request(*command, body));
         }
+        self.native = false;
         self.io.write_all(&out).await.map_err(|error| ServerFault::lost(&self.server, &error))?;
-        let mut replies = Vec::with_capacity(statements.len());
-        for _ in statements {
+        self.replies(statements.len()).await
+    }
+
+    async fn replies(&mut self, count: usize) -> Result<Vec<Reply>, ServerFault> {
+        let mut replies = Vec::with_capacity(count);
+        for _ in 0..count {
             replies.push(read_reply(&mut self.io, &self.server, self.caps).await?);
         }
         Ok(replies)
@@ -83,18 +173,22 @@ impl BackendConn {
         report: &Report,
         like: &[(String, String)],
     ) -> Result<(), ServerFault> {
-        let mut burst = setup::burst(self.flavour, self.usage, like, self.ignores_space());
-        if self.wish.charset == SERVER_CHARSET {
+        let mut statements = vec![setup::burst(self.flavour, self.usage, like, self.manner())];
+        if self.charset == SERVER_CHARSET {
             // MariaDB makes something of its own of it in a handshake.
-            burst.extend(setup::set_names(SERVER_CHARSET, self.flavour));
+            statements.extend(setup::set_names(SERVER_CHARSET, self.flavour));
         }
-        let mut statements: Vec<(Command, &[u8])> =
-            burst.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
-        let identity = setup::identity_statement(self.flavour);
-        statements.push((Command::Query, identity.as_bytes()));
-        let mut replies = self.ask(&statements).await?;
+        let texts = statements.join("; ");
+        statements.push(setup::identity_statement(self.flavour).to_owned());
+        let requests: Vec<(Command, &[u8])> =
+            statements.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
+        let mut replies = self.ask(&requests).await?;
         let who = replies.pop();
-        self.all_ok(&burst, replies)?;
+        for reply in replies {
+            if let Reply::Err { code, state, message } = reply {
+                return Err(self.refusal(&texts, Refusal { code, state, message }));
+            }
+        }
         let Some(Reply::Rows(rows)) = who else {
             return Err(ServerFault::new(&self.server, Fault::ServerProtocol, "it does not say who it is"));
         };
@@ -113,53 +207,99 @@ impl BackendConn {
         }
     }
 
-    /// Makes a connection that served another session fit for this wish: COM_RESET_CONNECTION, which
-    /// also switches our trackers off, and the set-up burst again. The schema survives a reset.
-    pub(crate) async fn renew(
-        &mut self,
-        names: &str,
-        usage: Use,
-        like: &[(String, String)],
-    ) -> Result<(), ServerFault> {
-        self.usage = usage;
-        self.heard = 0;
-        let burst = setup::burst(self.flavour, usage, like, self.ignores_space());
-        let wanted = self.wish.schema.clone().filter(|wanted| self.schema.as_ref() != Some(wanted));
-        let mut statements: Vec<(Command, &[u8])> = vec![(Command::ResetConnection, b"")];
-        statements.push((Command::Query, names.as_bytes()));
-        statements.extend(burst.iter().map(|sql| (Command::Query, sql.as_bytes())));
-        if let Some(schema) = &wanted {
-            statements.push((Command::InitDb, schema.as_bytes()));
+    /// What this connection must hear to be in a state; `None` when it cannot get there.
+    pub(crate) fn steps(&self, target: &Target<'_>) -> Option<Steps> {
+        if target.schema.is_none() && self.schema.is_some() {
+            return None;
         }
-        let replies = self.ask(&statements).await?;
-        self.all_ok(&burst, replies)?;
-        if wanted.is_some() {
-            self.schema = wanted;
-        }
-        Ok(())
-    }
-
-    /// Whether the client asked for IGNORE_SPACE at log-in.
-    fn ignores_space(&self) -> bool {
-        self.caps.contains(Caps::IGNORE_SPACE)
-    }
-
-    fn all_ok(&self, burst: &[String], replies: Vec<Reply>) -> Result<(), ServerFault> {
-        for reply in replies {
-            if let Reply::Err { code, state, message } = reply {
-                return Err(self.refusal(&burst.join("; "), Refusal { code, state, message }));
+        let reads = target.usage == Use::Reads;
+        let anew = self.charset != target.charset
+            || self.usage != target.usage
+            || target.no_variables && self.tainted;
+        let way = match target.journal.way_from(&self.journal, reads) {
+            _ if anew && self.journal.outlives_reset() => Way::Never,
+            _ if anew => Way::Reset,
+            way => way,
+        };
+        let mut steps = Steps::default();
+        let say = match way {
+            Way::Never => return None,
+            Way::Reset => {
+                // COM_RESET_CONNECTION switches our trackers off, and takes MySQL to its default collation.
+                let names = setup::set_names(target.charset, self.flavour)?;
+                let burst = setup::burst(self.flavour, target.usage, &(target.like)(), self.manner());
+                steps.reset = true;
+                steps.statements.push((Command::ResetConnection, Vec::new()));
+                steps.statements.push((Command::Query, names.into_bytes()));
+                steps.statements.push((Command::Query, burst.into_bytes()));
+                target.journal.way_from_nothing(reads)
             }
+            Way::Say(say) => say,
+        };
+        steps.own = steps.statements.len();
+        if let Some(schema) = target.schema.filter(|schema| self.schema.as_deref() != Some(schema)) {
+            steps.statements.push((Command::InitDb, schema.as_bytes().to_vec()));
         }
+        steps.statements.extend(say.into_iter().map(|sql| (Command::Query, sql)));
+        let known = if steps.reset { Some(0) } else { self.last_insert_id };
+        if let Some(id) = target.last_insert_id.filter(|id| known != Some(*id)) {
+            steps.statements.push((Command::Query, format!("SET last_insert_id = {id}").into_bytes()));
+        }
+        if target.no_diagnostics && (self.diagnostics || steps.reset) {
+            // A statement that uses a table, if only a derived one.
+            steps.statements.push((Command::Query, b"SELECT 1 FROM (SELECT 1) AS t".to_vec()));
+        }
+        Some(steps)
+    }
+
+    /// Takes the steps, and sends `along` behind them in the same write. After an error it must be closed,
+    /// unless nothing was sent along.
+    pub(crate) async fn take(
+        &mut self,
+        steps: &Steps,
+        target: &Target<'_>,
+        along: Option<&[u8]>,
+    ) -> Result<(), NotBrought> {
+        let mut out = bytes::BytesMut::new();
+        for (command, body) in &steps.statements {
+            out.extend_from_slice(&request(*command, body));
+        }
+        out.extend_from_slice(along.unwrap_or_default());
+        self.native = false;
+        let lost = |error| NotBrought::Unfit(ServerFault::lost(&self.server, &error));
+        self.io.write_all(&out).await.map_err(lost)?;
+        let replies = self.replies(steps.statements.len()).await.map_err(NotBrought::Unfit)?;
+        for (at, (reply, (_, text))) in replies.into_iter().zip(&steps.statements).enumerate() {
+            let Reply::Err { code, state, message } = reply else { continue };
+            let fault = self.refusal(&String::from_utf8_lossy(text), Refusal { code, state, message });
+            return Err(if at < steps.own { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
+        }
+        if steps.reset {
+            self.usage = target.usage;
+            self.charset = target.charset;
+            self.tainted = false;
+            self.last_insert_id = Some(0);
+        }
+        if target.last_insert_id.is_some() {
+            self.last_insert_id = target.last_insert_id;
+        }
+        if let Some(schema) = target.schema.filter(|schema| self.schema.as_deref() != Some(schema)) {
+            self.schema = Some(schema.to_owned());
+        }
+        if target.no_diagnostics {
+            self.diagnostics = false;
+        }
+        self.journal = target.journal.clone();
         Ok(())
+    }
+
+    /// Whether the client asked for IGNORE_SPACE at log-in, and how this server calls its variables.
+    fn manner(&self) -> (bool, bool) {
+        (self.caps.contains(Caps::IGNORE_SPACE), self.says_transaction)
     }
 
     fn refusal(&self, what: &str, refusal: Refusal) -> ServerFault {
         let detail = format!("it refused `{what}`: {} ({})", refusal.message, refusal.code);
         ServerFault { refused: Some(refusal), ..ServerFault::new(&self.server, Fault::ServerConnect, detail) }
-    }
-
-    /// Whether it can still be used, as far as can be told without a round trip.
-    pub(crate) fn is_fit(&mut self) -> bool {
-        !self.life.is_cancelled() && !self.io.has_unasked()
     }
 }

@@ -1,17 +1,15 @@
-//! Idle connections of one server, and the right to open further ones. One place changes what a
-//! connection is: leased, idle or closed. Must not know what a connection is used for.
+//! Idle connections of one server, the right to open further ones, and the queue of those who wait for
+//! either. One place changes what a connection is: leased, idle or closed. Must not know what a connection
+//! is used for, beyond whether for a read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clonelove_wire::Caps;
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-
-use super::conn::BackendConn;
 
 /// Connections that are interchangeable after a reset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,26 +21,62 @@ pub(crate) struct Key {
     pub(crate) generation: u64,
 }
 
-/// The pool of one server.
-pub(crate) struct Pool {
-    idle: Mutex<HashMap<Key, VecDeque<Idle>>>,
-    slots: Mutex<Arc<Semaphore>>,
-    limit: AtomicUsize,
-    waiting: AtomicUsize,
-    leased: AtomicU64,
+/// What a connection is wanted for, as far as the reserve goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A read, which leaves the reserve alone.
+    Read,
+    /// Anything else.
+    Write,
 }
 
-struct Idle {
-    conn: BackendConn,
+/// What a pool asks of its connections.
+pub(crate) trait Pooled {
+    /// Whether it can still be used, as far as can be told without a round trip.
+    fn is_fit(&mut self) -> bool;
+    /// A number that connections in equal states share.
+    fn state(&self) -> u64;
+    /// When it was opened.
+    fn born(&self) -> Instant;
+    /// When it is too old to be kept.
+    fn worn_at(&self) -> Instant;
+}
+
+/// The pool of one server.
+pub(crate) struct Pool<C: Pooled>(Arc<Mutex<State<C>>>);
+
+struct State<C: Pooled> {
+    idle: HashMap<Arc<Key>, Vec<Idle<C>>>,
+    /// Connections that exist or are being opened.
+    open: usize,
+    limit: usize,
+    /// How many of them reads leave to others.
+    reserve: usize,
+    leased: usize,
+    reading: usize,
+    waiters: VecDeque<Waiter<C>>,
+    /// Connections from before are not taken back.
+    cleared: Instant,
+}
+
+struct Idle<C> {
+    conn: C,
     since: Instant,
 }
 
+struct Waiter<C: Pooled> {
+    key: Arc<Key>,
+    state: u64,
+    class: Class,
+    answer: oneshot::Sender<(Lease<C>, Leasing<C>)>,
+}
+
 /// What was to be had.
-pub(crate) enum Lease {
+pub(crate) enum Lease<C: Pooled> {
     /// A connection that served somebody else before.
-    Idle(Box<BackendConn>),
+    Idle(C),
     /// The right to open one.
-    Slot(OwnedSemaphorePermit),
+    Slot(Slot<C>),
 }
 
 /// Nothing became free in time.
@@ -51,117 +85,292 @@ pub(crate) struct QueueTimeout {
     pub(crate) limit: usize,
 }
 
-impl Pool {
+/// The right to have a connection; held for as long as the connection is.
+pub(crate) struct Slot<C: Pooled>(Arc<Mutex<State<C>>>);
+
+impl<C: Pooled> Drop for Slot<C> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.open = state.open.saturating_sub(1);
+        serve(&self.0, state);
+    }
+}
+
+/// Counts a lease for as long as it lasts.
+pub(crate) struct Leasing<C: Pooled> {
+    pool: Arc<Mutex<State<C>>>,
+    class: Class,
+}
+
+impl<C: Pooled> Drop for Leasing<C> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.uncount(self.class);
+        serve(&self.pool, state);
+    }
+}
+
+/// What must be dropped, but not under the lock that its drop takes.
+struct Debris<C: Pooled> {
+    conns: Vec<C>,
+    undelivered: Vec<(Option<Slot<C>>, Leasing<C>)>,
+}
+
+impl<C: Pooled> Debris<C> {
+    fn none() -> Self {
+        Self { conns: Vec::new(), undelivered: Vec::new() }
+    }
+
+    fn is_none(&self) -> bool {
+        self.conns.is_empty() && self.undelivered.is_empty()
+    }
+}
+
+impl<C: Pooled> Pool<C> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            idle: Mutex::default(),
-            slots: Mutex::new(Arc::new(Semaphore::new(limit))),
-            limit: AtomicUsize::new(limit),
-            waiting: AtomicUsize::new(0),
-            leased: AtomicU64::new(0),
+        Self(Arc::new(Mutex::new(State {
+            idle: HashMap::new(),
+            open: 0,
+            limit,
+            reserve: 0,
+            leased: 0,
+            reading: 0,
+            waiters: VecDeque::new(),
+            cleared: Instant::now(),
+        })))
+    }
+
+    /// A connection, in the state `wanted` if there is one, or the right to open one; first come, first
+    /// served until `deadline`.
+    pub(crate) async fn lease(
+        &self,
+        key: &Arc<Key>,
+        wanted: u64,
+        class: Class,
+        deadline: Instant,
+    ) -> Result<(Lease<C>, Leasing<C>), QueueTimeout> {
+        let mut debris = Debris::none();
+        let (wait, limit) = {
+            let mut state = self.0.lock();
+            let first = !state.waiters.iter().any(|waiter| state.admits(waiter.class));
+            if first
+                && state.admits(class)
+                && let Some(found) = state.find(&self.0, key, wanted, &mut debris)
+            {
+                state.count(class);
+                drop(state);
+                return Ok((found, Leasing { pool: Arc::clone(&self.0), class }));
+            }
+            let (answer, wait) = oneshot::channel();
+            state.waiters.push_back(Waiter { key: Arc::clone(key), state: wanted, class, answer });
+            (wait, state.limit)
+        };
+        // The place of one that had to go is for the first who waits.
+        drop(debris);
+        match timeout_at(deadline, wait).await {
+            Ok(Ok(lease)) => Ok(lease),
+            _ => Err(QueueTimeout { limit }),
         }
     }
 
-    /// A connection, or the right to open one; first come, first served until `deadline`.
-    pub(crate) async fn lease(&self, key: &Key, deadline: Instant) -> Result<Lease, QueueTimeout> {
-        if let Some(conn) = self.take_idle(key) {
-            return Ok(Lease::Idle(Box::new(conn)));
+    /// The right to open one more for an idle reserve of `most`, if nobody is in need of it.
+    pub(crate) fn spare(&self, key: &Key, most: usize) -> Option<Slot<C>> {
+        let mut state = self.0.lock();
+        let idle = state.idle.get(key).map_or(0, Vec::len);
+        let room = state.open < state.limit.saturating_sub(state.reserve);
+        if !state.waiters.is_empty() || idle >= most || !room {
+            return None;
         }
-        let slots = Arc::clone(&self.slots.lock());
-        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-            return Ok(Lease::Slot(slot));
-        }
-        self.close_one_idle();
-        let waiting = Waiting::new(&self.waiting);
-        let slot = timeout_at(deadline, slots.acquire_owned()).await;
-        drop(waiting);
-        match slot {
-            Ok(Ok(slot)) => Ok(Lease::Slot(slot)),
-            _ => Err(QueueTimeout { limit: self.limit.load(Ordering::Relaxed) }),
-        }
+        state.open = state.open.saturating_add(1);
+        Some(Slot(Arc::clone(&self.0)))
     }
 
-    fn take_idle(&self, key: &Key) -> Option<BackendConn> {
-        loop {
-            let mut conn = self.idle.lock().get_mut(key)?.pop_back()?.conn;
-            if conn.is_fit() {
+    /// Takes a connection back, or hands it to the first who waits.
+    pub(crate) fn give_back(&self, key: &Arc<Key>, conn: C, leasing: Leasing<C>, max_idle: usize) {
+        let surplus = self.keep(key, conn, max_idle);
+        drop(leasing);
+        drop(surplus);
+    }
+
+    /// Puts a connection that nobody leased among the idle ones.
+    pub(crate) fn add(&self, key: &Arc<Key>, conn: C, max_idle: usize) {
+        let surplus = self.keep(key, conn, max_idle);
+        serve(&self.0, self.0.lock());
+        drop(surplus);
+    }
+
+    fn keep(&self, key: &Arc<Key>, mut conn: C, max_idle: usize) -> Option<C> {
+        let now = Instant::now();
+        if conn.worn_at() <= now || !conn.is_fit() {
+            return Some(conn);
+        }
+        let mut state = self.0.lock();
+        if conn.born() < state.cleared || state.open > state.limit {
+            return Some(conn);
+        }
+        let waited_for = state.waiters.iter().any(|waiter| waiter.key == *key);
+        if let Some(list) = state.idle.get_mut(key) {
+            if list.len() >= max_idle && !waited_for {
                 return Some(conn);
             }
+            list.push(Idle { conn, since: now });
+        } else if max_idle == 0 && !waited_for {
+            return Some(conn);
+        } else {
+            state.idle.insert(Arc::clone(key), vec![Idle { conn, since: now }]);
         }
+        None
     }
 
-    /// Connections of other users must not stand in the way of one that is wanted.
-    fn close_one_idle(&self) {
-        let oldest = {
-            let mut idle = self.idle.lock();
-            let key = idle
-                .iter()
-                .filter_map(|(key, list)| list.front().map(|first| (first.since, key.clone())))
-                .min_by_key(|(since, _)| *since);
-            key.and_then(|(_, key)| idle.get_mut(&key).and_then(VecDeque::pop_front))
-        };
-        drop(oldest);
-    }
-
-    /// Takes a connection back. One that somebody waits for the slot of is closed.
-    pub(crate) fn give_back(&self, key: Key, mut conn: BackendConn, max_idle: usize, max_age: Duration) {
-        let now = Instant::now();
-        let worn = now.duration_since(conn.born) > max_age;
-        if worn || self.waiting.load(Ordering::Relaxed) > 0 || !conn.is_fit() {
-            return;
-        }
-        conn.io.input = bytes::BytesMut::new();
-        let mut idle = self.idle.lock();
-        let list = idle.entry(key).or_default();
-        if list.len() < max_idle {
-            list.push_back(Idle { conn, since: now });
-        }
-    }
-
-    /// Closes what has been idle for too long, or is fit no more.
-    pub(crate) fn reap(&self, idle_timeout: Duration) {
+    /// Closes what has been idle for too long, or is fit no more; of each key `min_idle` may stay until they
+    /// are worn.
+    pub(crate) fn reap(&self, idle_timeout: Duration, min_idle: usize) {
         let now = Instant::now();
         let mut gone = Vec::new();
         {
-            let mut idle = self.idle.lock();
-            for list in idle.values_mut() {
+            let mut state = self.0.lock();
+            for list in state.idle.values_mut() {
+                let mut left = list.len();
                 for mut one in std::mem::take(list) {
-                    if now.duration_since(one.since) < idle_timeout && one.conn.is_fit() {
-                        list.push_back(one);
+                    let fresh = now.duration_since(one.since) < idle_timeout || left <= min_idle;
+                    if fresh && one.conn.worn_at() > now && one.conn.is_fit() {
+                        list.push(one);
                     } else {
+                        left = left.saturating_sub(1);
                         gone.push(one);
                     }
                 }
             }
-            idle.retain(|_, list| !list.is_empty());
+            state.idle.retain(|_, list| !list.is_empty());
         }
         drop(gone);
     }
 
-    /// Closes all that is idle.
+    /// Closes all that is idle, and of the rest each as it comes back.
     pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.idle.lock());
+        let all = {
+            let mut state = self.0.lock();
+            state.cleared = Instant::now();
+            std::mem::take(&mut state.idle)
+        };
         drop(all);
     }
 
-    /// A changed `max_connections`: those open now count against the old limit until they close.
-    pub(crate) fn set_limit(&self, limit: usize) {
-        if self.limit.swap(limit, Ordering::Relaxed) != limit {
-            *self.slots.lock() = Arc::new(Semaphore::new(limit));
+    /// Changed limits; connections above them stay until they come back.
+    pub(crate) fn set_limit(&self, limit: usize, reserve: usize) {
+        let mut state = self.0.lock();
+        let reserve = reserve.min(limit.saturating_sub(1));
+        if (state.limit, state.reserve) != (limit, reserve) {
+            state.limit = limit;
+            state.reserve = reserve;
+            serve(&self.0, state);
         }
     }
 
     pub(crate) fn counts(&self) -> Counts {
+        let state = self.0.lock();
         Counts {
-            idle: self.idle.lock().values().map(VecDeque::len).sum::<usize>() as u64,
-            leased: self.leased.load(Ordering::Relaxed),
-            waiting: self.waiting.load(Ordering::Relaxed) as u64,
-            limit: self.limit.load(Ordering::Relaxed) as u64,
+            idle: state.idle.values().map(Vec::len).sum::<usize>() as u64,
+            leased: state.leased as u64,
+            waiting: state.waiters.iter().filter(|waiter| !waiter.answer.is_closed()).count() as u64,
+            limit: state.limit as u64,
+        }
+    }
+}
+
+impl<C: Pooled> State<C> {
+    /// Whether one more of this class may be leased.
+    fn admits(&self, class: Class) -> bool {
+        class == Class::Write || self.reading < self.limit.saturating_sub(self.reserve)
+    }
+
+    fn count(&mut self, class: Class) {
+        self.leased = self.leased.saturating_add(1);
+        if class == Class::Read {
+            self.reading = self.reading.saturating_add(1);
         }
     }
 
-    pub(crate) fn leased(&self) -> &AtomicU64 {
-        &self.leased
+    fn uncount(&mut self, class: Class) {
+        self.leased = self.leased.saturating_sub(1);
+        if class == Class::Read {
+            self.reading = self.reading.saturating_sub(1);
+        }
+    }
+
+    /// An idle connection, or the right to open one. What turns out unfit, or has to go for the sake of
+    /// this one, is left in `debris`.
+    fn find(
+        &mut self,
+        pool: &Arc<Mutex<State<C>>>,
+        key: &Arc<Key>,
+        wanted: u64,
+        debris: &mut Debris<C>,
+    ) -> Option<Lease<C>> {
+        if let Some(list) = self.idle.get_mut(key) {
+            while !list.is_empty() {
+                let exact = list.iter().rposition(|one| one.conn.state() == wanted);
+                let at = exact.unwrap_or(list.len().saturating_sub(1));
+                let mut conn = list.swap_remove(at).conn;
+                if conn.is_fit() {
+                    return Some(Lease::Idle(conn));
+                }
+                debris.conns.push(conn);
+            }
+        }
+        if self.open < self.limit {
+            self.open = self.open.saturating_add(1);
+            return Some(Lease::Slot(Slot(Arc::clone(pool))));
+        }
+        // Connections of other users must not stand in the way of one that is wanted.
+        if debris.conns.is_empty() {
+            debris.conns.extend(self.oldest());
+        }
+        None
+    }
+
+    fn oldest(&mut self) -> Option<C> {
+        let lists = self.idle.iter_mut().filter_map(|(_, list)| {
+            let at = (0..list.len()).min_by_key(|at| list.get(*at).map(|one| one.since))?;
+            Some((list.get(at)?.since, at, list))
+        });
+        let (_, at, list) = lists.min_by_key(|(since, ..)| *since)?;
+        Some(list.swap_remove(at).conn)
+    }
+}
+
+/// Gives what there is to those who wait for it, in their order. Lets the lock go.
+fn serve<'a, C: Pooled>(pool: &'a Arc<Mutex<State<C>>>, mut state: MutexGuard<'a, State<C>>) {
+    while !state.waiters.is_empty() {
+        let mut debris = Debris::none();
+        give(pool, &mut state, &mut debris);
+        drop(state);
+        if debris.is_none() {
+            return;
+        }
+        drop(debris);
+        state = pool.lock();
+    }
+}
+
+fn give<C: Pooled>(pool: &Arc<Mutex<State<C>>>, state: &mut State<C>, debris: &mut Debris<C>) {
+    state.waiters.retain(|waiter| !waiter.answer.is_closed());
+    while let Some(at) = state.waiters.iter().position(|waiter| state.admits(waiter.class)) {
+        let Some((key, wanted)) = state.waiters.get(at).map(|one| (Arc::clone(&one.key), one.state)) else {
+            return;
+        };
+        let Some(found) = state.find(pool, &key, wanted, debris) else { return };
+        let Some(waiter) = state.waiters.remove(at) else { return };
+        state.count(waiter.class);
+        let leasing = Leasing { pool: Arc::clone(pool), class: waiter.class };
+        match waiter.answer.send((found, leasing)) {
+            Ok(()) => {}
+            Err((Lease::Idle(conn), leasing)) => {
+                state.idle.entry(key).or_default().push(Idle { conn, since: Instant::now() });
+                debris.undelivered.push((None, leasing));
+            }
+            Err((Lease::Slot(slot), leasing)) => debris.undelivered.push((Some(slot), leasing)),
+        }
     }
 }
 
@@ -174,18 +383,5 @@ pub(crate) struct Counts {
     pub(crate) limit: u64,
 }
 
-/// Counts a waiter for as long as it waits, whatever ends it.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use clonelove_wire::packet::err::Err as ErrPacket;
 use clonelove_wire::packet::ok::Ok as OkPacket;
 use clonelove_wire::read::Reader;
 use clonelove_wire::{Caps, Command, Malformed};
+use mysql_common::constants::ColumnType;
 
 use crate::error::{Fault, ServerFault};
 use crate::net::Buffered;
@@ -31,6 +32,8 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) columns: Vec<String>,
+    /// Which of them are numbers.
+    pub(crate) numeric: Vec<bool>,
     pub(crate) rows: Vec<Vec<Option<String>>>,
 }
 
@@ -91,7 +94,9 @@ pub(crate) async fn read_reply(
     let mut rows = Rows::default();
     for _ in 0..columns {
         let definition = read_packet(io, server, &mut seq).await?;
-        rows.columns.push(column_name(&definition).map_err(malformed)?);
+        let (name, numeric) = column(&definition).map_err(malformed)?;
+        rows.columns.push(name);
+        rows.numeric.push(numeric);
     }
     if !caps.contains(Caps::DEPRECATE_EOF) {
         read_packet(io, server, &mut seq).await?;
@@ -119,12 +124,33 @@ fn refusal(packet: &[u8]) -> Result<Reply, Malformed> {
     Ok(Reply::Err { code: err.code, state: err.state, message: err.text().into_owned() })
 }
 
-fn column_name(definition: &[u8]) -> Result<String, Malformed> {
+impl Rows {
+    /// The value of a single row of a single column.
+    pub(crate) fn single(&self) -> Option<&str> {
+        match self.rows.as_slice() {
+            [row] => match row.as_slice() {
+                [Some(value)] => Some(value),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// A column's name, and whether it holds numbers.
+fn column(definition: &[u8]) -> Result<(String, bool), Malformed> {
     let mut reader = Reader::new(definition, "column definition");
     for _catalog_schema_table_original in 0..4 {
         reader.lenenc_bytes()?;
     }
-    Ok(String::from_utf8_lossy(reader.lenenc_bytes()?).into_owned())
+    let name = String::from_utf8_lossy(reader.lenenc_bytes()?).into_owned();
+    reader.lenenc_bytes()?;
+    // Behind the length of what follows: character set and display length.
+    reader.lenenc_int()?;
+    reader.u16()?;
+    reader.u32()?;
+    let kind = ColumnType::try_from(reader.u8()?);
+    Ok((name, kind.is_ok_and(|kind| kind.is_numeric_type())))
 }
 
 fn text_row(packet: &[u8], columns: usize) -> Result<Vec<Option<String>>, Malformed> {

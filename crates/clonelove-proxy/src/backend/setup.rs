@@ -13,40 +13,45 @@ pub(crate) enum Use {
     Reads,
 }
 
-/// The statements of the set-up burst, in order. All must succeed.
+/// The one SET that makes a new connection, or one after a reset, fit for sessions.
 pub(crate) fn burst(
     flavour: Flavour,
     usage: Use,
     settings: &[(String, String)],
-    ignore_space: bool,
-) -> Vec<String> {
-    let mut statements = vec![trackers(flavour).to_owned()];
+    (ignore_space, says_transaction): (bool, bool),
+) -> String {
+    let mut parts = vec![trackers(flavour).to_owned()];
+    let mut sql_mode = None;
     if usage == Use::Reads {
-        let differing: Vec<String> =
-            settings.iter().map(|(name, value)| format!("SESSION {name} = {value}")).collect();
-        if !differing.is_empty() {
-            statements.push(format!("SET {}", differing.join(", ")));
+        for (name, value) in settings {
+            if name == "sql_mode" && ignore_space {
+                sql_mode = Some(value.as_str());
+            } else {
+                parts.push(format!("SESSION {name} = {value}"));
+            }
         }
         // Hidden from clients: what slips through as a read and writes after all is refused (1792).
-        statements.push("SET SESSION TRANSACTION READ ONLY".to_owned());
+        let name = if says_transaction { "transaction_read_only" } else { "tx_read_only" };
+        parts.push(format!("SESSION {name} = 1"));
     }
     if ignore_space {
         // What the capability does at log-in, a reset and the primary's sql_mode undo.
-        statements.push("SET SESSION sql_mode = CONCAT('IGNORE_SPACE,', @@session.sql_mode)".to_owned());
+        let mode = sql_mode.unwrap_or("@@session.sql_mode");
+        parts.push(format!("SESSION sql_mode = CONCAT('IGNORE_SPACE,', {mode})"));
     }
-    statements
+    format!("SET {}", parts.join(", "))
 }
 
 /// What replies are to report from now on. COM_RESET_CONNECTION takes it back, on MySQL too.
 fn trackers(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MariaDb => {
-            "SET SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
+            "SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
              SESSION session_track_transaction_info = 'OFF', \
              SESSION session_track_system_variables = 'sql_mode,character_set_client,last_gtid'"
         }
         Flavour::MySql => {
-            "SET SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
+            "SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
              SESSION session_track_transaction_info = 'OFF', SESSION session_track_gtids = 'OWN_GTID', \
              SESSION session_track_system_variables = 'sql_mode,character_set_client'"
         }
@@ -132,10 +137,13 @@ mod tests {
     #[test]
     fn replicas_hear_the_primarys_defaults_and_are_read_only() {
         let settings = vec![("sql_mode".to_owned(), "'ANSI'".to_owned())];
-        let statements = burst(Flavour::MariaDb, Use::Reads, &settings, true);
-        assert_eq!(statements[1], "SET SESSION sql_mode = 'ANSI'");
-        assert_eq!(statements[2], "SET SESSION TRANSACTION READ ONLY");
-        assert_eq!(statements[3], "SET SESSION sql_mode = CONCAT('IGNORE_SPACE,', @@session.sql_mode)");
-        assert_eq!(burst(Flavour::MySql, Use::Primary, &settings, false).len(), 1);
+        let set = burst(Flavour::MariaDb, Use::Reads, &settings, (false, false));
+        assert!(set.ends_with("SESSION sql_mode = 'ANSI', SESSION tx_read_only = 1"), "{set}");
+        let set = burst(Flavour::MariaDb, Use::Reads, &settings, (true, false));
+        assert!(set.ends_with("SESSION sql_mode = CONCAT('IGNORE_SPACE,', 'ANSI')"), "{set}");
+        assert!(!set.contains("sql_mode = 'ANSI'"), "{set}");
+        let set = burst(Flavour::MySql, Use::Primary, &settings, (true, true));
+        assert!(set.ends_with("CONCAT('IGNORE_SPACE,', @@session.sql_mode)"), "{set}");
+        assert!(!set.contains("read_only"), "{set}");
     }
 }

@@ -57,6 +57,10 @@ struct Fold {
     topology: Topology,
     rules: HealthRules,
     warm_up: Duration,
+    /// The share of the primary's connections that is not for reads.
+    write_reserve: f64,
+    /// The primary's defaults, and each server's, as of the snapshot before.
+    defaults: Vec<Option<Arc<Report>>>,
     model: Option<Arc<Greeting>>,
 }
 
@@ -88,6 +92,8 @@ impl Cluster {
             topology: Topology::unknown(),
             rules: rules(settings),
             warm_up: settings.routing.warm_up,
+            write_reserve: settings.pool.write_reserve,
+            defaults: Vec::new(),
             model: None,
         };
         let snapshot = Snapshot {
@@ -142,7 +148,6 @@ impl Cluster {
                     if !slot.server.removed.load(Ordering::Relaxed)
                         && one.address == slot.server.settings.load().address =>
                 {
-                    slot.server.pool.set_limit(one.max_connections);
                     slot.server.settings.store(Arc::new(one.clone()));
                 }
                 _ => {
@@ -162,6 +167,7 @@ impl Cluster {
                 fold.slots.push(slot);
             }
         }
+        fold.write_reserve = settings.pool.write_reserve;
         self.publish(&mut fold);
         fresh
     }
@@ -265,7 +271,9 @@ impl Cluster {
         {
             fold.model = Some(greeting);
         }
+        fold.limit_pools();
         let snapshot = fold.snapshot();
+        fold.note_defaults(&snapshot);
         self.snapshot.store(Arc::new(snapshot));
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -342,6 +350,33 @@ impl Slot {
 impl Fold {
     fn settings(&self) -> Vec<Arc<ServerSettings>> {
         self.slots.iter().map(|slot| slot.server.settings.load_full()).collect()
+    }
+
+    /// Only the primary has writes to keep connections for.
+    fn limit_pools(&self) {
+        for (at, slot) in self.slots.iter().enumerate() {
+            let limit = slot.server.settings.load().max_connections;
+            let share = if self.topology.primary == Some(at) { self.write_reserve } else { 0.0 };
+            slot.server.pool.set_limit(limit, reserved(limit, share));
+        }
+    }
+
+    /// Connections made under other session defaults are not used any more: neither the server's own, nor
+    /// those of the primary that were set on them.
+    fn note_defaults(&mut self, snapshot: &Snapshot) {
+        let reports: Vec<Option<Arc<Report>>> =
+            snapshot.topology.servers.iter().map(|node| node.report.clone()).collect();
+        let changed = |before: &Option<Arc<Report>>, now: &Option<Arc<Report>>| matches!((before, now), (Some(before), Some(now)) if before.defaults != now.defaults);
+        let of_primary = snapshot.topology.primary.is_some_and(
+            |at| matches!((self.defaults.get(at), reports.get(at)), (Some(a), Some(b)) if changed(a, b)),
+        );
+        for (at, slot) in self.slots.iter().enumerate() {
+            let own = matches!((self.defaults.get(at), reports.get(at)), (Some(a), Some(b)) if changed(a, b));
+            if own || of_primary {
+                slot.server.pool.clear();
+            }
+        }
+        self.defaults = reports;
     }
 
     fn elect(&mut self) -> Verdict {
@@ -433,6 +468,12 @@ fn why(verdict: &Verdict) -> &str {
         Verdict::Primary(_) => "",
         Verdict::Gone { why, .. } | Verdict::Conflict { why, .. } | Verdict::None { why } => why,
     }
+}
+
+/// How many of `limit` connections a share is.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small count")]
+fn reserved(limit: usize, share: f64) -> usize {
+    (f64::from(u32::try_from(limit).unwrap_or(u32::MAX)) * share.clamp(0.0, 1.0)) as usize
 }
 
 fn rules(settings: &Settings) -> HealthRules {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use clonelove_route::journal::Journal;
 use clonelove_route::report::{Flavour, Report, ResultRows, probe_statements, report_from};
 use clonelove_wire::packet::Greeting;
 use clonelove_wire::{Caps, Command};
@@ -199,12 +200,19 @@ pub(super) async fn monitoring_connection(
         caps: session.caps,
         server: Arc::clone(&server.name),
         life,
+        thread: session.greeting.connection_id,
         usage: Use::Reads,
-        schema: None,
-        heard: 0,
         flavour,
-        wish,
+        says_transaction: false,
+        charset: CHARSET,
+        schema: None,
+        journal: Journal::default(),
+        last_insert_id: None,
+        tainted: false,
+        diagnostics: false,
+        native: false,
         born: Instant::now(),
+        worn_at: Instant::now(),
         _slot: None,
     };
     Ok((conn, session.greeting))

@@ -5,16 +5,17 @@ use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
-use clonelove_sql::{Facts, Kind, Why, analyse};
+use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why, analyse};
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::packet::ok::{HEAD, Ok as OkPacket};
 use clonelove_wire::{Command, Status};
 
-use super::connections::{Unready, life_ended};
+use super::connections::{Needs, Unready, life_ended};
 use super::login::{self, NoLogin};
 use super::statement::{Statement, opaque};
 use super::{ClientSession, Next, UserCount};
+use crate::backend::pool::Class;
 use crate::backend::setup::SERVER_CHARSET;
 use crate::error::{ClientError, ServerFault};
 use crate::relay::{Side, forward_packet};
@@ -40,12 +41,17 @@ impl ClientSession {
         let mut status = Status::empty();
         status.set(Status::AUTOCOMMIT, self.state.transaction.autocommit);
         status.set(Status::IN_TRANS, self.state.transaction.open);
+        // Servers show these two parts of sql_mode here as well.
+        let Dialect { flavour, modes, .. } = self.state.dialect;
+        status.set(Status::NO_BACKSLASH_ESCAPES, modes.contains(Modes::NO_BACKSLASH_ESCAPES));
+        let ansi_quotes = flavour == Flavour::MariaDb && modes.contains(Modes::ANSI_QUOTES);
+        status.set(Status::ANSI_QUOTES, ansi_quotes);
         let mut out = BytesMut::new();
         OkPacket { status, info, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
         out
     }
 
-    async fn answer_ok(&mut self, reason: Reason) -> Next {
+    pub(super) async fn answer_ok(&mut self, reason: Reason) -> Next {
         self.shared.metrics.query(reason, 0.0);
         let mut out = BytesMut::new();
         write_packet(&mut out, 1, &self.ok_payload());
@@ -116,6 +122,9 @@ impl ClientSession {
             effects: vec![clonelove_sql::Effect::UseSchema(schema)],
             ..Facts::default()
         };
+        if let Some(called) = self.known_schema(&facts) {
+            return self.answer_schema(called).await;
+        }
         self.execute(Statement::new(Command::InitDb, frame, facts)).await
     }
 
@@ -132,14 +141,17 @@ impl ClientSession {
             Command::StmtClose => {
                 if let Ok(id) = statement_id(statement.frame.get(HEADER..).unwrap_or_default()) {
                     self.state.pins.closed(id);
+                    self.prepared.remove(&id);
                 }
             }
             // What a statement can leave behind was looked at when it was prepared; while it is open it pins.
-            Command::StmtExecute
-            | Command::StmtBulkExecute
-            | Command::StmtSendLongData
-            | Command::StmtReset
-            | Command::StmtFetch => {}
+            Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch | Command::StmtReset => {
+                let id = statement_id(statement.frame.get(HEADER..).unwrap_or_default());
+                if let Some(facts) = id.ok().and_then(|id| self.prepared.get(&id)) {
+                    statement.facts = Facts::clone(facts);
+                }
+            }
+            Command::StmtSendLongData => {}
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
                 statement.facts =
                     Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
@@ -178,7 +190,7 @@ impl ClientSession {
         let ran = self.replica_of_transaction().map_or(Ran::Primary, Ran::Replica);
         let ready = match ran {
             Ran::Replica(at) => self.ready_in_transaction(at),
-            _ => self.ready_primary().await,
+            _ => self.ready_primary(Needs::of_class(Class::Write), None).await.map(drop),
         };
         if let Err(unready) = ready {
             let next = if matches!(unready, Unready::StateLost(_)) { Next::Close } else { Next::Go };
@@ -238,9 +250,9 @@ impl ClientSession {
     }
 
     /// Closes both: what they were in the middle of must not be continued.
-    fn drop_connections(&mut self) {
-        self.primary = None;
-        self.replica = None;
+    pub(super) fn drop_connections(&mut self) {
+        self.lose_primary();
+        self.lose_replica();
     }
 
     /// The client is told only after it has sent all: it does not read before.

@@ -1,46 +1,42 @@
-//! The session's connections: one to the primary, one to a replica, each taken when first needed and
-//! kept to the session's end. Owns taking, bringing up to date and giving back.
+//! The session's connections: one to the primary, one to a replica, each taken for a statement and given
+//! back after it, unless the session's state keeps it. Owns taking, bringing up to date and giving back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clonelove_route::report::Report;
-use clonelove_route::session::Session;
-use clonelove_sql::{Charset, Dialect, Modes};
-use clonelove_wire::{Caps, Command};
+use clonelove_route::session::{Ran, Session};
+use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Previous};
+use clonelove_wire::Caps;
+use tokio::time::Instant;
 
 use super::login::CARRIED;
 use super::{ClientSession, Next, login};
-use crate::backend::conn::BackendConn;
-use crate::backend::login::Wish;
-use crate::backend::pool::Key;
-use crate::backend::reply::Reply;
+use crate::backend::conn::{BackendConn, NotBrought, Target};
+use crate::backend::pool::{Class, Key, Leasing, Pooled};
 use crate::backend::setup::{SERVER_CHARSET, Use};
-use crate::error::{ClientError, Fault, Refusal, ServerFault};
-use crate::server::{Need, NoConnection, Server};
+use crate::cluster::Snapshot;
+use crate::error::{ClientError, Fault, ServerFault};
+use crate::server::{Acquired, Need, NoConnection, Server};
 use crate::settings::Route;
 
 /// A connection held by a session. Dropping it closes the socket.
 pub(super) struct Leased {
     pub(super) conn: BackendConn,
     pub(super) server: Arc<Server>,
-    key: Key,
-    count: LeaseCount,
+    key: Arc<Key>,
+    leasing: Leasing<BackendConn>,
+    pinned: PinnedCount,
 }
 
-/// Counts a lease for as long as it lasts.
-struct LeaseCount {
+/// Shows a lease as pinned for as long as it is.
+struct PinnedCount {
     server: Arc<Server>,
     pinned: bool,
 }
 
-impl LeaseCount {
-    fn new(server: &Arc<Server>) -> Self {
-        server.pool.leased().fetch_add(1, Ordering::Relaxed);
-        Self { server: Arc::clone(server), pinned: false }
-    }
-
-    fn set_pinned(&mut self, pinned: bool) {
+impl PinnedCount {
+    fn set(&mut self, pinned: bool) {
         if pinned && !self.pinned {
             self.server.pinned.fetch_add(1, Ordering::Relaxed);
         } else if !pinned && self.pinned {
@@ -50,22 +46,43 @@ impl LeaseCount {
     }
 }
 
-impl Drop for LeaseCount {
+impl Drop for PinnedCount {
     fn drop(&mut self) {
-        self.set_pinned(false);
-        self.server.pool.leased().fetch_sub(1, Ordering::Relaxed);
+        self.set(false);
     }
 }
 
 impl Leased {
-    /// A connection just taken; it counts as leased until this is dropped or taken apart.
-    pub(super) fn new(conn: BackendConn, server: &Arc<Server>, key: Key) -> Self {
-        Self { conn, server: Arc::clone(server), key, count: LeaseCount::new(server) }
+    /// A connection just taken; it counts as leased until this is dropped or given back.
+    pub(super) fn new(
+        conn: BackendConn,
+        server: &Arc<Server>,
+        key: Arc<Key>,
+        leasing: Leasing<BackendConn>,
+    ) -> Self {
+        let pinned = PinnedCount { server: Arc::clone(server), pinned: false };
+        Self { conn, server: Arc::clone(server), key, leasing, pinned }
     }
 
     /// Shows whether the session's state lives on this connection.
     pub(super) fn set_pinned(&mut self, pinned: bool) {
-        self.count.set_pinned(pinned);
+        self.pinned.set(pinned);
+    }
+}
+
+/// What a statement needs of its connection, beyond the session's settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    pub(super) class: Class,
+    last_insert_id: bool,
+    no_variables: bool,
+    no_diagnostics: bool,
+}
+
+impl Needs {
+    /// Nothing special.
+    pub(super) fn of_class(class: Class) -> Self {
+        Self { class, last_insert_id: false, no_variables: false, no_diagnostics: false }
     }
 }
 
@@ -117,6 +134,8 @@ impl ClientSession {
             dialect.modes |= Modes::IGNORE_SPACE;
         }
         self.state = Session::new(schema, dialect);
+        self.key = None;
+        self.prepared.clear();
         self.state.primary_only = self.user.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;
@@ -126,25 +145,32 @@ impl ClientSession {
     /// After log-in: a schema that was asked for must exist, and the servers must know the user. Sends
     /// the OK that ends the log-in, or the server's own error in its place.
     pub(super) async fn enter_schema(&mut self, seq: u8, info: &[u8]) -> Next {
-        if self.state.schema.is_some() {
-            let ready = match self.ready_primary().await {
-                Ok(()) => Ok(()),
-                Err(Unready::Fault(fault)) if fault.refused.is_some() => {
-                    Err(Unready::Fault(fault).client_error())
-                }
-                Err(unready) => self.ready_any_replica(unready).await,
-            };
-            if let Err(error) = ready {
+        if let Some(wanted) = self.state.schema.clone() {
+            if let Some(called) = self.shared.known.schema(&self.account.user, &wanted) {
+                self.state.schema = Some(called);
+            } else if let Err(error) = self.try_schema().await {
                 self.shared.metrics.refused(error.fault);
                 tracing::info!(client = %self.view.client, error = %error.message, "turned away");
                 let _ = login::send(&mut self.client, seq, &error.payload()).await;
                 return Next::Close;
+            } else {
+                self.shared.known.learn_schema(&self.account.user, &wanted, &wanted);
             }
         }
         let ok = self.ok_payload_with(info);
         match login::send(&mut self.client, seq, &ok).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,
+        }
+    }
+
+    async fn try_schema(&mut self) -> Result<(), ClientError> {
+        match self.ready_primary(Needs::of_class(Class::Write), None).await {
+            Ok(_) => Ok(()),
+            Err(Unready::Fault(fault)) if fault.refused.is_some() => {
+                Err(Unready::Fault(fault).client_error())
+            }
+            Err(unready) => self.ready_any_replica(unready).await,
         }
     }
 
@@ -155,8 +181,8 @@ impl ClientSession {
             if !node.eligible {
                 continue;
             }
-            match self.ready_replica(at).await {
-                Ok(()) => return Ok(()),
+            match self.ready_replica(at, Needs::of_class(Class::Read), None).await {
+                Ok(_) => return Ok(()),
                 Err(Unready::Fault(fault)) if fault.refused.is_some() => {
                     return Err(Unready::Fault(fault).client_error());
                 }
@@ -169,43 +195,90 @@ impl ClientSession {
         })
     }
 
-    /// Makes the primary connection ready for the next statement.
-    pub(super) async fn ready_primary(&mut self) -> Result<(), Unready> {
+    /// What a statement needs of the connection that runs it.
+    pub(super) fn needs(&self, facts: &Facts) -> Needs {
+        let asks_id = facts.previous.contains(Previous::LAST_INSERT_ID)
+            || !facts.functions.is_empty()
+            || facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_)))
+            || facts.kind == Kind::Unknown;
+        let unset = |name: &String| !self.state.journal.sets_user_variable(name);
+        Needs {
+            class: if facts.why.is_none() { Class::Read } else { Class::Write },
+            // While it may have moved, the connection that moved it is kept.
+            last_insert_id: asks_id && !self.state.traces.last_insert_id_moved,
+            no_variables: facts.user_variables.iter().any(unset),
+            no_diagnostics: facts.previous.contains(Previous::DIAGNOSTICS) && self.state.held.is_none(),
+        }
+    }
+
+    /// Makes the primary connection ready for the next statement; `along` is sent behind what it must
+    /// hear, if it must hear anything: then the answer is true.
+    pub(super) async fn ready_primary(
+        &mut self,
+        needs: Needs,
+        along: Option<&[u8]>,
+    ) -> Result<bool, Unready> {
         let snapshot = self.shared.cluster.snapshot();
         let at = snapshot.topology.primary;
         if let Some(leased) = &mut self.primary {
             if Some(leased.server.index) == at && leased.conn.is_fit() {
-                return self.sync_primary().await;
+                return self.bring_primary(&snapshot, needs, along).await;
             }
             let name = Arc::clone(&leased.server.name);
-            self.primary = None;
+            self.lose_primary();
             if self.state.pin().is_some() {
-                let fault = ServerFault::new(
-                    &name,
-                    Fault::ServerLost,
-                    "the connection that held this session's state is gone",
-                );
-                return Err(Unready::StateLost(fault));
+                return Err(state_lost(&name));
             }
         }
         let Some(server) = at.and_then(|at| snapshot.servers.get(at)) else {
             return Err(Unready::NoPrimary(snapshot.why_no_primary()));
         };
-        let leased = self.take(server, Use::Primary).await?;
+        let (leased, sent) = self.take(&snapshot, server, Use::Primary, needs, along).await?;
         self.primary = Some(leased);
-        self.sync_primary().await
+        Ok(sent)
     }
 
-    async fn sync_primary(&mut self) -> Result<(), Unready> {
-        let Some(leased) = &mut self.primary else { return Ok(()) };
-        let synced = bring_up_to_date(&mut leased.conn, &self.state, false).await;
-        if synced.is_err() {
-            self.primary = None;
+    /// A connection that was kept hears what changed meanwhile.
+    async fn bring_primary(
+        &mut self,
+        snapshot: &Snapshot,
+        needs: Needs,
+        along: Option<&[u8]>,
+    ) -> Result<bool, Unready> {
+        let until = Instant::now() + self.shared.settings.load().pool.connect_timeout;
+        let Self { primary, state, response, .. } = self;
+        let Some(leased) = primary else { return Ok(false) };
+        let name = Arc::clone(&leased.server.name);
+        let brought = bring_kept(leased, state, response.charset, (snapshot, needs, along, until)).await;
+        brought.map_err(|not| {
+            let pinned = self.state.pin().is_some();
+            self.lose_primary();
+            match not {
+                NotBrought::Refused(fault) => Unready::Fault(fault),
+                NotBrought::Unfit(_) if pinned => state_lost(&name),
+                NotBrought::Unfit(fault) => Unready::Fault(fault),
+            }
+        })
+    }
+
+    /// The primary connection is closed, with what it kept for the next statement.
+    pub(super) fn lose_primary(&mut self) {
+        self.primary = None;
+        self.state.traces.last_insert_id_moved = false;
+        if self.state.held.is_some_and(|held| held.ran == Ran::Primary) {
+            self.state.held = None;
         }
-        synced.map_err(Unready::Fault)
     }
 
-    /// An open transaction goes on where it is, or not at all.
+    /// The replica connection is closed, with what it kept for the next statement.
+    pub(super) fn lose_replica(&mut self) {
+        self.replica = None;
+        if self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_))) {
+            self.state.held = None;
+        }
+    }
+
+    /// An open transaction, or what the last statement left, is where it is, or nowhere.
     pub(super) fn ready_in_transaction(&mut self, at: usize) -> Result<(), Unready> {
         if self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit()) {
             return Ok(());
@@ -216,58 +289,79 @@ impl ClientSession {
         Err(Unready::StateLost(ServerFault::new(&name, Fault::ServerLost, why)))
     }
 
-    /// Makes a connection to this replica ready for the next statement.
-    pub(super) async fn ready_replica(&mut self, at: usize) -> Result<(), Unready> {
-        let fit =
-            self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit());
-        if !fit {
+    /// Makes a connection to this replica ready for the next statement; as [`Self::ready_primary`].
+    pub(super) async fn ready_replica(
+        &mut self,
+        at: usize,
+        needs: Needs,
+        along: Option<&[u8]>,
+    ) -> Result<bool, Unready> {
+        let snapshot = self.shared.cluster.snapshot();
+        if let Some(leased) = &mut self.replica {
+            let until = Instant::now() + self.shared.settings.load().pool.connect_timeout;
+            if leased.server.index == at && leased.conn.is_fit() {
+                let kept = (&*snapshot, needs, along, until);
+                let brought = bring_kept(leased, &self.state, self.response.charset, kept).await;
+                return brought.map_err(|not| {
+                    self.lose_replica();
+                    let (NotBrought::Refused(fault) | NotBrought::Unfit(fault)) = not;
+                    Unready::Fault(fault)
+                });
+            }
             self.give_back_replica();
-            let snapshot = self.shared.cluster.snapshot();
-            let Some(server) = snapshot.servers.get(at) else {
-                return Err(Unready::NoPrimary("the server is no longer configured".to_owned()));
-            };
-            let leased = self.take(server, Use::Reads).await?;
-            self.replica = Some(leased);
         }
-        let Some(leased) = &mut self.replica else { return Ok(()) };
-        let synced = bring_up_to_date(&mut leased.conn, &self.state, true).await;
-        if synced.is_err() {
-            self.replica = None;
-        }
-        synced.map_err(Unready::Fault)
+        let Some(server) = snapshot.servers.get(at) else {
+            return Err(Unready::NoPrimary("the server is no longer configured".to_owned()));
+        };
+        let (leased, sent) = self.take(&snapshot, server, Use::Reads, needs, along).await?;
+        self.replica = Some(leased);
+        Ok(sent)
     }
 
-    async fn take(&self, server: &Arc<Server>, usage: Use) -> Result<Leased, Unready> {
-        let snapshot = self.shared.cluster.snapshot();
+    async fn take(
+        &mut self,
+        snapshot: &Snapshot,
+        server: &Arc<Server>,
+        usage: Use,
+        needs: Needs,
+        along: Option<&[u8]>,
+    ) -> Result<(Leased, bool), Unready> {
         let node = snapshot.topology.servers.get(server.index);
-        let Some(report) = node.and_then(|node| node.report.clone()) else {
+        let Some(report) = node.and_then(|node| node.report.as_ref()) else {
             let fault = ServerFault::new(&server.name, Fault::ServerConnect, "it has not been reached yet");
             return Err(Unready::Fault(fault));
         };
-        let wish = Wish {
-            account: self.account.clone(),
-            schema: self.state.schema.clone(),
-            caps: (self.caps & CARRIED) | OURS,
+        let key = self.pool_key();
+        let like = || snapshot.like_primary(server.index).unwrap_or_default();
+        let target = Target {
+            usage,
             charset: self.response.charset,
+            schema: self.state.schema.as_deref(),
+            journal: &self.state.journal,
+            like: &like,
+            last_insert_id: needs.last_insert_id.then_some(self.state.traces.last_insert_id),
+            no_variables: needs.no_variables,
+            // What the one before left must not be taken for this session's.
+            no_diagnostics: true,
         };
-        let key = Key {
-            user: Arc::clone(&self.account.user),
-            caps: self.caps & CARRIED,
-            generation: self.shared.generation.load(Ordering::Relaxed),
+        let need = Need {
+            account: &self.account,
+            key: &key,
+            class: needs.class,
+            caps: (self.caps & CARRIED) | OURS,
+            target: &target,
+            report,
         };
-        let like = snapshot.like_primary(server.index).unwrap_or_default();
-        let need = Need { wish: &wish, key: &key, usage, report: &report, like: &like };
-        let pool = self.shared.settings.load().pool.clone();
-        let acquired = server.acquire(&need, &pool, &self.shared.metrics);
+        let settings = self.shared.settings.load_full();
+        let acquired = server.acquire(&need, along, &settings.pool, &self.shared.metrics);
         let Some(acquired) = server.life().run_until_cancelled(acquired).await else {
             return Err(Unready::Fault(life_ended(&server.name)));
         };
-        let conn = acquired.map_err(|none| match none {
+        let Acquired { conn, leasing, sent } = acquired.map_err(|none| match none {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
             NoConnection::Fault(fault) => Unready::Fault(fault),
         })?;
-        let leased = Leased::new(conn, server, key);
-        if leased.conn.caps & CARRIED != self.caps & CARRIED {
+        if conn.caps & CARRIED != self.caps & CARRIED {
             let fault = ServerFault::new(
                 &server.name,
                 Fault::ServerProtocol,
@@ -276,31 +370,96 @@ impl ClientSession {
             server.note_fault(&fault);
             return Err(Unready::Fault(fault));
         }
-        Ok(leased)
+        Ok((Leased::new(conn, server, key, leasing), sent))
+    }
+
+    /// Which connections this session can share.
+    fn pool_key(&mut self) -> Arc<Key> {
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        if let Some(key) = self.key.as_ref().filter(|key| key.generation == generation) {
+            return Arc::clone(key);
+        }
+        let user = Arc::clone(&self.account.user);
+        let key = Arc::new(Key { user, caps: self.caps & CARRIED, generation });
+        self.key = Some(Arc::clone(&key));
+        key
     }
 
     pub(super) fn give_back_replica(&mut self) {
-        let open = self.state.transaction.open;
+        let open = self.state.transaction.open && matches!(self.state.ran, Ran::Replica(_));
         let leased = self.replica.take();
+        if self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_))) {
+            self.state.held = None;
+        }
         self.give_back(leased, open);
+    }
+
+    pub(super) fn give_back_primary(&mut self) {
+        let dirty = self.state.pin().is_some();
+        let leased = self.primary.take();
+        self.give_back(leased, dirty);
     }
 
     /// The session's end: clean connections are kept for others, all else is closed.
     pub(super) fn leave(&mut self) {
-        let open = self.state.transaction.open;
-        let (primary, replica) = (self.primary.take(), self.replica.take());
-        self.give_back(primary, open || self.state.pin().is_some());
-        self.give_back(replica, open);
+        self.give_back_primary();
+        self.give_back_replica();
+        self.state.held = None;
+        self.state.traces.last_insert_id_moved = false;
     }
 
     fn give_back(&self, leased: Option<Leased>, dirty: bool) {
-        let Some(leased) = leased else { return };
-        if !dirty {
-            let settings = self.shared.settings.load();
-            let Leased { conn, server, key, .. } = leased;
-            server.pool.give_back(key, conn, settings.pool.max_idle, settings.pool.max_age);
+        let Some(mut leased) = leased else { return };
+        self.count_server_bytes(&mut leased);
+        if dirty {
+            return;
         }
+        let max_idle = self.shared.settings.load().pool.max_idle;
+        let Leased { mut conn, server, key, leasing, .. } = leased;
+        conn.native = false;
+        if self.state.traces.last_insert_id_moved {
+            // Nobody asked for it in time; the next session must not be answered with it.
+            conn.last_insert_id = None;
+        }
+        if conn.io.input.is_empty() {
+            conn.io.input = bytes::BytesMut::new();
+        }
+        server.pool.give_back(&key, conn, leasing, max_idle);
     }
+
+    pub(super) fn count_server_bytes(&self, leased: &mut Leased) {
+        let (read, written) = leased.conn.io.take_counts();
+        self.shared.metrics.bytes.server_in.inc_by(read);
+        self.shared.metrics.bytes.server_out.inc_by(written);
+    }
+}
+
+/// A connection that its session kept hears what changed meanwhile.
+async fn bring_kept(
+    leased: &mut Leased,
+    state: &Session,
+    charset: u8,
+    (snapshot, needs, along, until): (&Snapshot, Needs, Option<&[u8]>, Instant),
+) -> Result<bool, NotBrought> {
+    let server = Arc::clone(&leased.server);
+    let like = || snapshot.like_primary(server.index).unwrap_or_default();
+    let target = Target {
+        usage: leased.conn.usage,
+        charset,
+        schema: state.schema.as_deref(),
+        journal: &state.journal,
+        like: &like,
+        last_insert_id: needs.last_insert_id.then_some(state.traces.last_insert_id),
+        // What it has, the session itself left there.
+        no_variables: false,
+        no_diagnostics: needs.no_diagnostics,
+    };
+    server.bring(&mut leased.conn, &target, along, until).await
+}
+
+fn state_lost(name: &Arc<str>) -> Unready {
+    let why = "the connection that held this session's state is gone";
+    Unready::StateLost(ServerFault::new(name, Fault::ServerLost, why))
 }
 
 /// What we ask of servers for ourselves.
@@ -309,38 +468,6 @@ const OURS: Caps = Caps::SESSION_TRACK
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::PLUGIN_AUTH_LENENC)
     .union(Caps::CONNECT_ATTRS);
-
-/// Sends what the connection has not heard of the session's schema and settings, and waits for it: a
-/// statement must never run in another state than the client's.
-async fn bring_up_to_date(conn: &mut BackendConn, state: &Session, reads: bool) -> Result<(), ServerFault> {
-    let mut statements: Vec<(Command, &[u8])> = Vec::new();
-    let schema = state.schema.as_deref().filter(|schema| conn.schema.as_deref() != Some(schema));
-    if let Some(schema) = schema {
-        statements.push((Command::InitDb, schema.as_bytes()));
-    } else if state.schema.is_none() && conn.schema.is_some() {
-        return Err(ServerFault::new(
-            &conn.server,
-            Fault::Internal,
-            "a connection cannot go back to no schema",
-        ));
-    }
-    let unheard = state.journal.after(conn.heard).filter(|entry| !(reads && entry.primary_only));
-    statements.extend(unheard.map(|entry| (Command::Query, entry.sql.as_slice())));
-    if !statements.is_empty() {
-        let life = conn.life.clone();
-        let replies = life.run_until_cancelled(conn.ask(&statements)).await;
-        for reply in replies.unwrap_or_else(|| Err(life_ended(&conn.server)))? {
-            if let Reply::Err { code, state, message } = reply {
-                let detail = format!("it refused a setting of this session: {message} ({code})");
-                let fault = ServerFault::new(&conn.server, Fault::ServerConnect, detail);
-                return Err(ServerFault { refused: Some(Refusal { code, state, message }), ..fault });
-            }
-        }
-        conn.schema.clone_from(&state.schema);
-    }
-    conn.heard = state.journal.last();
-    Ok(())
-}
 
 /// The probe has given the server up: it may be frozen, and never answer.
 pub(super) fn life_ended(server: &Arc<str>) -> ServerFault {

@@ -20,7 +20,7 @@ use super::statement::{Statement, digest, shown};
 use super::{ClientSession, Next, login};
 use crate::cluster::FreshWait;
 use crate::error::{ClientError, Fault, ServerFault};
-use crate::relay::{Outcome, Relay, RelayFault, Side};
+use crate::relay::{Outcome, Relay, RelayFault, Side, replace_value};
 use crate::settings::{Balance, Fallback, Freshness, Mode, Routing};
 
 /// How long the primary may take to tell its position.
@@ -49,7 +49,13 @@ enum Replica {
 impl ClientSession {
     pub(super) async fn query(&mut self, frame: BytesMut) -> Next {
         let sql = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
+        if let Some(after) = self.known_setting(sql) {
+            return self.answer_setting(after).await;
+        }
         let facts = analyse(sql, &self.state.dialect);
+        if let Some(called) = self.known_schema(&facts) {
+            return self.answer_schema(called).await;
+        }
         self.execute(Statement::new(Command::Query, frame, facts)).await
     }
 
@@ -65,7 +71,10 @@ impl ClientSession {
             Plan::Primary(_) if self.refuses_writes() && writes(statement.facts.kind) => {
                 self.refuse(&statement, &ClientError::read_only_mode(), Reason::ReadOnlyMode).await
             }
-            Plan::Primary(reason) => self.run_on_primary(statement, reason).await,
+            Plan::Primary(reason) => {
+                let statement = self.with_traces(statement);
+                self.run_on_primary(statement, reason).await
+            }
             Plan::Stay(at, reason) => self.run_where_it_lives(statement, at, reason).await,
             Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
         }
@@ -90,19 +99,22 @@ impl ClientSession {
     /// The primary answers, or the client learns why not.
     pub(super) async fn run_on_primary(&mut self, mut statement: Statement, reason: Reason) -> Next {
         let mut again = statement.is_read() && self.state.pin().is_none();
+        let needs = self.needs(&statement.facts);
         loop {
             let before = Instant::now();
-            let ready = self.ready_primary().await;
+            // A statement that writes must not run before the state it is meant for is certain.
+            let along = statement.is_read().then_some(&statement.frame[..]);
+            let ready = self.ready_primary(needs, along).await;
             statement.waited += before.elapsed();
-            match ready {
-                Ok(()) => {}
+            let sent = match ready {
+                Ok(sent) => sent,
                 Err(unready) => return self.without_primary(statement, unready).await,
-            }
-            match self.exchange_on_primary(&mut statement).await {
+            };
+            match self.exchange_on_primary(&mut statement, sent).await {
                 Ok(outcome) => return self.answered(&statement, Ran::Primary, outcome, reason).await,
                 Err(fault) if again && !fault.forwarded && !matches!(fault.side, Side::Client(_)) => {
                     again = false;
-                    self.primary = None;
+                    self.lose_primary();
                     self.count_retry(&fault);
                 }
                 Err(fault) => return self.failed_on_primary(&statement, fault, reason).await,
@@ -126,17 +138,21 @@ impl ClientSession {
         if next == Next::Close { Next::Close } else { told }
     }
 
-    async fn exchange_on_primary(&mut self, statement: &mut Statement) -> Result<Outcome, RelayFault> {
+    async fn exchange_on_primary(
+        &mut self,
+        statement: &mut Statement,
+        sent: bool,
+    ) -> Result<Outcome, RelayFault> {
         let Self { client, caps, primary, out, .. } = self;
         let Some(leased) = primary else { return Err(vanished()) };
-        exchange(client, *caps, leased, out, statement, |_| false).await
+        exchange(client, *caps, leased, out, statement, (sent, |_| false)).await
     }
 
     /// A connection to the primary broke under a statement. Whether that was executed is not known, so
     /// it is not repeated; half a transaction is never continued.
     async fn failed_on_primary(&mut self, statement: &Statement, fault: RelayFault, reason: Reason) -> Next {
         let held_state = self.state.pin().is_some();
-        self.primary = None;
+        self.lose_primary();
         self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
         if !statement.is_read() {
             self.state.own_writes = OwnWrites::Unknown;
@@ -180,13 +196,16 @@ impl ClientSession {
                 self.refuse(&statement, &unready.client_error(), Reason::NoServer).await;
                 return Next::Close;
             }
-            Err(_) => return self.run_on_primary(statement, Reason::PreviousStatement).await,
+            Err(_) => {
+                self.lose_replica();
+                return self.run_on_primary(statement, Reason::PreviousStatement).await;
+            }
         }
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Next::Close };
         let flavour = leased.conn.flavour;
         let hold = if writes(statement.facts.kind) { refuses_as_replica } else { |_| false };
-        match exchange(client, *caps, leased, out, &mut statement, hold).await {
+        match exchange(client, *caps, leased, out, &mut statement, (false, hold)).await {
             Ok(outcome) => {
                 if outcome.held.is_some() {
                     let error = ClientError::in_read_only_transaction(flavour).payload();
@@ -199,7 +218,7 @@ impl ClientSession {
             Err(fault) => {
                 self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
                 let open = self.state.transaction.open;
-                self.replica = None;
+                self.lose_replica();
                 let next = self.tell_fault(&fault).await;
                 if open { Next::Close } else { next }
             }
@@ -327,17 +346,22 @@ impl ClientSession {
 
     async fn try_replica(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Tried {
         let before = Instant::now();
-        let ready = self.ready_replica(at).await;
+        let needs = self.needs(&statement.facts);
+        let along = statement.is_read().then_some(&statement.frame[..]);
+        let ready = self.ready_replica(at, needs, along).await;
         statement.waited += before.elapsed();
-        if let Err(unready) = ready {
-            tracing::debug!(?unready, "replica not used");
-            self.shared.metrics.retries.server_lost.inc();
-            return Tried::Elsewhere(statement);
-        }
+        let sent = match ready {
+            Ok(sent) => sent,
+            Err(unready) => {
+                tracing::debug!(?unready, "replica not used");
+                self.shared.metrics.retries.server_lost.inc();
+                return Tried::Elsewhere(statement);
+            }
+        };
         let seen = self.replica.as_ref().and_then(|leased| leased.server.known.load_full());
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Tried::Elsewhere(statement) };
-        match exchange(client, *caps, leased, out, &mut statement, held_back).await {
+        match exchange(client, *caps, leased, out, &mut statement, (sent, held_back)).await {
             Ok(Outcome { held: Some(code), .. }) => self.held(statement, code),
             Ok(outcome) => {
                 self.state.last_replica = Some(at);
@@ -347,7 +371,7 @@ impl ClientSession {
                 Tried::Answered(self.answered(&statement, Ran::Replica(at), outcome, reason).await)
             }
             Err(fault) => {
-                self.replica = None;
+                self.lose_replica();
                 if fault.forwarded || matches!(fault.side, Side::Client(_)) {
                     self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
                     return Tried::Answered(self.tell_fault(&fault).await);
@@ -376,7 +400,7 @@ impl ClientSession {
             return Tried::Primary(statement, Reason::Retried);
         }
         self.shared.metrics.retries.server_lost.inc();
-        self.replica = None;
+        self.lose_replica();
         Tried::Elsewhere(statement)
     }
 
@@ -398,16 +422,20 @@ impl ClientSession {
         {
             leased.server.metrics.replies_sql.inc();
         }
-        let noted = self.state.journal.last();
         let sql = statement.sql();
-        self.state.after(sql, &statement.facts, ran, &outcome.heard);
+        if !statement.command.has_reply() {
+            return Next::Go;
+        }
+        let before = self.before(&statement.facts);
+        let moved = self.state.traces.last_insert_id_moved;
+        let settled = self.state.after(sql, &statement.facts, ran, &outcome.heard);
         if let Some(id) = outcome.prepared {
             self.state.pins.prepared(id);
+            self.prepared.insert(id, Arc::new(statement.facts.clone()));
         }
-        self.heard_by(ran, noted);
-        if statement.facts.kind == Kind::Ddl {
-            self.shared.learned.forget();
-        }
+        self.note_on_connection(ran, statement, self.state.traces.last_insert_id_moved && !moved);
+        self.remember(before, sql, settled);
+        self.forget_after(&statement.facts);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);
         // Only now: whoever has the reply may rely on its being known here.
@@ -420,23 +448,28 @@ impl ClientSession {
         }
         match outcome.error {
             Some(code) if ends_connection(code) => {
-                self.primary = None;
+                self.drop_connections();
                 Next::Close
             }
             _ => Next::Go,
         }
     }
 
-    /// The connection that ran a setting need not hear it again.
-    fn heard_by(&mut self, ran: Ran, noted: u64) {
+    /// The connection that ran a statement is in the state that this led to.
+    fn note_on_connection(&mut self, ran: Ran, statement: &Statement, moved_id: bool) {
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
             _ => &mut self.primary,
         };
-        if let Some(leased) = leased
-            && leased.conn.heard == noted
-        {
-            leased.conn.heard = self.state.journal.last();
+        let Some(Leased { conn, .. }) = leased else { return };
+        conn.native = true;
+        conn.diagnostics = self.state.held.is_some();
+        conn.tainted |= !statement.is_read();
+        if moved_id {
+            conn.last_insert_id = None;
+        }
+        if statement.facts.kind == Kind::Session && conn.journal != self.state.journal {
+            conn.journal = self.state.journal.clone();
         }
     }
 
@@ -480,8 +513,15 @@ impl ClientSession {
         let mut tracker = ReplyTracker::new(statement.command, leased.conn.caps);
         tracker.expect_sequence(last.wrapping_add(1));
         let conn = &mut leased.conn;
-        let mut relay =
-            Relay { client, client_caps: *caps, conn, out, hold: |_| false, waited: Duration::ZERO };
+        let mut relay = Relay {
+            client,
+            client_caps: *caps,
+            conn,
+            out,
+            hold: |_| false,
+            gather: false,
+            waited: Duration::ZERO,
+        };
         let result = relay.reply(tracker).await;
         statement.waited += relay.waited;
         match result {
@@ -529,22 +569,29 @@ async fn exchange(
     leased: &mut Leased,
     out: &mut BytesMut,
     statement: &mut Statement,
-    hold: fn(u16) -> bool,
+    (sent, hold): (bool, fn(u16) -> bool),
 ) -> Result<Outcome, RelayFault> {
     let _in_flight = leased.server.begin();
-    let life = leased.conn.life.clone();
-    let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&statement.frame)).await else {
-        return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
-    };
-    if let Err(error) = written {
-        let fault = ServerFault::lost(&leased.server.name, &error);
-        leased.server.note_fault(&fault);
-        return Err(RelayFault::before(Side::Server(fault)));
+    if !sent {
+        let life = leased.conn.life.clone();
+        let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&statement.frame)).await else {
+            return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
+        };
+        if let Err(error) = written {
+            let fault = ServerFault::lost(&leased.server.name, &error);
+            leased.server.note_fault(&fault);
+            return Err(RelayFault::before(Side::Server(fault)));
+        }
     }
     let tracker = ReplyTracker::new(statement.command, leased.conn.caps);
-    let mut relay = Relay { client, client_caps, conn: &mut leased.conn, out, hold, waited: Duration::ZERO };
+    let gather = statement.value.is_some();
+    let conn = &mut leased.conn;
+    let mut relay = Relay { client, client_caps, conn, out, hold, gather, waited: Duration::ZERO };
     let result = relay.reply(tracker).await;
     statement.waited += relay.waited;
+    if let (Some(value), Ok(Outcome { error: None, .. })) = (&statement.value, &result) {
+        replace_value(out, leased.conn.caps, value);
+    }
     if let Err(RelayFault { side: Side::Server(fault), .. }) = &result {
         leased.server.note_fault(fault);
     }

@@ -5,10 +5,13 @@ mod commands;
 mod connections;
 mod execute;
 pub(crate) mod login;
+mod remembered;
+mod settle;
 mod statement;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,12 +19,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::Session;
+use clonelove_sql::Facts;
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::Response;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
 
 use crate::backend::login::Account;
+use crate::backend::pool::Key;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
 use crate::net::Buffered;
@@ -44,6 +49,9 @@ pub(crate) struct ClientSession {
     user_count: Option<UserCount>,
     account: Account,
     state: Session,
+    key: Option<Arc<Key>>,
+    /// What is known of the statements prepared on the primary connection, by their number.
+    prepared: HashMap<u32, Arc<Facts>>,
     primary: Option<Leased>,
     replica: Option<Leased>,
     out: BytesMut,
@@ -174,6 +182,8 @@ impl ClientSession {
             user,
             user_count: None,
             account,
+            key: None,
+            prepared: HashMap::new(),
             primary: None,
             replica: None,
             out: BytesMut::new(),
@@ -185,17 +195,19 @@ impl ClientSession {
     }
 
     async fn serve_all(&mut self) {
+        self.settle().await;
         loop {
             let next = match self.next_request().await {
                 Ok(Some(request)) => self.dispatch(request).await,
                 Ok(None) => Next::Close,
                 Err(error) => self.broken(&error).await,
             };
-            self.show_pin();
             self.count_bytes();
             if next == Next::Close {
                 break;
             }
+            self.settle().await;
+            self.show_pin();
         }
         self.leave();
     }
@@ -288,8 +300,8 @@ impl ClientSession {
 
     /// Shows the session's pin to the outside, when it changed.
     fn show_pin(&mut self) {
-        let pin = self.state.pin();
-        if let Some(leased) = &mut self.primary {
+        let pin = self.state.shown_pin();
+        for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
             leased.set_pinned(pin.is_some());
         }
         if pin == self.shown {
@@ -309,7 +321,7 @@ impl ClientSession {
 
     /// Names the statement that pinned, for the status.
     fn explain_pin(&self, statement: impl FnOnce() -> String) {
-        let pin = self.state.pin();
+        let pin = self.state.shown_pin();
         if pin == self.shown {
             return;
         }
@@ -323,11 +335,6 @@ impl ClientSession {
         let (read, written) = self.client.take_counts();
         bytes.client_in.inc_by(read);
         bytes.client_out.inc_by(written);
-        for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
-            let (read, written) = leased.conn.io.take_counts();
-            bytes.server_in.inc_by(read);
-            bytes.server_out.inc_by(written);
-        }
     }
 }
 

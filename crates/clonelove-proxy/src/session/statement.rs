@@ -12,6 +12,8 @@ pub(super) struct Statement {
     /// As the client sent it, framed; empty when it is forwarded as it arrives.
     pub(super) frame: BytesMut,
     pub(super) facts: Facts,
+    /// What its only value is, whatever the server says.
+    pub(super) value: Option<String>,
     pub(super) begun: Instant,
     /// The part of the time that was not the proxy's own.
     pub(super) waited: std::time::Duration,
@@ -19,7 +21,7 @@ pub(super) struct Statement {
 
 impl Statement {
     pub(super) fn new(command: Command, frame: BytesMut, facts: Facts) -> Self {
-        Self { command, frame, facts, begun: Instant::now(), waited: std::time::Duration::ZERO }
+        Self { command, frame, facts, value: None, begun: Instant::now(), waited: std::time::Duration::ZERO }
     }
 
     /// A command of which only its name is known.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use clonelove_route::journal::Journal;
 use clonelove_route::report::Flavour;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::*;
 use crate::backend::conn::BackendConn;
-use crate::backend::login::Wish;
-use crate::backend::pool::{Key, Lease};
+use crate::backend::pool::{Class, Key, Lease};
 use crate::backend::setup::Use;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -60,14 +60,15 @@ fn user() -> User {
     }
 }
 
-fn key() -> Key {
-    Key { user: Arc::from("app"), caps: Caps::empty(), generation: 0 }
+fn key() -> Arc<Key> {
+    Arc::new(Key { user: Arc::from("app"), caps: Caps::empty(), generation: 0 })
 }
 
 /// A leased connection whose other end is the test's.
 async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let Ok(Lease::Slot(slot)) = server.pool.lease(&key(), Instant::now()).await else { panic!("no slot") };
+    let lease = server.pool.lease(&key(), 0, Class::Write, Instant::now()).await;
+    let Ok((Lease::Slot(slot), leasing)) = lease else { panic!("no slot") };
     let conn = BackendConn {
         io: Buffered::new(Stream::Unix(ours)),
         caps: Caps::empty(),
@@ -75,13 +76,20 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         life: server.life(),
         usage: Use::Primary,
         schema: None,
-        heard: 0,
+        thread: 1,
+        charset: 45,
+        journal: Journal::default(),
+        last_insert_id: None,
+        tainted: false,
+        diagnostics: false,
+        native: false,
+        worn_at: Instant::now(),
         flavour: Flavour::MariaDb,
-        wish: Wish { account: login::account(&user()), schema: None, caps: Caps::empty(), charset: 45 },
+        says_transaction: false,
         born: Instant::now(),
         _slot: Some(slot),
     };
-    (Leased::new(conn, server, key()), theirs)
+    (Leased::new(conn, server, key(), leasing), theirs)
 }
 
 #[tokio::test]
@@ -130,7 +138,10 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     assert_eq!((counts.leased, counts.idle), (0, 0), "half a transaction goes to nobody");
     assert_eq!(server.pinned.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert_eq!(server.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
-    assert!(server.pool.lease(&key(), Instant::now()).await.is_ok(), "the slot is free again");
+    assert!(
+        server.pool.lease(&key(), 0, Class::Write, Instant::now()).await.is_ok(),
+        "the slot is free again"
+    );
     assert_eq!((metrics.panics.get(), metrics.client_connections.get()), (1, 0));
     assert_eq!(metrics.pin(Pin::Transaction).unwrap().get(), 0);
     assert!(shared.clients.enter("another".to_owned(), 1).is_some(), "its place is free again");

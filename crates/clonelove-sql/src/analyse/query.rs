@@ -314,6 +314,10 @@ impl Parser<'_> {
             Call::Syntax | Call::Harmless => {}
             Call::AfterOperand if before.is_literal() || before.is(b')') => {}
             Call::ServerSpecific => self.decide(Why::ServerSpecific, name),
+            Call::ConnectionId => {
+                self.facts.previous |= Previous::CONNECTION_ID;
+                self.decide(Why::ServerSpecific, name);
+            }
             Call::LastInsertId => {
                 self.asks_previous(Previous::LAST_INSERT_ID, name);
                 if !first.is(b')') {

@@ -197,6 +197,8 @@ pub struct ReplyTracker {
     /// Whether no packet came yet since it was the server's turn.
     fresh: bool,
     started: bool,
+    /// Rows passed since the last that were taken.
+    rows: u64,
 }
 
 /// Where in a reply we are: what the next packet is.
@@ -255,7 +257,13 @@ impl ReplyTracker {
             continues: false,
             fresh: true,
             started: false,
+            rows: 0,
         }
+    }
+
+    /// How many rows were passed since this was last asked. At the end of a result set: its rows.
+    pub fn take_rows(&mut self) -> u64 {
+        std::mem::take(&mut self.rows)
     }
 
     /// Says which sequence number the server's next packet will have: after a command of several frames, and
@@ -370,6 +378,7 @@ impl ReplyTracker {
             }
             self.sequence = self.sequence.wrapping_add(1);
             self.fresh = false;
+            self.rows = self.rows.wrapping_add(1);
             left = after;
         }
         *pass = pass.saturating_add(rest.len().saturating_sub(left.len()));
@@ -379,6 +388,9 @@ impl ReplyTracker {
     /// Takes a frame to be passed, head and all.
     #[inline]
     fn begin_frame(&mut self, head: FrameHead, next: State) {
+        if self.state == State::Rows && !self.continues {
+            self.rows = self.rows.wrapping_add(1);
+        }
         self.partial = head.whole();
         self.continues = head.len == MAX_FRAME;
         self.sequence = self.sequence.wrapping_add(1);

@@ -231,6 +231,16 @@ fn rows_may_begin_with_any_byte_of_a_length() {
 }
 
 #[test]
+fn rows_are_counted_whole_or_in_pieces() {
+    let reply = Reply::new().result_set(NO_EOFS, MORE).result_set(NO_EOFS, QUIET);
+    for cuts in [vec![], (1..reply.bytes.len()).collect::<Vec<_>>()] {
+        let mut tracker = ReplyTracker::new(Command::Query, NO_EOFS);
+        relay(&mut tracker, &reply.bytes, &cuts);
+        assert_eq!((tracker.take_rows(), tracker.take_rows()), (4, 0), "{cuts:?}");
+    }
+}
+
+#[test]
 fn a_row_of_several_frames_is_a_row() {
     // A text column over 16 MiB has a length that begins with 0xFE; its second frame may begin with anything.
     for (first, second) in [(0xFE, 0xFE), (0xFE, 0xFF), (0xFF, 0x00), (0x00, 0xFE), (0x00, 0xFF)] {

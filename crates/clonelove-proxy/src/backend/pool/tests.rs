@@ -1,0 +1,227 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+/// A connection that counts itself, so that none is lost.
+struct Conn {
+    id: usize,
+    state: u64,
+    born: Instant,
+    fit: bool,
+    closed: Arc<AtomicUsize>,
+    _slot: Slot<Conn>,
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Pooled for Conn {
+    fn is_fit(&mut self) -> bool {
+        self.fit
+    }
+
+    fn state(&self) -> u64 {
+        self.state
+    }
+
+    fn born(&self) -> Instant {
+        self.born
+    }
+
+    fn worn_at(&self) -> Instant {
+        self.born + Duration::from_secs(3_600)
+    }
+}
+
+struct Fixture {
+    pool: Arc<Pool<Conn>>,
+    closed: Arc<AtomicUsize>,
+    opened: AtomicUsize,
+}
+
+type Leased = (Conn, Leasing<Conn>);
+
+impl Fixture {
+    fn new(limit: usize, reserve: usize) -> Arc<Self> {
+        let pool = Arc::new(Pool::new(limit));
+        pool.set_limit(limit, reserve);
+        Arc::new(Self { pool, closed: Arc::default(), opened: AtomicUsize::new(0) })
+    }
+
+    async fn lease(&self, user: &str, state: u64, class: Class) -> Result<Leased, QueueTimeout> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let (lease, leasing) = self.pool.lease(&key(user), state, class, deadline).await?;
+        let conn = match lease {
+            Lease::Idle(conn) => conn,
+            Lease::Slot(slot) => Conn {
+                id: self.opened.fetch_add(1, Ordering::Relaxed),
+                state,
+                born: Instant::now(),
+                fit: true,
+                closed: Arc::clone(&self.closed),
+                _slot: slot,
+            },
+        };
+        Ok((conn, leasing))
+    }
+
+    fn back(&self, user: &str, (conn, leasing): Leased) {
+        self.pool.give_back(&key(user), conn, leasing, 50);
+    }
+
+    fn open(&self) -> usize {
+        self.pool.0.lock().open
+    }
+
+    async fn until_waiting(&self, count: u64) {
+        while self.pool.counts().waiting != count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn key(user: &str) -> Arc<Key> {
+    Arc::new(Key { user: user.into(), caps: Caps::empty(), generation: 0 })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_in_the_wanted_state_is_preferred() {
+    let all = Fixture::new(3, 0);
+    let mut leased = Vec::new();
+    for state in [1, 2, 3] {
+        leased.push(all.lease("u", state, Class::Read).await.unwrap());
+    }
+    leased.into_iter().for_each(|one| all.back("u", one));
+    assert_eq!(all.lease("u", 2, Class::Read).await.unwrap().0.id, 1);
+    assert_eq!(all.lease("u", 1, Class::Read).await.unwrap().0.id, 0);
+    let (any, _leasing) = all.lease("u", 9, Class::Read).await.unwrap();
+    assert!(any.id < 3, "converted, not opened");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_handed_to_the_first_who_waits() {
+    let all = Fixture::new(1, 0);
+    let held = all.lease("u", 1, Class::Write).await.unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for number in 0..3 {
+        let (all2, order) = (Arc::clone(&all), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let leased = all2.lease("u", 1, Class::Write).await.unwrap();
+            order.lock().push((number, leased.0.id));
+            all2.back("u", leased);
+        }));
+        all.until_waiting(number + 1).await;
+    }
+    all.back("u", held);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(*order.lock(), [(0, 0), (1, 0), (2, 0)], "in order, and on the same connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_overtake_those_who_wait() {
+    let all = Fixture::new(1, 0);
+    let held = all.lease("u", 1, Class::Write).await.unwrap();
+    let all2 = Arc::clone(&all);
+    let first = tokio::spawn(async move { all2.lease("u", 1, Class::Write).await.unwrap() });
+    all.until_waiting(1).await;
+    all.back("u", held);
+    // The connection is on its way to the first; it is not to be had for the second.
+    let second = tokio::time::timeout(Duration::from_secs(1), all.lease("u", 1, Class::Write));
+    assert!(second.await.is_err());
+    drop(first.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_with_an_answer_and_leaves_nothing_behind() {
+    let all = Fixture::new(1, 0);
+    let held = all.lease("u", 1, Class::Write).await.unwrap();
+    let Err(timeout) = all.lease("u", 1, Class::Write).await else { panic!("leased twice") };
+    assert_eq!((timeout.limit, all.pool.counts().waiting), (1, 0));
+    drop(held);
+    assert_eq!((all.open(), all.pool.counts().leased), (0, 0));
+    all.lease("u", 1, Class::Write).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_leave_the_reserve_to_writes() {
+    let all = Fixture::new(4, 1);
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        reads.push(all.lease("u", 1, Class::Read).await.unwrap());
+    }
+    let all2 = Arc::clone(&all);
+    let fourth = tokio::spawn(async move { all2.lease("u", 1, Class::Read).await.unwrap() });
+    all.until_waiting(1).await;
+    let write = all.lease("u", 1, Class::Write).await.unwrap();
+    assert_eq!(all.open(), 4);
+    all.back("u", write);
+    assert!(!fourth.is_finished(), "the connection of the write is not for reads");
+    all.back("u", reads.pop().unwrap());
+    fourth.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_of_other_users_give_way() {
+    let all = Fixture::new(1, 0);
+    let theirs = all.lease("u", 1, Class::Write).await.unwrap();
+    all.back("u", theirs);
+    let mine = all.lease("v", 1, Class::Write).await.unwrap();
+    assert_eq!((all.open(), all.closed.load(Ordering::Relaxed), mine.0.id), (1, 1, 1));
+    // The same while somebody waits.
+    let all2 = Arc::clone(&all);
+    let waiting = tokio::spawn(async move { all2.lease("w", 1, Class::Write).await.unwrap().0.id });
+    all.until_waiting(1).await;
+    all.back("v", mine);
+    assert_eq!(waiting.await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unfit_worn_or_from_before_is_not_kept() {
+    let all = Fixture::new(9, 0);
+    let mut sick = all.lease("u", 1, Class::Write).await.unwrap();
+    sick.0.fit = false;
+    all.back("u", sick);
+    assert_eq!((all.pool.counts().idle, all.open()), (0, 0));
+    let old = all.lease("u", 1, Class::Write).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    all.pool.clear();
+    all.back("u", old);
+    assert_eq!((all.pool.counts().idle, all.open()), (0, 0));
+    let worn = all.lease("u", 1, Class::Write).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    all.back("u", worn);
+    assert_eq!((all.pool.counts().idle, all.open()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_reaped_down_to_the_least() {
+    let all = Fixture::new(9, 0);
+    let mut leased = Vec::new();
+    for _ in 0..4 {
+        leased.push(all.lease("u", 1, Class::Write).await.unwrap());
+    }
+    leased.into_iter().for_each(|one| all.back("u", one));
+    all.pool.reap(Duration::from_secs(10), 2);
+    assert_eq!(all.pool.counts().idle, 4);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    all.pool.reap(Duration::from_secs(10), 2);
+    assert_eq!((all.pool.counts().idle, all.open()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lower_limit_takes_effect_as_connections_come_back() {
+    let all = Fixture::new(2, 0);
+    let (one, two) =
+        (all.lease("u", 1, Class::Write).await.unwrap(), all.lease("u", 1, Class::Write).await.unwrap());
+    all.pool.set_limit(1, 0);
+    drop(one);
+    assert!(all.lease("u", 1, Class::Write).await.is_err());
+    drop(two);
+    all.lease("u", 1, Class::Write).await.unwrap();
+}

@@ -1,0 +1,126 @@
+//! What happens between two statements: values are read back, what others must not see is saved, and the
+//! connections go back to where others can use them. Owns the order of these; must not decide routing.
+
+use std::time::Duration;
+
+use clonelove_route::session::Ran;
+use clonelove_wire::Command;
+use tokio::time::timeout;
+
+use super::ClientSession;
+use crate::backend::reply::{Reply, Rows};
+
+/// How long a server may take to tell a value of its own.
+const ASK: Duration = Duration::from_secs(5);
+
+impl ClientSession {
+    /// After a command: the connections go back, unless the session's state lives on them.
+    pub(super) async fn settle(&mut self) {
+        if self.primary.is_none() && self.replica.is_none() {
+            return;
+        }
+        if !self.state.unread.is_empty() {
+            self.read_back().await;
+        }
+        let held = self.state.held.map(|held| held.ran);
+        let in_transaction = self.state.transaction.open;
+        let stays = in_transaction && matches!(self.state.ran, Ran::Replica(_))
+            || matches!(held, Some(Ran::Replica(_)));
+        if self.replica.is_some() && !stays {
+            self.give_back_replica();
+        }
+        if self.primary.is_none() || held == Some(Ran::Primary) || self.state.pin().is_some() {
+            return;
+        }
+        if self.state.traces.last_insert_id_moved {
+            self.save_last_insert_id().await;
+        }
+        self.give_back_primary();
+    }
+
+    /// What the connection's next user must not be asked for.
+    async fn save_last_insert_id(&mut self) {
+        let value = self.ask_primary("SELECT LAST_INSERT_ID()").await;
+        let id = value.as_ref().and_then(|rows| rows.single()).and_then(|text| text.parse().ok());
+        self.state.traces.last_insert_id_moved = false;
+        match (id, &mut self.primary) {
+            (Some(id), Some(leased)) => {
+                self.state.traces.last_insert_id = id;
+                leased.conn.last_insert_id = Some(id);
+            }
+            _ => self.lose_primary(),
+        }
+    }
+
+    /// The values of settings whose text does not tell them.
+    async fn read_back(&mut self) {
+        let names: Vec<String> = self.state.unread.iter().map(|name| self.local_name(name)).collect();
+        let list: Vec<String> = names.iter().map(|name| format!("@@session.{name}")).collect();
+        let rows = self.ask_primary(&format!("SELECT {}", list.join(", "))).await;
+        let values = rows.and_then(|rows| literals(&names, &rows));
+        self.state.read_back(values.as_deref());
+        if let (Some(leased), Some(_)) = (&mut self.primary, values) {
+            leased.conn.journal = self.state.journal.clone();
+        }
+    }
+
+    /// The name that this server has for a variable.
+    fn local_name(&self, name: &str) -> String {
+        let modern = self.primary.as_ref().is_some_and(|leased| leased.conn.says_transaction);
+        match name.strip_prefix("tx_") {
+            Some(rest) if modern => format!("transaction_{rest}"),
+            _ => name.to_owned(),
+        }
+    }
+
+    async fn ask_primary(&mut self, sql: &str) -> Option<Rows> {
+        let leased = self.primary.as_mut()?;
+        let life = leased.conn.life.clone();
+        let statement = [(Command::Query, sql.as_bytes())];
+        let asked = leased.conn.ask(&statement);
+        let replies = timeout(ASK, life.run_until_cancelled(asked)).await.ok()??.ok()?;
+        match replies.into_iter().next() {
+            Some(Reply::Rows(rows)) => Some(rows),
+            _ => None,
+        }
+    }
+}
+
+/// A row of variables as SQL literals; none when one cannot be written plainly.
+fn literals(names: &[String], rows: &Rows) -> Option<Vec<(String, String)>> {
+    let row = rows.rows.first()?;
+    let plain = |text: &str| text.chars().all(|c| c != '\'' && c != '\\' && !c.is_control());
+    names
+        .iter()
+        .zip(row)
+        .zip(&rows.numeric)
+        .map(|((name, value), numeric)| {
+            let literal = match value {
+                None => "NULL".to_owned(),
+                Some(text) if *numeric => text.clone(),
+                Some(text) if plain(text) => format!("'{text}'"),
+                Some(_) => return None,
+            };
+            Some((name.clone(), literal))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_their_variables_take_them() {
+        let names = ["sql_mode", "group_concat_max_len", "character_set_results"].map(str::to_owned);
+        let rows = |mode: &str| Rows {
+            columns: Vec::new(),
+            numeric: vec![false, true, false],
+            rows: vec![vec![Some(mode.to_owned()), Some("7".to_owned()), None]],
+        };
+        let values = literals(&names, &rows("ANSI")).unwrap();
+        let texts: Vec<&str> = values.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(texts, ["'ANSI'", "7", "NULL"]);
+        assert_eq!(literals(&names, &rows("a'b")), None);
+    }
+}
