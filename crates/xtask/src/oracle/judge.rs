@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use clonelove_route::decide::{Plan, Policy, plan};
-use clonelove_route::journal::Serial;
-use clonelove_route::pins::Pin;
+use clonelove_route::journal::{Journal, Way};
 use clonelove_route::reason::Reason;
-use clonelove_route::session::{Heard, Ran, Session, Transaction};
+use clonelove_route::session::{Heard, Ran, Session, Settled, Transaction};
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Resolved, Why, analyse};
 
 use super::carry::{self, State};
@@ -40,7 +39,7 @@ pub(super) struct Player {
 /// Its connection to the replica.
 struct Reader {
     client: Client,
-    heard: Serial,
+    heard: Journal,
     schema: Option<String>,
 }
 
@@ -122,43 +121,49 @@ impl Player {
             position: None,
             affected: reply.affected,
             plain_eof: reply.plain_eof,
+            // What the next statement may ask about this one is not judged here.
+            ..Heard::default()
         };
-        self.model.after(sql, facts, Ran::Primary, &heard);
-        // What stored code and prepared statements leave behind, no reply tells.
-        let opaque = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
-        if !failed && (facts.effects.iter().any(opaque) || !facts.functions.is_empty()) {
-            self.model.pins.hold(Pin::UserVariable);
+        if let Settled::ReadBack(_) = self.model.after(sql, facts, Ran::Primary, &heard) {
+            // Carried as the state of pinned sessions is.
+            self.model.read_back(None);
         }
     }
 
     /// The connection to the replica, set up and up to date as clonelove would have it.
     fn reader(&mut self, site: &Site) -> Result<&mut Reader, String> {
-        let unfit = self
-            .replica
-            .as_ref()
-            .is_some_and(|reader| reader.schema.is_some() && self.model.schema.is_none());
-        if self.replica.is_none() || unfit {
-            let socket =
-                site.cluster.replicas.first().map(clonelove_testkit::Server::socket).unwrap_or_default();
-            let client = Client::open(&socket, &self.user, None, self.found_rows)
-                .map_err(|r| format!("log-in: {r:?}"))?;
-            let mut reader = Reader { client, heard: 0, schema: None };
-            for statement in site.burst() {
-                reader.hear(statement.as_bytes())?;
-            }
-            self.replica = Some(reader);
-        }
-        let reader = self.replica.as_mut().ok_or("no replica")?;
+        let way = |reader: &Reader| self.model.journal.way_from(&reader.heard, true);
+        let kept = self.replica.take().filter(|reader| {
+            let no_schema_again = reader.schema.is_some() && self.model.schema.is_none();
+            !no_schema_again && matches!(way(reader), Way::Say(_))
+        });
+        let mut reader = match kept {
+            Some(reader) => reader,
+            None => self.new_reader(site)?,
+        };
         if self.model.schema != reader.schema
             && let Some(schema) = &self.model.schema
         {
             reader.hear(format!("USE `{}`", schema.replace('`', "``")).as_bytes())?;
             reader.schema = Some(schema.clone());
         }
-        for entry in self.model.journal.after(reader.heard).filter(|entry| !entry.primary_only) {
-            reader.hear(&entry.sql)?;
+        if let Way::Say(statements) = self.model.journal.way_from(&reader.heard, true) {
+            for sql in statements {
+                reader.hear(&sql)?;
+            }
         }
-        reader.heard = self.model.journal.last();
+        reader.heard = self.model.journal.clone();
+        Ok(self.replica.insert(reader))
+    }
+
+    fn new_reader(&self, site: &Site) -> Result<Reader, String> {
+        let socket = site.cluster.replicas.first().map(clonelove_testkit::Server::socket).unwrap_or_default();
+        let client = Client::open(&socket, &self.user, None, self.found_rows)
+            .map_err(|refusal| format!("log-in: {refusal:?}"))?;
+        let mut reader = Reader { client, heard: Journal::default(), schema: None };
+        for statement in site.burst() {
+            reader.hear(statement.as_bytes())?;
+        }
         Ok(reader)
     }
 
