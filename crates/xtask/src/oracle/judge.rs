@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::journal::{Journal, Way};
+use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, Ran, Session, Settled, Transaction};
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Resolved, Why, analyse};
