@@ -8,7 +8,7 @@ use clonelove_route::journal::{Journal, Way};
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, Ran, Session, Settled, Transaction};
-use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Resolved, Why, analyse};
+use clonelove_sql::{Charset, Dialect, Facts, Kind, Modes, Resolved, Why, analyse};
 
 use super::carry::{self, State};
 use super::classes::{self, Text};
