@@ -25,6 +25,6 @@ pub use digest::{digest_hash, digest_text};
 pub use facts::{Apart, Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
 pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;
-pub use resolve::{Resolved, TableSet};
+pub use resolve::{Leaves, Resolved, TableSet};
 pub use schema::{Schema, TableId};
 pub use substitute::{Substitutes, sole_value, substitute};

@@ -13,6 +13,18 @@ pub struct TableSet {
     more: Vec<TableId>,
 }
 
+/// What a statement leaves in its session through the routines and triggers that it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leaves {
+    /// Whatever they can: they are not known.
+    #[default]
+    Unknown,
+    /// Nothing: no user variable, no setting, no lock, no temporary table.
+    Nothing,
+    /// Something, or it may.
+    Something,
+}
+
 /// What a statement is and touches, as far as the schema tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolved {
@@ -32,6 +44,10 @@ pub struct Resolved {
     pub data_dependent: bool,
     /// It changes definitions: the snapshot is out of date from when it is sent.
     pub changes_definitions: bool,
+    /// Definitions of views, routines, triggers or cascades had a part in this.
+    pub derived: bool,
+    /// What it leaves in its session.
+    pub leaves: Leaves,
     /// Tables it names that the snapshot does not know: a new snapshot is wanted. Temporary tables are among them.
     pub unknown_tables: Vec<TableName>,
 }
@@ -92,12 +108,23 @@ impl Extend<TableId> for TableSet {
 impl Schema {
     /// What a statement is and touches, in a session with this default schema.
     pub fn resolve(&self, facts: &Facts, current: Option<&str>) -> Resolved {
+        self.resolve_by(facts, current, false)
+    }
+
+    /// The same, but what a schema holds whose tables the account may not see is taken for base tables: a read of them
+    /// may leave the primary, and reads any table.
+    pub fn resolve_leniently(&self, facts: &Facts, current: Option<&str>) -> Resolved {
+        self.resolve_by(facts, current, true)
+    }
+
+    fn resolve_by(&self, facts: &Facts, current: Option<&str>, lenient: bool) -> Resolved {
         let current = current.map(folded);
-        let resolver = Resolver { schema: self, current: current.as_deref() };
+        let resolver = Resolver { schema: self, current: current.as_deref(), lenient };
         if facts.parts.is_empty() {
             return resolver.statement(facts);
         }
-        let mut whole = Resolved { kind: facts.kind, why: facts.why, ..Resolved::default() };
+        let leaves = Leaves::Nothing;
+        let mut whole = Resolved { kind: facts.kind, why: facts.why, leaves, ..Resolved::default() };
         let mut reads = true;
         for part in &facts.parts {
             let part = resolver.statement(part);
@@ -108,6 +135,8 @@ impl Schema {
             whole.reads_definitions |= part.reads_definitions;
             whole.data_dependent |= part.data_dependent;
             whole.changes_definitions |= part.changes_definitions;
+            whole.derived |= part.derived;
+            whole.leaves = whole.leaves.and(part.leaves);
             whole.unknown_tables.extend(part.unknown_tables);
         }
         // The text as a whole may be under a doubt of its own (another version's reading).
@@ -125,9 +154,20 @@ impl Schema {
     }
 }
 
+impl Leaves {
+    fn and(self, other: Leaves) -> Leaves {
+        match (self, other) {
+            (Leaves::Something, _) | (_, Leaves::Something) => Leaves::Something,
+            (Leaves::Unknown, _) | (_, Leaves::Unknown) => Leaves::Unknown,
+            (Leaves::Nothing, Leaves::Nothing) => Leaves::Nothing,
+        }
+    }
+}
+
 struct Resolver<'a> {
     schema: &'a Schema,
     current: Option<&'a str>,
+    lenient: bool,
 }
 
 impl Resolver<'_> {
@@ -147,6 +187,7 @@ impl Resolver<'_> {
             }
         };
         resolved.changes_definitions = facts.kind == Kind::Ddl;
+        resolved.leaves = self.leaves(facts);
         for table in &facts.tables_read {
             self.reads(table, &mut resolved);
         }
@@ -175,6 +216,30 @@ impl Resolver<'_> {
                 None => resolved.all_tables = true,
             }
         }
+    }
+
+    /// What the routines it calls leave. What a procedure hands out goes into variables.
+    fn leaves(&self, facts: &Facts) -> Leaves {
+        if facts.kind == Kind::Unknown {
+            return Leaves::Unknown;
+        }
+        let of = |id: Option<RoutineId>| match id.and_then(|id| self.schema.routine(id)) {
+            Some(touch) if touch.leaves => Leaves::Something,
+            Some(touch) if !touch.all => Leaves::Nothing,
+            _ => Leaves::Unknown,
+        };
+        let function =
+            |name: &TableName| of(self.within(name).map(|schema| RoutineId::function(schema, &name.name)));
+        let called = |effect: &Effect| match effect {
+            Effect::Call(_) if !facts.user_variables.is_empty() => Leaves::Something,
+            Effect::Call(name) => {
+                of(self.within(name).map(|schema| RoutineId::procedure(schema, &name.name)))
+            }
+            Effect::ExecuteText(_) => Leaves::Unknown,
+            _ => Leaves::Nothing,
+        };
+        let all = facts.functions.iter().map(function).chain(facts.effects.iter().map(called));
+        all.fold(Leaves::Nothing, Leaves::and)
     }
 
     fn within<'t>(&'t self, name: &'t TableName) -> Option<&'t str> {
@@ -207,6 +272,8 @@ impl Resolver<'_> {
                 resolved.data_dependent = true;
                 resolved.all_tables = true;
             }
+        } else if self.lenient && !self.schema.sees_tables_of(schema) {
+            resolved.all_tables = true;
         } else {
             unknown(table, resolved);
         }
@@ -232,7 +299,9 @@ impl Resolver<'_> {
             }
             None if defines_temporary(facts) => {}
             None => {
-                resolved.unknown_tables.push(table.clone());
+                if !self.lenient || self.schema.sees_tables_of(schema) {
+                    resolved.unknown_tables.push(table.clone());
+                }
                 resolved.all_tables = true;
             }
         }
@@ -243,6 +312,10 @@ fn touched(touch: &Touch, resolved: &mut Resolved) {
     resolved.read.extend(touch.reads.iter().copied());
     resolved.written.extend(touch.writes.iter().copied());
     resolved.all_tables |= touch.all;
+    resolved.derived = true;
+    if touch.leaves {
+        resolved.leaves = Leaves::Something;
+    }
     if let Some(why) = touch.why {
         decide(resolved, why);
     }

@@ -36,6 +36,8 @@ pub(super) struct Body {
     pub(super) unknown: bool,
     /// Why a query that executes it belongs on the primary, apart from what it writes.
     pub(super) why: Option<Why>,
+    /// It may leave something in the session that executes it: a user variable, a setting, a lock, a temporary table.
+    pub(super) leaves: bool,
 }
 
 impl Body {
@@ -55,7 +57,17 @@ impl Body {
         let (flavour, version) = server;
         let dialect =
             Dialect { flavour, version, modes: Modes::from_sql_mode(sql_mode), ..Dialect::default() };
-        let mut reader = Reader { text, home, dialect, names, body, piece: Vec::new(), writing: false };
+        let mut reader = Reader {
+            text,
+            home,
+            dialect,
+            names,
+            body,
+            piece: Vec::new(),
+            writing: false,
+            hands_out: false,
+            before: ";",
+        };
         reader.read();
         reader.body
     }
@@ -70,6 +82,10 @@ struct Reader<'a, N> {
     /// The tables since the last semicolon.
     piece: Vec<TableId>,
     writing: bool,
+    /// Values go into variables in this piece: INTO, or what a procedure is called with.
+    hands_out: bool,
+    /// The token before.
+    before: &'a str,
 }
 
 impl<'a, N: Names> Reader<'a, N> {
@@ -80,7 +96,6 @@ impl<'a, N: Names> Reader<'a, N> {
     fn read(&mut self) {
         let dialect = self.dialect;
         let mut lexer = Lexer::new(self.text.as_bytes(), &dialect).peekable();
-        let mut before = Keyword::None;
         while let Some(token) = lexer.next() {
             let word = match token.kind {
                 TokenKind::Word => Keyword::of(self.bytes(&token).as_bytes()),
@@ -90,7 +105,11 @@ impl<'a, N: Names> Reader<'a, N> {
                 TokenKind::Error => self.body.unknown = true,
                 TokenKind::Sign(b';') => self.end_piece(),
                 TokenKind::SystemVariable => self.decide(Why::ServerSpecific),
-                TokenKind::UserVariable => self.decide(Why::SideEffect),
+                TokenKind::Assign => self.body.leaves = true,
+                TokenKind::UserVariable => {
+                    self.decide(Why::SideEffect);
+                    self.body.leaves |= self.hands_out;
+                }
                 TokenKind::Word | TokenKind::Name | TokenKind::QuotedName => {
                     let mut chain = vec![token.clone()];
                     while lexer.next_if(|token| token.kind == TokenKind::Sign(b'.')).is_some() {
@@ -102,11 +121,12 @@ impl<'a, N: Names> Reader<'a, N> {
                         (Some(name), Some(next)) => name.range.end != next.range.start,
                         _ => false,
                     };
-                    self.chain(&chain, word, before, called.then_some(spaced));
+                    self.session(word);
+                    self.chain(&chain, word, called.then_some(spaced));
                 }
                 _ => {}
             }
-            before = word;
+            self.before = self.bytes(&token);
         }
         self.end_piece();
     }
@@ -119,6 +139,7 @@ impl<'a, N: Names> Reader<'a, N> {
             }
         }
         self.writing = false;
+        self.hands_out = false;
     }
 
     fn decide(&mut self, why: Why) {
@@ -126,7 +147,7 @@ impl<'a, N: Names> Reader<'a, N> {
     }
 
     /// Names joined by dots; `called`: a parenthesis follows, and whether white space stands before it.
-    fn chain(&mut self, chain: &[Token], word: Keyword, before: Keyword, called: Option<bool>) {
+    fn chain(&mut self, chain: &[Token], word: Keyword, called: Option<bool>) {
         let name = |at: usize| chain.get(at).map(|token| unquoted(self.bytes(token))).unwrap_or_default();
         let (first, second) = (name(0), name(1));
         let alone = chain.len() == 1;
@@ -142,7 +163,7 @@ impl<'a, N: Names> Reader<'a, N> {
         if !alone && SYSTEM_SCHEMAS.iter().any(|schema| first.eq_ignore_ascii_case(schema)) {
             self.decide(Why::ServerSpecific);
         }
-        if before == Keyword::CALL {
+        if self.before.eq_ignore_ascii_case("CALL") {
             return self.calls(match alone {
                 true => RoutineId::procedure(self.home, &first),
                 false => RoutineId::procedure(&first, &second),
@@ -169,7 +190,10 @@ impl<'a, N: Names> Reader<'a, N> {
                     self.calls(function);
                 }
             }
-            _ => self.decide(Why::SideEffect),
+            _ => {
+                self.body.leaves = true;
+                self.decide(Why::SideEffect);
+            }
         }
     }
 
@@ -179,6 +203,28 @@ impl<'a, N: Names> Reader<'a, N> {
         } else if !self.body.calls.contains(&routine) {
             self.body.calls.push(routine);
         }
+    }
+
+    /// What a word may do to the session. In doubt it does.
+    fn session(&mut self, word: Keyword) {
+        let before = |words: &[&str]| words.iter().any(|word| self.before.eq_ignore_ascii_case(word));
+        let leaves = match word {
+            // SET is a statement, unless it is a part of INSERT, REPLACE, UPDATE or LOAD.
+            Keyword::SET => !self.writing || before(&["THEN", "ELSE", "DO", "LOOP", "REPEAT", "BEGIN"]),
+            Keyword::HANDLER => !before(&["CONTINUE", "EXIT", "UNDO"]),
+            Keyword::PREPARE | Keyword::EXECUTE | Keyword::TEMPORARY | Keyword::LOCK | Keyword::XA => true,
+            Keyword::SQL_CALC_FOUND_ROWS | Keyword::NEXT | Keyword::PREVIOUS | Keyword::USE => true,
+            Keyword::INTO if !before(&["INSERT", "REPLACE", "IGNORE"]) => {
+                self.hands_out = true;
+                false
+            }
+            Keyword::CALL => {
+                self.hands_out = true;
+                false
+            }
+            _ => false,
+        };
+        self.body.leaves |= leaves;
     }
 
     /// A word that no parenthesis follows.

@@ -26,6 +26,7 @@ pub(super) struct Built {
     pub(super) tables: IdMap<TableId, Table>,
     pub(super) functions: IdMap<RoutineId, Touch>,
     pub(super) coverage: Coverage,
+    pub(super) triggers: usize,
 }
 
 pub(super) fn build(flavour: Flavour, version: u32, answers: &Answers) -> Built {
@@ -271,9 +272,10 @@ impl Builder {
                 table.on_write = Some(Box::new(touch));
             }
         }
+        let triggers = drafts.tables.values().map(|draft| draft.triggers.len()).sum();
         let functions = drafts.routines.keys().map(|id| (*id, drafts.walk(Step::Call(*id)))).collect();
         let tables = tables.into_iter().map(|(id, (table, _))| (id, table)).collect();
-        Built { tables, functions, coverage }
+        Built { tables, functions, coverage, triggers }
     }
 }
 

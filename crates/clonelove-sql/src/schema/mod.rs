@@ -34,14 +34,28 @@ pub struct Schema {
     tables: IdMap<TableId, Table>,
     routines: IdMap<RoutineId, Touch>,
     coverage: Coverage,
+    triggers: usize,
+}
+
+/// How much a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Tables and sequences.
+    pub tables: usize,
+    /// Views.
+    pub views: usize,
+    /// Stored functions and procedures.
+    pub routines: usize,
+    /// Triggers.
+    pub triggers: usize,
 }
 
 impl Schema {
     /// From the answers to [`queries`], asked of a server of a version (101119 is 10.11.19). Never fails: what the
     /// answers lack is unknown.
     pub fn build(flavour: Flavour, version: u32, answers: &Answers) -> Schema {
-        let build::Built { tables, functions, coverage } = build::build(flavour, version, answers);
-        Schema { tables, routines: functions, coverage }
+        let build::Built { tables, functions, coverage, triggers } = build::build(flavour, version, answers);
+        Schema { tables, routines: functions, coverage, triggers }
     }
 
     /// A table, view or sequence.
@@ -53,6 +67,22 @@ impl Schema {
     /// All tables, views and sequences, in no order.
     pub fn tables(&self) -> impl Iterator<Item = (TableId, &Table)> {
         self.tables.iter().map(|(id, table)| (*id, table))
+    }
+
+    /// How much it holds.
+    pub fn counts(&self) -> Counts {
+        let views = self.tables.values().filter(|table| table.sort == Sort::View).count();
+        Counts {
+            tables: self.tables.len().saturating_sub(views),
+            views,
+            routines: self.routines.len(),
+            triggers: self.triggers,
+        }
+    }
+
+    /// Whether a table of this schema, named in lower case, would be in the snapshot if there was one.
+    pub(crate) fn sees_tables_of(&self, schema: &str) -> bool {
+        self.coverage.sees(Sight::Tables, schema)
     }
 
     pub(crate) fn routine(&self, id: RoutineId) -> Option<&Touch> {

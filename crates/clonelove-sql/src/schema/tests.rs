@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dialect::Dialect;
-use crate::{Kind, Resolved, Why, analyse};
+use crate::{Kind, Leaves, Resolved, Why, analyse};
 
 /// Answers as a server with these definitions would give them to an account that sees everything.
 #[derive(Debug, Clone, Default)]
@@ -364,4 +364,89 @@ fn whatever_rows_a_server_sends_a_snapshot_comes_of_it() {
     }
     let schema = server.schema();
     assert!(schema.tables().count() > 10);
+}
+
+#[test]
+fn what_routines_and_triggers_leave_in_a_session() {
+    let bodies = [
+        ("RETURN a + 1", Leaves::Nothing),
+        ("BEGIN INSERT INTO log SET id = 1; RETURN @a; END", Leaves::Nothing),
+        ("BEGIN IF a THEN INSERT INTO log VALUES (@a, 'x'); END IF; RETURN 1; END", Leaves::Nothing),
+        ("BEGIN UPDATE log SET what = 'x'; RETURN pure(1); END", Leaves::Nothing),
+        ("BEGIN DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END; RETURN 1; END", Leaves::Nothing),
+        ("BEGIN SET @a = 1; RETURN 1; END", Leaves::Something),
+        ("BEGIN IF a THEN SET sql_mode = ''; END IF; RETURN 1; END", Leaves::Something),
+        (
+            "BEGIN IF EXISTS (SELECT 1 FROM t FOR UPDATE) THEN SET sql_mode = ''; END IF; END",
+            Leaves::Something,
+        ),
+        ("BEGIN DECLARE EXIT HANDLER FOR NOT FOUND SET sql_mode = ''; RETURN 1; END", Leaves::Something),
+        ("BEGIN SELECT id INTO @a FROM t LIMIT 1; RETURN 1; END", Leaves::Something),
+        ("RETURN @a := 1", Leaves::Something),
+        ("BEGIN CALL inner_proc(@a); RETURN 1; END", Leaves::Something),
+        ("RETURN GET_LOCK('a', 1)", Leaves::Something),
+        ("RETURN LAST_INSERT_ID(5)", Leaves::Something),
+        ("BEGIN CREATE TEMPORARY TABLE x (a INT); RETURN 1; END", Leaves::Something),
+        ("BEGIN PREPARE s FROM 'SELECT 1'; RETURN 1; END", Leaves::Something),
+        ("RETURN (SELECT NEXT VALUE FOR seq)", Leaves::Something),
+        ("BEGIN HANDLER t OPEN; RETURN 1; END", Leaves::Something),
+        ("RETURN some_udf(1)", Leaves::Unknown),
+        ("RETURN outer_one(1)", Leaves::Something),
+        ("NULL", Leaves::Unknown),
+    ];
+    for (body, leaves) in bodies {
+        let schema = shop()
+            .function("f", "READS SQL DATA", body)
+            .function("outer_one", "NO SQL", "BEGIN SET @a = 1; RETURN 1; END")
+            .procedure("p", body)
+            .procedure("q", "CALL p(1)")
+            .schema();
+        for sql in
+            ["SELECT f(1)", "CALL p(1)", "CALL q", "SELECT 1; CALL p(1)", "INSERT INTO t SELECT f(1), 'x'"]
+        {
+            assert_eq!(resolve(&schema, sql).leaves, leaves, "{body}: {sql}");
+        }
+    }
+    let of = |sql: &str| resolve(&shop().schema(), sql).leaves;
+    assert_eq!(of("SELECT * FROM t"), Leaves::Nothing);
+    assert_eq!(of("INSERT INTO loud VALUES (1)"), Leaves::Something, "its trigger sets a variable");
+    assert_eq!(of("CALL inner_proc(@out)"), Leaves::Something);
+    assert_eq!(of("CALL nowhere()"), Leaves::Unknown);
+    assert_eq!(of("SELECT nowhere()"), Leaves::Unknown);
+    assert_eq!(of("GRIBBLE"), Leaves::Unknown);
+    assert_eq!(of("EXECUTE IMMEDIATE 'SELECT 1'"), Leaves::Unknown);
+}
+
+#[test]
+fn a_procedure_stays_on_the_primary_even_if_it_only_reads() {
+    let row = ["app", "readers", "PROCEDURE", "READS SQL DATA", "SQL", "SELECT * FROM t", ""];
+    let schema = shop().add("routines", &row).schema();
+    let resolved = resolve(&schema, "CALL readers()");
+    assert_eq!((resolved.why, resolved.all_tables), (Some(Why::Write), false));
+    assert_eq!((names(&schema, &resolved.read), resolved.written.len()), ("t".to_owned(), 0));
+}
+
+#[test]
+fn tables_that_may_not_be_seen_are_taken_for_base_tables_on_demand() {
+    let lenient = |schema: &Schema, sql: &str| {
+        let facts = analyse(sql.as_bytes(), &Dialect::default());
+        let resolved = schema.resolve_leniently(&facts, Some("app"));
+        (resolved.why, resolved.all_tables, resolved.unknown_tables.len())
+    };
+    let rich = shop().schema();
+    assert_eq!(lenient(&rich, "SELECT * FROM nowhere"), (Some(Why::UnknownTable), false, 1));
+    assert_eq!(lenient(&rich, "SELECT * FROM hidden"), (Some(Why::UnknownTable), false, 1));
+    let poor = shop().without_grants().grant("GRANT SELECT ON `other`.* TO `c`@`%`").schema();
+    assert_eq!(lenient(&poor, "SELECT * FROM nowhere"), (None, true, 0));
+    assert_eq!(lenient(&poor, "SELECT * FROM other.nowhere"), (Some(Why::UnknownTable), false, 1));
+    assert_eq!(lenient(&poor, "INSERT INTO nowhere VALUES (1)"), (Some(Why::Write), true, 0));
+    assert_eq!(lenient(&poor, "SELECT reader(1)"), (Some(Why::UnknownFunction), true, 0));
+    assert_eq!(lenient(&poor, "SELECT * FROM mysql.user"), (Some(Why::ServerSpecific), false, 0));
+}
+
+#[test]
+fn a_snapshot_tells_how_much_it_holds() {
+    let counts = shop().schema().counts();
+    assert_eq!((counts.tables, counts.views, counts.triggers), (9, 8, 1));
+    assert!(counts.routines > 10);
 }

@@ -18,6 +18,8 @@ pub(crate) struct Touch {
     pub(crate) all: bool,
     /// Why a query that does it belongs on the primary.
     pub(crate) why: Option<Why>,
+    /// It may leave something in the session that does it.
+    pub(crate) leaves: bool,
     /// The walk came back to where it began.
     pub(crate) again: bool,
 }
@@ -165,6 +167,7 @@ impl Walk<'_> {
         if let Some(why) = body.why {
             self.decide(why);
         }
+        self.touch.leaves |= body.leaves;
         for table in &body.reads {
             self.go(if through { Step::Write(*table) } else { Step::Read(*table) });
         }
