@@ -171,6 +171,10 @@ impl Server {
                     return Ok(Acquired { conn, leasing, sent });
                 }
                 Err(NotBrought::Refused(fault)) => return Err(NoConnection::Fault(fault)),
+                Err(NotBrought::NoSchema(fault)) => {
+                    self.pool.give_back(need.key, conn, leasing, settings.max_idle);
+                    return Err(NoConnection::Fault(fault));
+                }
                 Err(NotBrought::Unfit(fault)) if fresh => {
                     self.note_fault(&fault);
                     return Err(NoConnection::Fault(fault));

@@ -104,6 +104,8 @@ pub(crate) enum NotBrought {
     Unfit(ServerFault),
     /// The server refuses the state.
     Refused(ServerFault),
+    /// The server refuses the default schema, and that was all: the connection is as it says.
+    NoSchema(ServerFault),
 }
 
 impl Pooled for BackendConn {
@@ -253,7 +255,7 @@ impl BackendConn {
     }
 
     /// Takes the steps, and sends `along` behind them in the same write. After an error it must be closed,
-    /// unless nothing was sent along.
+    /// unless it was the schema alone, and nothing was sent along.
     pub(crate) async fn take(
         &mut self,
         steps: &Steps,
@@ -269,9 +271,14 @@ impl BackendConn {
         let lost = |error| NotBrought::Unfit(ServerFault::lost(&self.server, &error));
         self.io.write_all(&out).await.map_err(lost)?;
         let replies = self.replies(steps.statements.len()).await.map_err(NotBrought::Unfit)?;
-        for (at, (reply, (_, text))) in replies.into_iter().zip(&steps.statements).enumerate() {
+        let mut no_schema = None;
+        for (at, (reply, (command, text))) in replies.into_iter().zip(&steps.statements).enumerate() {
             let Reply::Err { code, state, message } = reply else { continue };
             let fault = self.refusal(&String::from_utf8_lossy(text), Refusal { code, state, message });
+            if *command == Command::InitDb && along.is_none() {
+                no_schema = Some(fault);
+                continue;
+            }
             return Err(if at < steps.own { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
         }
         if steps.reset {
@@ -283,13 +290,18 @@ impl BackendConn {
         if target.last_insert_id.is_some() {
             self.last_insert_id = target.last_insert_id;
         }
-        if let Some(schema) = target.schema.filter(|schema| self.schema.as_deref() != Some(schema)) {
-            self.schema = Some(schema.to_owned());
-        }
         if target.no_diagnostics {
             self.diagnostics = false;
         }
         self.journal = target.journal.clone();
+        if let Some(fault) = no_schema {
+            // It is still in the one that it was in.
+            self.diagnostics = true;
+            return Err(NotBrought::NoSchema(fault));
+        }
+        if let Some(schema) = target.schema.filter(|schema| self.schema.as_deref() != Some(schema)) {
+            self.schema = Some(schema.to_owned());
+        }
         Ok(())
     }
 

@@ -254,7 +254,7 @@ impl ClientSession {
             let pinned = self.state.pin().is_some();
             self.lose_primary();
             match not {
-                NotBrought::Refused(fault) => Unready::Fault(fault),
+                NotBrought::Refused(fault) | NotBrought::NoSchema(fault) => Unready::Fault(fault),
                 NotBrought::Unfit(_) if pinned => state_lost(&name),
                 NotBrought::Unfit(fault) => Unready::Fault(fault),
             }
@@ -304,7 +304,8 @@ impl ClientSession {
                 let brought = bring_kept(leased, &self.state, self.response.charset, kept).await;
                 return brought.map_err(|not| {
                     self.lose_replica();
-                    let (NotBrought::Refused(fault) | NotBrought::Unfit(fault)) = not;
+                    let (NotBrought::Refused(fault) | NotBrought::NoSchema(fault) | NotBrought::Unfit(fault)) =
+                        not;
                     Unready::Fault(fault)
                 });
             }

@@ -438,6 +438,9 @@ impl ClientSession {
         self.forget_after(&statement.facts);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);
+        if !outcome.error.is_some_and(ends_connection) {
+            self.settle_early();
+        }
         // Only now: whoever has the reply may rely on its being known here.
         let sent = self.client.write_all(&self.out).await;
         self.out.clear();

@@ -22,6 +22,25 @@ impl ClientSession {
         if !self.state.unread.is_empty() {
             self.read_back().await;
         }
+        if self.state.traces.last_insert_id_moved && self.primary.is_some() && !self.primary_stays() {
+            self.save_last_insert_id().await;
+        }
+        self.give_back_what_may();
+    }
+
+    /// The part of it that asks no server: done before the last of a reply is sent, so that a client which
+    /// has its reply finds the connection free, were it only for its own next log-in.
+    pub(super) fn settle_early(&mut self) {
+        if self.state.unread.is_empty() && !self.state.traces.last_insert_id_moved {
+            self.give_back_what_may();
+        }
+    }
+
+    fn primary_stays(&self) -> bool {
+        self.state.held.is_some_and(|held| held.ran == Ran::Primary) || self.state.pin().is_some()
+    }
+
+    fn give_back_what_may(&mut self) {
         let held = self.state.held.map(|held| held.ran);
         let in_transaction = self.state.transaction.open;
         let stays = in_transaction && matches!(self.state.ran, Ran::Replica(_))
@@ -29,13 +48,9 @@ impl ClientSession {
         if self.replica.is_some() && !stays {
             self.give_back_replica();
         }
-        if self.primary.is_none() || held == Some(Ran::Primary) || self.state.pin().is_some() {
-            return;
+        if self.primary.is_some() && !self.primary_stays() {
+            self.give_back_primary();
         }
-        if self.state.traces.last_insert_id_moved {
-            self.save_last_insert_id().await;
-        }
-        self.give_back_primary();
     }
 
     /// What the connection's next user must not be asked for.
