@@ -147,6 +147,16 @@ impl ClientError {
         }
     }
 
+    /// KILL of another user's client.
+    pub fn not_owner(id: u32) -> Self {
+        Self {
+            code: 1095,
+            state: *b"HY000",
+            message: format!("You are not owner of thread {id}"),
+            fault: Fault::ClientAuth,
+        }
+    }
+
     /// Whoever must use TLS does not; `who` is the user or the listener that asks for it.
     pub fn insecure_transport(who: &str) -> Self {
         let text = format!(

@@ -22,8 +22,11 @@ const SCHEMA_FOR: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Known {
     settings: RwLock<HashMap<u64, Vec<Setting>>>,
-    schemas: RwLock<HashMap<(Arc<str>, String), (String, Instant)>>,
+    schemas: RwLock<Schemas>,
 }
+
+/// By user and the name it was asked for by: its own name, and since when.
+type Schemas = HashMap<(Arc<str>, String), (String, Instant)>;
 
 /// The whole state that a setting was said in: in another it may mean something else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -248,6 +248,14 @@ impl Buffered {
             return self.fill().await;
         }
         self.rest();
+        if self.tls.is_none() {
+            self.stream.readable().await?;
+            self.input.reserve(READ_AT_LEAST);
+            // A polled read that is short tells the runtime that no more is there, which saves it a second one.
+            let count = self.stream.read_buf(&mut self.input).await?;
+            self.read = self.read.wrapping_add(count as u64);
+            return Ok(count);
+        }
         loop {
             if !self.tls.as_ref().is_some_and(|tls| tls.has_ended()) {
                 self.stream.readable().await?;

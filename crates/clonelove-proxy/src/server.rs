@@ -160,7 +160,7 @@ impl Server {
             let until = Instant::now() + settings.connect_timeout;
             let mut conn = match lease {
                 Lease::Idle(conn) => conn,
-                Lease::Slot(slot) => self.open_counted(need, slot, settings, until).await?,
+                Lease::Slot(slot) => Box::pin(self.open_counted(need, slot, settings, until)).await?,
             };
             let fresh = conn.born >= begun;
             match self.bring(&mut conn, need.target, along, until).await {
@@ -201,8 +201,8 @@ impl Server {
             return Ok(false);
         }
         let life = conn.life.clone();
-        let taken = timeout_at(until, life.run_until_cancelled(conn.take(&steps, target, along))).await;
-        match taken {
+        let take = Box::pin(conn.take(&steps, target, along));
+        match timeout_at(until, life.run_until_cancelled(take)).await {
             Ok(Some(Ok(()))) => Ok(along.is_some()),
             Ok(Some(Err(fault))) => Err(fault),
             Ok(None) => Err(unfit("it was declared down")),

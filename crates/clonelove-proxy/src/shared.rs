@@ -81,6 +81,45 @@ pub(crate) struct View {
     pub(crate) client: String,
     pub(crate) user: Mutex<String>,
     pub(crate) pin: Mutex<Option<Pinned>>,
+    pub(crate) work: Mutex<Work>,
+    /// Somebody ended it by KILL.
+    pub(crate) killed: CancellationToken,
+}
+
+/// Which connections a session holds, for those who would end its work.
+#[derive(Default)]
+pub(crate) struct Work {
+    /// Servers by index, with their numbers for the connections.
+    pub(crate) on: Vec<(usize, u32)>,
+    /// KILLs of it that are under way.
+    pub(crate) kills: u32,
+}
+
+/// One connection in a session's [`Work`], for as long as it is held.
+pub(crate) struct Working {
+    view: Arc<View>,
+    on: (usize, u32),
+}
+
+impl Working {
+    pub(crate) fn begin(view: &Arc<View>, on: (usize, u32)) -> Self {
+        view.work.lock().on.push(on);
+        Self { view: Arc::clone(view), on }
+    }
+
+    /// Whether a KILL may still be on its way to the connection, which then is for nobody else.
+    pub(crate) fn is_being_killed(&self) -> bool {
+        self.view.work.lock().kills > 0
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let mut work = self.view.work.lock();
+        if let Some(at) = work.on.iter().position(|on| *on == self.on) {
+            work.on.swap_remove(at);
+        }
+    }
 }
 
 /// A pin, and what caused it.
@@ -104,9 +143,21 @@ impl Clients {
                 break id;
             }
         };
-        let view = Arc::new(View { id, client, user: Mutex::default(), pin: Mutex::default() });
+        let view = Arc::new(View {
+            id,
+            client,
+            user: Mutex::default(),
+            pin: Mutex::default(),
+            work: Mutex::default(),
+            killed: CancellationToken::new(),
+        });
         connected.insert(id, Arc::clone(&view));
         Some(view)
+    }
+
+    /// The client of this number.
+    pub(crate) fn find(&self, id: u32) -> Option<Arc<View>> {
+        self.connected.lock().get(&id).cloned()
     }
 
     pub(crate) fn leave(&self, id: u32) {

@@ -27,6 +27,12 @@ impl ClientSession {
             Command::ResetConnection => self.reset().await,
             Command::ChangeUser => self.change_user(&frame).await,
             Command::InitDb => self.init_db(frame).await,
+            Command::ProcessKill => {
+                let mut statement = Statement::opaque(command, frame);
+                statement.facts =
+                    Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+                self.kill_or_run(statement).await
+            }
             _ => self.forward_command(command, frame).await,
         }
     }

@@ -19,6 +19,7 @@ use crate::cluster::Snapshot;
 use crate::error::{ClientError, Fault, ServerFault};
 use crate::server::{Acquired, Need, NoConnection, Server};
 use crate::settings::Route;
+use crate::shared::Working;
 
 /// A connection held by a session. Dropping it closes the socket.
 pub(super) struct Leased {
@@ -27,6 +28,7 @@ pub(super) struct Leased {
     key: Arc<Key>,
     leasing: Leasing<BackendConn>,
     pinned: PinnedCount,
+    working: Option<Working>,
 }
 
 /// Shows a lease as pinned for as long as it is.
@@ -61,7 +63,7 @@ impl Leased {
         leasing: Leasing<BackendConn>,
     ) -> Self {
         let pinned = PinnedCount { server: Arc::clone(server), pinned: false };
-        Self { conn, server: Arc::clone(server), key, leasing, pinned }
+        Self { conn, server: Arc::clone(server), key, leasing, pinned, working: None }
     }
 
     /// Shows whether the session's state lives on this connection.
@@ -371,7 +373,10 @@ impl ClientSession {
             server.note_fault(&fault);
             return Err(Unready::Fault(fault));
         }
-        Ok((Leased::new(conn, server, key, leasing), sent))
+        let working = Working::begin(&self.view, (server.index, conn.thread));
+        let mut leased = Leased::new(conn, server, key, leasing);
+        leased.working = Some(working);
+        Ok((leased, sent))
     }
 
     /// Which connections this session can share.
@@ -412,9 +417,10 @@ impl ClientSession {
     fn give_back(&self, leased: Option<Leased>, dirty: bool) {
         let Some(mut leased) = leased else { return };
         self.count_server_bytes(&mut leased);
-        if dirty {
+        if dirty || leased.working.as_ref().is_some_and(Working::is_being_killed) {
             return;
         }
+        leased.working = None;
         let max_idle = self.shared.settings.load().pool.max_idle;
         let Leased { mut conn, server, key, leasing, .. } = leased;
         conn.native = false;

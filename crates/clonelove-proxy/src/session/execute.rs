@@ -6,7 +6,7 @@ use clonelove_route::balance::Balance as How;
 use clonelove_route::decide::{Chosen, Moment, Plan, Policy, choose, plan};
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{OwnWrites, Ran};
-use clonelove_sql::{Kind, analyse};
+use clonelove_sql::{Effect, Kind, analyse};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::reply::ReplyTracker;
@@ -56,7 +56,16 @@ impl ClientSession {
         if let Some(called) = self.known_schema(&facts) {
             return self.answer_schema(called).await;
         }
-        self.execute(Statement::new(Command::Query, frame, facts)).await
+        let kill = facts.effects.first() == Some(&Effect::Kill);
+        let statement = Statement::new(Command::Query, frame, facts);
+        if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
+    }
+
+    pub(super) async fn kill_or_run(&mut self, statement: Statement) -> Next {
+        match self.kill(statement).await {
+            Ok(next) => next,
+            Err(statement) => self.execute(statement).await,
+        }
     }
 
     /// Finds out where a statement belongs, and has it answered there.
@@ -69,13 +78,14 @@ impl ClientSession {
         drop(settings);
         match plan(&statement.facts, &self.state, policy) {
             Plan::Primary(_) if self.refuses_writes() && writes(statement.facts.kind) => {
-                self.refuse(&statement, &ClientError::read_only_mode(), Reason::ReadOnlyMode).await
+                let error = ClientError::read_only_mode();
+                Box::pin(self.refuse(&statement, &error, Reason::ReadOnlyMode)).await
             }
             Plan::Primary(reason) => {
                 let statement = self.with_traces(statement);
                 self.run_on_primary(statement, reason).await
             }
-            Plan::Stay(at, reason) => self.run_where_it_lives(statement, at, reason).await,
+            Plan::Stay(at, reason) => Box::pin(self.run_where_it_lives(statement, at, reason)).await,
             Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
         }
     }
@@ -108,7 +118,7 @@ impl ClientSession {
             statement.waited += before.elapsed();
             let sent = match ready {
                 Ok(sent) => sent,
-                Err(unready) => return self.without_primary(statement, unready).await,
+                Err(unready) => return Box::pin(self.without_primary(statement, unready)).await,
             };
             match self.exchange_on_primary(&mut statement, sent).await {
                 Ok(outcome) => return self.answered(&statement, Ran::Primary, outcome, reason).await,
@@ -117,7 +127,7 @@ impl ClientSession {
                     self.lose_primary();
                     self.count_retry(&fault);
                 }
-                Err(fault) => return self.failed_on_primary(&statement, fault, reason).await,
+                Err(fault) => return Box::pin(self.failed_on_primary(&statement, fault, reason)).await,
             }
         }
     }
@@ -230,7 +240,7 @@ impl ClientSession {
         if reason == Reason::Read && !self.shared.learned.is_empty() {
             let (hash, _) = digest(statement.sql(), &self.state.dialect);
             if self.shared.learned.contains(hash) {
-                return self.run_on_primary(statement, Reason::Learned).await;
+                return Box::pin(self.run_on_primary(statement, Reason::Learned)).await;
             }
         }
         let mut not = Vec::new();
@@ -239,15 +249,18 @@ impl ClientSession {
                 Replica::Use(at, reason) => (at, reason),
                 Replica::Primary(why) => {
                     let why = if not.is_empty() { why } else { Reason::Retried };
-                    return self.spill(statement, why).await;
+                    return Box::pin(self.spill(statement, why)).await;
                 }
                 Replica::Refuse(why) => {
-                    return self.refuse(&statement, &ClientError::not_fresh(&why), Reason::NoServer).await;
+                    let error = ClientError::not_fresh(&why);
+                    return Box::pin(self.refuse(&statement, &error, Reason::NoServer)).await;
                 }
             };
             statement = match self.try_replica(statement, at, reason).await {
                 Tried::Answered(next) => return next,
-                Tried::Primary(statement, reason) => return self.run_on_primary(statement, reason).await,
+                Tried::Primary(statement, reason) => {
+                    return Box::pin(self.run_on_primary(statement, reason)).await;
+                }
                 Tried::Elsewhere(statement) => {
                     not.push(at);
                     statement
@@ -269,7 +282,7 @@ impl ClientSession {
         let settings = self.shared.settings.load_full();
         let needs = settings.routing.freshness != Freshness::Eventual;
         if needs && self.state.own_writes == OwnWrites::Unknown {
-            match self.shared.cluster.primary_position(ASK_PRIMARY).await {
+            match Box::pin(self.shared.cluster.primary_position(ASK_PRIMARY)).await {
                 Some(position) => self.state.own_writes = OwnWrites::Known(position),
                 None => return Replica::Primary(Reason::Stale),
             }
@@ -277,7 +290,7 @@ impl ClientSession {
         match self.choose_now(not, &settings.routing) {
             Chosen::Replica(at) => Replica::Use(at, reason),
             Chosen::NotYet(eligible) => {
-                self.wait_for_fresh(&eligible, settings.routing.fresh_wait, reason).await
+                Box::pin(self.wait_for_fresh(&eligible, settings.routing.fresh_wait, reason)).await
             }
             Chosen::None if settings.routing.fallback == Fallback::Error => Replica::Refuse(format!(
                 "none is eligible ({}) and routing.fallback is \"error\"",
@@ -374,7 +387,7 @@ impl ClientSession {
                 self.lose_replica();
                 if fault.forwarded || matches!(fault.side, Side::Client(_)) {
                     self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
-                    return Tried::Answered(self.tell_fault(&fault).await);
+                    return Tried::Answered(Box::pin(self.tell_fault(&fault)).await);
                 }
                 self.count_retry(&fault);
                 Tried::Elsewhere(statement)

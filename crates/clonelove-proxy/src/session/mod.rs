@@ -4,6 +4,7 @@
 mod commands;
 mod connections;
 mod execute;
+mod kill;
 pub(crate) mod login;
 mod remembered;
 mod settle;
@@ -59,6 +60,9 @@ pub(crate) struct ClientSession {
     dice: Dice,
 }
 
+/// What a client that waits may keep of the buffer for its replies.
+const KEPT: usize = 1024;
+
 /// A command as it came from the client.
 enum Request {
     /// All of it, framed.
@@ -79,34 +83,55 @@ enum Next {
 /// Sees a client in and serves it to its end.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
-    mut client: Buffered,
+    client: Buffered,
     address: Option<IpAddr>,
     door: Door,
     view: Arc<View>,
 ) {
+    // In boxes, so that a client that waits holds no room for what was done before.
+    if let Some(mut session) = Box::pin(see_in(shared, client, address, door, view)).await {
+        session.serve_all().await;
+    }
+}
+
+/// Greets a client and logs it in; `None` when it is gone.
+async fn see_in(
+    shared: Arc<Shared>,
+    mut client: Buffered,
+    address: Option<IpAddr>,
+    door: Door,
+    view: Arc<View>,
+) -> Option<Box<ClientSession>> {
     let within = shared.settings.load().limits.login_timeout;
     let login = timeout(within, login::log_in(&shared, &mut client, view.id, (address, door))).await;
     let logged_in = match login {
         Ok(Ok(logged_in)) => logged_in,
-        Ok(Err(no_login)) => return turned_away(&shared, &view, &no_login),
+        Ok(Err(no_login)) => {
+            turned_away(&shared, &view, &no_login);
+            return None;
+        }
         Err(_) => {
             let error = io::Error::new(io::ErrorKind::TimedOut, "it did not log in in time");
-            return turned_away(&shared, &view, &NoLogin::Network(error));
+            turned_away(&shared, &view, &NoLogin::Network(error));
+            return None;
         }
     };
     let user_count = match UserCount::enter(&shared, &logged_in.user) {
         Ok(count) => count,
         Err(error) => {
             let _ = login::send(&mut client, logged_in.seq, &error.payload()).await;
-            return turned_away(&shared, &view, &NoLogin::Refused(error));
+            turned_away(&shared, &view, &NoLogin::Refused(error));
+            return None;
         }
     };
     let (seq, info) = (logged_in.seq, logged_in.info.clone());
-    let mut session = ClientSession::new(shared, client, (address, door.route), view, logged_in);
+    let mut session = Box::new(ClientSession::new(shared, client, (address, door.route), view, logged_in));
     session.user_count = Some(user_count);
-    if session.enter_schema(seq, &info).await == Next::Go {
-        session.serve_all().await;
+    if session.enter_schema(seq, &info).await != Next::Go {
+        return None;
     }
+    session.settle().await;
+    Some(session)
 }
 
 fn turned_away(shared: &Shared, view: &View, why: &NoLogin) {
@@ -166,7 +191,10 @@ impl ClientSession {
         view: Arc<View>,
         logged_in: LoggedIn,
     ) -> Self {
-        let LoggedIn { response, caps, user, .. } = logged_in;
+        let LoggedIn { mut response, caps, user, .. } = logged_in;
+        // Only what a change of user refers back to is kept.
+        response.attributes = Vec::new();
+        response.auth = Vec::new();
         view.user.lock().clone_from(&user.name);
         let account = login::account(&user);
         let view_id = view.id;
@@ -195,29 +223,45 @@ impl ClientSession {
     }
 
     async fn serve_all(&mut self) {
-        self.settle().await;
         loop {
             let next = match self.next_request().await {
-                Ok(Some(request)) => self.dispatch(request).await,
+                Ok(Some(request)) => {
+                    let killed = self.view.killed.clone();
+                    let served = killed.run_until_cancelled(Box::pin(self.serve_one(request))).await;
+                    served.unwrap_or_else(|| {
+                        // It was in the middle of something.
+                        self.drop_connections();
+                        Next::Close
+                    })
+                }
                 Ok(None) => Next::Close,
-                Err(error) => self.broken(&error).await,
+                Err(error) => Box::pin(self.broken(&error)).await,
             };
-            self.count_bytes();
             if next == Next::Close {
                 break;
             }
+        }
+        self.count_bytes();
+        self.leave();
+    }
+
+    /// One command, and what comes after it. In a box, so that a client that waits does not hold its room.
+    async fn serve_one(&mut self, request: Request) -> Next {
+        let next = self.dispatch(request).await;
+        self.count_bytes();
+        if next == Next::Go {
             self.settle().await;
             self.show_pin();
         }
-        self.leave();
+        next
     }
 
     async fn dispatch(&mut self, request: Request) -> Next {
         match request {
             Request::Whole { command: Command::Quit, .. } => Next::Close,
             Request::Whole { command: Command::Query, frame } => self.query(frame).await,
-            Request::Whole { command, frame } => self.command(command, frame).await,
-            Request::Long { command } => self.long(command).await,
+            Request::Whole { command, frame } => Box::pin(self.command(command, frame)).await,
+            Request::Long { command } => Box::pin(self.long(command)).await,
         }
     }
 
@@ -259,11 +303,15 @@ impl ClientSession {
     /// Waits for more from the client; false when it is gone, or has to go.
     async fn more(&mut self) -> Result<bool, ClientError> {
         let between = self.client.input.is_empty();
+        if between && self.out.capacity() > KEPT {
+            self.out = BytesMut::new();
+        }
         let patience = self.shared.settings.load().limits.client_idle_timeout;
         let may_go = between && !self.state.transaction.open;
         let read = tokio::select! {
             biased;
             () = self.shared.stopped.cancelled() => return Err(ClientError::draining()),
+            () = self.view.killed.cancelled() => return Ok(false),
             () = self.shared.draining.cancelled(), if may_go => return Err(ClientError::draining()),
             read = timeout(patience, self.client.fill_idle()) => read,
         };

@@ -20,10 +20,10 @@ impl ClientSession {
             return;
         }
         if !self.state.unread.is_empty() {
-            self.read_back().await;
+            Box::pin(self.read_back()).await;
         }
         if self.state.traces.last_insert_id_moved && self.primary.is_some() && !self.primary_stays() {
-            self.save_last_insert_id().await;
+            Box::pin(self.save_last_insert_id()).await;
         }
         self.give_back_what_may();
     }

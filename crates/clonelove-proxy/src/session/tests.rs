@@ -147,3 +147,25 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     assert!(shared.clients.enter("another".to_owned(), 1).is_some(), "its place is free again");
     assert!(UserCount::enter(&shared, &user()).is_ok(), "and its user's");
 }
+
+#[tokio::test]
+async fn a_client_that_waits_is_small() {
+    let metrics = Metrics::new("0", "test").unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let (client, _client_end) = UnixStream::pair().unwrap();
+    let view = shared.clients.enter("test".to_owned(), 1).unwrap();
+    let logged_in = LoggedIn {
+        response: Response::default(),
+        caps: Caps::empty(),
+        user: user(),
+        seq: 2,
+        info: Vec::new(),
+    };
+    let client = Buffered::new(Stream::Unix(client));
+    let mut session = ClientSession::new(shared, client, (None, Route::Split), view, logged_in);
+    assert!(size_of::<ClientSession>() <= 1_600, "{}", size_of::<ClientSession>());
+    let waiting = size_of_val(&session.serve_all());
+    assert!(waiting <= 640, "{waiting}");
+    let busy = size_of_val(&session.query(BytesMut::new()));
+    assert!(busy <= 5_500, "{busy}");
+}

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio_util::task::TaskTracker;
+
 use super::*;
 
 /// A connection that counts itself, so that none is lost.
@@ -40,6 +42,7 @@ struct Fixture {
     pool: Arc<Pool<Conn>>,
     closed: Arc<AtomicUsize>,
     opened: AtomicUsize,
+    tasks: TaskTracker,
 }
 
 type Leased = (Conn, Leasing<Conn>);
@@ -48,7 +51,12 @@ impl Fixture {
     fn new(limit: usize, reserve: usize) -> Arc<Self> {
         let pool = Arc::new(Pool::new(limit));
         pool.set_limit(limit, reserve);
-        Arc::new(Self { pool, closed: Arc::default(), opened: AtomicUsize::new(0) })
+        Arc::new(Self {
+            pool,
+            closed: Arc::default(),
+            opened: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+        })
     }
 
     async fn lease(&self, user: &str, state: u64, class: Class) -> Result<Leased, QueueTimeout> {
@@ -109,7 +117,7 @@ async fn a_connection_is_handed_to_the_first_who_waits() {
     let mut tasks = Vec::new();
     for number in 0..3 {
         let (all2, order) = (Arc::clone(&all), Arc::clone(&order));
-        tasks.push(tokio::spawn(async move {
+        tasks.push(all.tasks.spawn(async move {
             let leased = all2.lease("u", 1, Class::Write).await.unwrap();
             order.lock().push((number, leased.0.id));
             all2.back("u", leased);
@@ -128,7 +136,7 @@ async fn a_newcomer_does_not_overtake_those_who_wait() {
     let all = Fixture::new(1, 0);
     let held = all.lease("u", 1, Class::Write).await.unwrap();
     let all2 = Arc::clone(&all);
-    let first = tokio::spawn(async move { all2.lease("u", 1, Class::Write).await.unwrap() });
+    let first = all.tasks.spawn(async move { all2.lease("u", 1, Class::Write).await.unwrap() });
     all.until_waiting(1).await;
     all.back("u", held);
     // The connection is on its way to the first; it is not to be had for the second.
@@ -156,7 +164,7 @@ async fn reads_leave_the_reserve_to_writes() {
         reads.push(all.lease("u", 1, Class::Read).await.unwrap());
     }
     let all2 = Arc::clone(&all);
-    let fourth = tokio::spawn(async move { all2.lease("u", 1, Class::Read).await.unwrap() });
+    let fourth = all.tasks.spawn(async move { all2.lease("u", 1, Class::Read).await.unwrap() });
     all.until_waiting(1).await;
     let write = all.lease("u", 1, Class::Write).await.unwrap();
     assert_eq!(all.open(), 4);
@@ -175,7 +183,7 @@ async fn idle_connections_of_other_users_give_way() {
     assert_eq!((all.open(), all.closed.load(Ordering::Relaxed), mine.0.id), (1, 1, 1));
     // The same while somebody waits.
     let all2 = Arc::clone(&all);
-    let waiting = tokio::spawn(async move { all2.lease("w", 1, Class::Write).await.unwrap().0.id });
+    let waiting = all.tasks.spawn(async move { all2.lease("w", 1, Class::Write).await.unwrap().0.id });
     all.until_waiting(1).await;
     all.back("v", mine);
     assert_eq!(waiting.await.unwrap(), 2);

@@ -1,0 +1,156 @@
+//! KILL, by the numbers that clients know: each client's is the proxy's own, whatever connections carry its
+//! work. Owns whose work may be ended and how; a number that is no client's is left to the primary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use clonelove_route::reason::Reason;
+use clonelove_sql::{Dialect, Effect, Facts, Lexer, TokenKind};
+use clonelove_wire::frame::HEADER;
+use clonelove_wire::{Caps, Command};
+use tokio::time::{Instant, timeout};
+
+use super::statement::Statement;
+use super::{ClientSession, Next};
+use crate::backend::login::{Wish, log_in};
+use crate::backend::reply::{Reply, read_reply, request};
+use crate::error::{ClientError, ServerFault};
+use crate::server::Server;
+use crate::shared::View;
+
+/// How long a server may take to end somebody's work.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a KILL asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kill {
+    id: u32,
+    /// Only the statement; else the connection too.
+    query: bool,
+}
+
+impl ClientSession {
+    /// A KILL of one of the proxy's clients is carried out here; answers the statement back when it is of
+    /// something else.
+    pub(super) async fn kill(&mut self, statement: Statement) -> Result<Next, Statement> {
+        let kill = match statement.command {
+            Command::ProcessKill => of_command(&statement.frame),
+            _ => of_text(statement.sql(), &statement.facts, &self.state.dialect),
+        };
+        let target = kill.and_then(|kill| Some((kill, self.shared.clients.find(kill.id)?)));
+        let Some((kill, target)) = target else { return Err(statement) };
+        if *target.user.lock() != *self.account.user {
+            let error = ClientError::not_owner(kill.id);
+            return Ok(self.refuse(&statement, &error, Reason::NotAllowed).await);
+        }
+        let killing = Killing::begin(&target);
+        let works: Vec<_> = target.work.lock().on.clone();
+        for (index, thread) in works {
+            let Some(server) = self.shared.cluster.snapshot().servers.get(index).cloned() else { continue };
+            let what = if kill.query { format!("KILL QUERY {thread}") } else { format!("KILL {thread}") };
+            if let Err(fault) = self.tell(&server, &what).await {
+                tracing::warn!(client = %self.view.client, error = %fault, "a KILL did not reach its server");
+            }
+        }
+        drop(killing);
+        if !kill.query {
+            target.killed.cancel();
+        }
+        Ok(self.answer_ok(Reason::AnsweredHere).await)
+    }
+
+    /// Says one thing to a server, over a connection of its own: those of the pool may all be busy.
+    async fn tell(&self, server: &Arc<Server>, sql: &str) -> Result<(), ServerFault> {
+        let wish = Wish {
+            account: self.account.clone(),
+            schema: None,
+            caps: Caps::TRANSACTIONS | Caps::DEPRECATE_EOF | Caps::PLUGIN_AUTH,
+            charset: self.response.charset,
+        };
+        let settings = server.settings.load_full();
+        let (mut io, session) = log_in(&server.name, &settings, &wish, Instant::now() + PATIENCE).await?;
+        let lost = |error| ServerFault::lost(&server.name, &error);
+        io.write_all(&request(Command::Query, sql.as_bytes())).await.map_err(lost)?;
+        // The work may have ended meanwhile (1094), which is as good.
+        let reply = timeout(PATIENCE, read_reply(&mut io, &server.name, session.caps)).await;
+        if let Ok(Ok(Reply::Err { code, message, .. })) = &reply
+            && *code != NO_SUCH_THREAD
+        {
+            tracing::warn!(server = %server.name, code, message, "a KILL was refused");
+        }
+        Ok(())
+    }
+}
+
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// While this lasts, the target's connections are not given to others.
+struct Killing(Arc<View>);
+
+impl Killing {
+    fn begin(target: &Arc<View>) -> Self {
+        let mut work = target.work.lock();
+        work.kills = work.kills.saturating_add(1);
+        drop(work);
+        Self(Arc::clone(target))
+    }
+}
+
+impl Drop for Killing {
+    fn drop(&mut self) {
+        let mut work = self.0.work.lock();
+        work.kills = work.kills.saturating_sub(1);
+    }
+}
+
+fn of_command(frame: &BytesMut) -> Option<Kill> {
+    let id = frame.get(HEADER.saturating_add(1)..)?.first_chunk::<4>()?;
+    Some(Kill { id: u32::from_le_bytes(*id), query: false })
+}
+
+/// `KILL [HARD | SOFT] [CONNECTION | QUERY] number`
+fn of_text(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<Kill> {
+    if facts.effects.as_slice() != [Effect::Kill] {
+        return None;
+    }
+    let mut tokens = Lexer::new(sql, dialect).skip(1);
+    let mut query = false;
+    loop {
+        let token = tokens.next()?;
+        let text = sql.get(token.range)?;
+        match token.kind {
+            TokenKind::Word if text.eq_ignore_ascii_case(b"QUERY") => query = true,
+            TokenKind::Word
+                if [b"HARD".as_slice(), b"SOFT", b"CONNECTION"]
+                    .iter()
+                    .any(|w| text.eq_ignore_ascii_case(w)) => {}
+            TokenKind::Number => {
+                let id = std::str::from_utf8(text).ok()?.parse().ok()?;
+                let end = tokens.next().is_none_or(|last| last.kind == TokenKind::Sign(b';'));
+                return end.then_some(Kill { id, query });
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clonelove_sql::analyse;
+
+    #[test]
+    fn a_kill_names_a_client_and_how_much_of_it() {
+        let kill = |sql: &str| {
+            let dialect = Dialect::default();
+            of_text(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &dialect)
+        };
+        assert_eq!(kill("KILL 7"), Some(Kill { id: 7, query: false }));
+        assert_eq!(kill("kill connection 7;"), Some(Kill { id: 7, query: false }));
+        assert_eq!(kill("KILL HARD QUERY 7"), Some(Kill { id: 7, query: true }));
+        for sql in ["KILL QUERY ID 7", "KILL USER a", "KILL 7 + 1", "KILL @a", "KILL", "SELECT 7"] {
+            assert_eq!(kill(sql), None, "{sql}");
+        }
+    }
+}
