@@ -142,6 +142,11 @@ impl Pins {
         self.statements.remove(&statement);
     }
 
+    /// Whether a name, in a session with this schema, is one of the session's own temporary tables.
+    pub fn is_temporary(&self, table: &TableName, schema: Option<&str>) -> bool {
+        !self.temporary.is_empty() && self.temporary.contains(&qualified(table, schema))
+    }
+
     /// COM_RESET_CONNECTION, COM_CHANGE_USER: nothing is left.
     pub fn clear(&mut self) {
         *self = Pins::default();

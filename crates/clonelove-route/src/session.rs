@@ -1,7 +1,9 @@
 //! What is known of one client session: the facts that routing needs, learnt from what the servers
 //! said. Owns no connection and sends nothing.
 
-use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Kind, Lexer, Modes, Previous, Setting, Value};
+use clonelove_sql::{
+    Charset, Dialect, Effect, Facts, Flavour, Kind, Leaves, Lexer, Modes, Previous, Setting, Value,
+};
 
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins};
@@ -225,8 +227,20 @@ impl Session {
         self.once = false;
     }
 
-    /// Learns from the reply to a statement; answers what its settings need.
+    /// Learns from the reply to a statement of whose routines nothing is known; answers what its settings need.
     pub fn after(&mut self, sql: &[u8], facts: &Facts, ran: Ran, heard: &Heard) -> Settled {
+        self.after_leaving(Leaves::Unknown, sql, facts, ran, heard)
+    }
+
+    /// The same, where it is known what the routines and triggers that it ran leave in their session.
+    pub fn after_leaving(
+        &mut self,
+        leaves: Leaves,
+        sql: &[u8],
+        facts: &Facts,
+        ran: Ran,
+        heard: &Heard,
+    ) -> Settled {
         let schema_before = self.schema.clone();
         if let Some(transaction) = heard.transaction {
             self.transaction = transaction;
@@ -247,7 +261,12 @@ impl Session {
             self.pins.let_go(Pin::Xa);
         }
         // MariaDB says OK to a comment alone.
-        let unsure = may_leave_anything(facts) && !never_ran(heard) && !is_empty(sql, &self.dialect);
+        let may_leave = match leaves {
+            Leaves::Unknown => may_leave_anything(facts),
+            Leaves::Nothing => false,
+            Leaves::Something => true,
+        };
+        let unsure = may_leave && !never_ran(heard) && !is_empty(sql, &self.dialect);
         if unsure || unexplained(facts) && heard.state_changed {
             self.pins.hold(Pin::SessionSetting);
         }
@@ -333,6 +352,10 @@ impl Session {
         if facts.why.is_none() || harmless(facts) || self.transaction.open {
             return;
         }
+        // What could not be told to be a table may be a view that writes, but not if there is none of the name.
+        if facts.why == Some(clonelove_sql::Why::UnknownTable) && never_ran(heard) {
+            return;
+        }
         let told_nothing = heard.failed || heard.plain_eof;
         let should_have_told = heard.affected > 0 || facts.kind == Kind::Ddl;
         if told_nothing || should_have_told {
@@ -404,8 +427,8 @@ fn failed_carry(facts: &Facts) -> Option<Carry> {
 /// Statements that stay on the primary but commit nothing, whatever their reply.
 fn harmless(facts: &Facts) -> bool {
     use clonelove_sql::Why;
-    let read = facts.kind == Kind::Read
-        && matches!(facts.why, Some(Why::PreviousStatement | Why::ServerSpecific | Why::UnknownTable));
+    let read =
+        facts.kind == Kind::Read && matches!(facts.why, Some(Why::PreviousStatement | Why::ServerSpecific));
     let setting = facts.kind == Kind::Session && facts.parts.is_empty() && !facts.all_tables;
     read || setting
 }
@@ -541,6 +564,38 @@ mod tests {
             run(&mut session, sql, Heard::default());
             assert_eq!(session.pin(), None, "{sql}");
         }
+    }
+
+    #[test]
+    fn what_is_known_to_leave_nothing_does_not_pin_and_what_leaves_something_does() {
+        let after = |leaves, sql: &str| {
+            let mut session = fresh();
+            let facts = analyse(sql.as_bytes(), &session.dialect);
+            session.after_leaving(leaves, sql.as_bytes(), &facts, Ran::Primary, &Heard::default());
+            session.pin()
+        };
+        for sql in ["CALL p()", "SELECT f(1) FROM t"] {
+            assert_eq!(after(Leaves::Nothing, sql), None, "{sql}");
+            assert_eq!(after(Leaves::Unknown, sql), Some(Pin::SessionSetting), "{sql}");
+        }
+        let sql = "INSERT INTO with_trigger VALUES (1)";
+        assert_eq!(after(Leaves::Something, sql), Some(Pin::SessionSetting));
+        assert_eq!(after(Leaves::Unknown, sql), None);
+        assert_eq!(after(Leaves::Nothing, "SELECT @a := 1"), Some(Pin::UserVariable), "its own words count");
+    }
+
+    #[test]
+    fn a_read_of_what_may_be_no_table_may_have_written() {
+        let after = |heard| {
+            let mut session = fresh();
+            let mut facts = analyse(b"SELECT * FROM v", &session.dialect);
+            facts.why = Some(clonelove_sql::Why::UnknownTable);
+            session.after(b"SELECT * FROM v", &facts, Ran::Primary, &heard);
+            session.own_writes
+        };
+        assert_eq!(after(Heard { plain_eof: true, ..Heard::default() }), OwnWrites::Unknown);
+        let no_such_table = Heard { failed: true, error: Some(1146), ..Heard::default() };
+        assert_eq!(after(no_such_table), OwnWrites::None);
     }
 
     #[test]
