@@ -173,6 +173,8 @@ impl Parser<'_> {
             self.note_setting(settings, name.clone(), value, Scope::Session);
         }
         *scoped_before |= scope != Scope::Unsaid;
+        // Without a scope, only `@@` before a variable of transactions means the next one.
+        let scope = if scope == Scope::Unsaid && !dotted { Scope::Session } else { scope };
         self.note_setting(settings, name, value, scope);
         Ok(())
     }

@@ -877,7 +877,9 @@ fn assignments_tell_what_is_set_to_what_sort_of_value() {
     assigned("SET ROLE `r`@`h`", &[(Setting::Role, Literal)]);
     // GLOBAL may or may not hold for what follows it.
     assigned("SET GLOBAL a = 1, b = 2", &[(variable("b"), Literal), (variable("b"), Literal)]);
-    assigned("SET transaction_isolation = 'READ-COMMITTED'", &[]);
+    assigned("SET @@transaction_isolation = 'READ-COMMITTED'", &[]);
+    let session_wide = [(variable("transaction_isolation"), Literal)];
+    assigned("SET transaction_isolation = 'READ-COMMITTED'", &session_wide);
     assigned("SET SESSION tx_isolation = 'READ-COMMITTED'", &[(variable("tx_isolation"), Literal)]);
     effects("SET @@transaction_read_only = 1", &[Effect::SetTransactionOnce]);
     assert!(facts("SET autocommit = 0").effects.contains(&Effect::AutocommitOff));
