@@ -38,6 +38,7 @@ const IN_TRANSACTION: u16 = 1;
 const MORE_RESULTS_EXIST: u16 = 8;
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
+const COM_CHANGE_USER: u8 = 0x11;
 const WHOLE_FRAME: usize = 0xff_ffff;
 /// A server that says nothing for so long is stuck, and the test says so instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -211,6 +212,31 @@ impl Connection {
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.status & IN_TRANSACTION != 0
+    }
+
+    /// Becomes a user anew, as persistent connections do (COM_CHANGE_USER).
+    ///
+    /// # Errors
+    /// When the server refuses; that is a [`SqlError`].
+    pub fn change_user(&mut self, user: &str, password: &str, schema: &str) -> Result<()> {
+        let mut packet = vec![COM_CHANGE_USER];
+        packet.extend_from_slice(format!("{user}\0\0{schema}\0").as_bytes());
+        packet.extend_from_slice(&[UTF8MB4_GENERAL_CI, 0]);
+        packet.extend_from_slice(b"mysql_native_password\0");
+        self.sequence = 0;
+        self.write_packet(&packet)?;
+        loop {
+            let packet = self.read_packet()?;
+            match packet.first() {
+                Some(0x00) => return self.note_status(&packet).map(drop),
+                Some(0x01) => {}
+                Some(0xfe) => {
+                    let proof = switched_proof(password, &packet)?;
+                    self.write_packet(&proof)?;
+                }
+                _ => return Err(error_of(&packet)).with_context(|| format!("change of user to {user}")),
+            }
+        }
     }
 
     /// Sends a statement and does not wait for its reply.
