@@ -49,6 +49,9 @@ pub(crate) struct Server {
     /// No longer in the configuration.
     pub(crate) removed: AtomicBool,
     life: ArcSwap<CancellationToken>,
+    /// States that it refused, by their journals' numbers, and when.
+    refused: Mutex<Vec<(u64, Instant)>>,
+    any_refused: AtomicBool,
     pub(crate) last_error: Mutex<Option<String>>,
 }
 
@@ -111,6 +114,8 @@ impl Server {
             drained: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             life: ArcSwap::from_pointee(CancellationToken::new()),
+            refused: Mutex::default(),
+            any_refused: AtomicBool::new(false),
             last_error: Mutex::new(None),
             settings: ArcSwap::from_pointee(settings),
             name,
@@ -123,6 +128,23 @@ impl Server {
         old.cancel();
         self.pool.clear();
         self.known.store(None);
+    }
+
+    /// It cannot be brought to these settings, as a replica without time-zone tables cannot.
+    pub(crate) fn note_refusal(&self, journal: u64) {
+        const MOST: usize = 64;
+        let mut refused = self.refused.lock();
+        refused.retain(|(known, at)| *known != journal && at.elapsed() < REFUSED_FOR);
+        if refused.len() < MOST {
+            refused.push((journal, Instant::now()));
+        }
+        self.any_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it refused these settings a moment ago.
+    pub(crate) fn refuses(&self, journal: u64) -> bool {
+        self.any_refused.load(Ordering::Relaxed)
+            && self.refused.lock().iter().any(|(known, at)| *known == journal && at.elapsed() < REFUSED_FOR)
     }
 
     pub(crate) fn life(&self) -> CancellationToken {
@@ -380,6 +402,9 @@ impl Warm {
         self.target(&Vec::new).state()
     }
 }
+
+/// A refused state is tried again after this.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// Between nine and eleven tenths of a time, so that what began together does not end together.
 fn jittered(time: Duration, seed: u32) -> Duration {

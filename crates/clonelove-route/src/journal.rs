@@ -145,6 +145,12 @@ impl Journal {
         self.0.entries.iter().rev().find(sets_it).map(|entry| entry.sql.as_slice())
     }
 
+    /// The system variables that the last statement set.
+    pub fn last_set(&self) -> impl Iterator<Item = &str> {
+        let last = self.0.entries.last().map(|entry| entry.sets.as_slice()).unwrap_or_default();
+        last.iter().map(String::as_str).filter(|name| !name.starts_with('@') && *name != ROLE)
+    }
+
     /// Whether a user variable of this name has a value here.
     pub fn sets_user_variable(&self, name: &str) -> bool {
         self.0.entries.iter().any(|entry| {

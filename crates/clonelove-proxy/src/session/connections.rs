@@ -138,6 +138,8 @@ impl ClientSession {
         self.state = Session::new(schema, dialect);
         self.key = None;
         self.prepared.clear();
+        self.to_check = None;
+        self.patience = None;
         self.state.primary_only = self.user.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;
@@ -321,6 +323,13 @@ impl ClientSession {
         Ok(sent)
     }
 
+    /// Replicas that refused this session's settings a moment ago.
+    pub(super) fn refusing_replicas(&self) -> Vec<usize> {
+        let snapshot = self.shared.cluster.snapshot();
+        let refusing = snapshot.servers.iter().filter(|server| server.refuses(self.state.journal.id()));
+        refusing.map(|server| server.index).collect()
+    }
+
     async fn take(
         &mut self,
         snapshot: &Snapshot,
@@ -362,7 +371,14 @@ impl ClientSession {
         };
         let Acquired { conn, leasing, sent } = acquired.map_err(|none| match none {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
-            NoConnection::Fault(fault) => Unready::Fault(fault),
+            NoConnection::Fault(fault) => {
+                // Schemas and rights may only be on their way to it.
+                let passing = |code: u16| matches!(code, 1044 | 1045 | 1049 | 1142);
+                if usage == Use::Reads && fault.refused.as_ref().is_some_and(|it| !passing(it.code)) {
+                    server.note_refusal(self.state.journal.id());
+                }
+                Unready::Fault(fault)
+            }
         })?;
         if conn.caps & CARRIED != self.caps & CARRIED {
             let fault = ServerFault::new(

@@ -56,6 +56,9 @@ impl ClientSession {
         if let Some(called) = self.known_schema(&facts) {
             return self.answer_schema(called).await;
         }
+        if let Some(patience) = self.own_patience(sql, &facts) {
+            return Box::pin(self.answer_patience(sql, patience)).await;
+        }
         let kill = facts.effects.first() == Some(&Effect::Kill);
         let statement = Statement::new(Command::Query, frame, facts);
         if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
@@ -243,12 +246,13 @@ impl ClientSession {
                 return Box::pin(self.run_on_primary(statement, Reason::Learned)).await;
             }
         }
-        let mut not = Vec::new();
+        let mut not = self.refusing_replicas();
+        let first = not.len();
         loop {
             let (at, reason) = match self.choose_replica(&not, reason).await {
                 Replica::Use(at, reason) => (at, reason),
                 Replica::Primary(why) => {
-                    let why = if not.is_empty() { why } else { Reason::Retried };
+                    let why = if not.len() == first { why } else { Reason::Retried };
                     return Box::pin(self.spill(statement, why)).await;
                 }
                 Replica::Refuse(why) => {

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
@@ -36,6 +37,7 @@ use crate::shared::{Pinned, Shared, View};
 use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
+use remembered::ToCheck;
 
 /// A client that may give commands.
 pub(crate) struct ClientSession {
@@ -51,6 +53,10 @@ pub(crate) struct ClientSession {
     account: Account,
     state: Session,
     key: Option<Arc<Key>>,
+    /// A setting that was accepted, and is to be looked at before it is remembered.
+    to_check: Option<Box<ToCheck>>,
+    /// The client's own word on how long it may be idle.
+    patience: Option<Duration>,
     /// What is known of the statements prepared on the primary connection, by their number.
     prepared: HashMap<u32, Arc<Facts>>,
     primary: Option<Leased>,
@@ -211,6 +217,8 @@ impl ClientSession {
             user_count: None,
             account,
             key: None,
+            to_check: None,
+            patience: None,
             prepared: HashMap::new(),
             primary: None,
             replica: None,
@@ -306,7 +314,8 @@ impl ClientSession {
         if between && self.out.capacity() > KEPT {
             self.out = BytesMut::new();
         }
-        let patience = self.shared.settings.load().limits.client_idle_timeout;
+        let longest = self.shared.settings.load().limits.client_idle_timeout;
+        let patience = self.patience.map_or(longest, |own| own.min(longest));
         let may_go = between && !self.state.transaction.open;
         let read = tokio::select! {
             biased;

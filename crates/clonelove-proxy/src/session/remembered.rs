@@ -2,12 +2,17 @@
 //! and schemas that servers accepted already, and functions that ask about the connection. Owns when that is
 //! exact; must not touch connections.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Ran, Settled};
-use clonelove_sql::{Effect, Facts, Kind, Previous, Substitutes, sole_value, substitute};
-use clonelove_wire::Command;
+use clonelove_sql::{
+    Assignment, Charset, Dialect, Effect, Facts, Kind, Lexer, Modes, Previous, Setting, Substitutes,
+    TokenKind, Value, sole_value, substitute,
+};
 use clonelove_wire::frame::{MAX_FRAME, write_packet};
+use clonelove_wire::{Caps, Command};
 
 use super::statement::Statement;
 use super::{ClientSession, Next};
@@ -70,14 +75,43 @@ impl ClientSession {
     }
 
     /// A setting was accepted: said again in the same state, it need not be sent.
-    pub(super) fn remember(&self, before: Option<Before>, sql: &[u8], settled: Settled) {
+    pub(super) fn remember(&mut self, before: Option<Before>, sql: &[u8], settled: Settled) {
         let Some(before) = before else { return };
         self.shared.metrics.settings.sent.inc();
-        if let Settled::Learn(journal) = settled {
-            self.shared.metrics.settings.learnt.inc();
+        if let Settled::Learn(journal) = settled
+            && self.state.ran == Ran::Primary
+        {
             let after = After { journal, dialect: self.state.dialect };
-            self.shared.known.learn(before, sql, after);
+            self.to_check = Some(Box::new(ToCheck { before, sql: sql.into(), after }));
         }
+    }
+
+    /// SET of how long the client may be idle: that is between the client and us, for the servers' connections
+    /// serve others too. None for anything else, and for values that a server would have something to say about.
+    pub(super) fn own_patience(&self, sql: &[u8], facts: &Facts) -> Option<Duration> {
+        const LONGEST: u64 = 31_536_000;
+        let [Effect::Settings(list)] = facts.effects.as_slice() else { return None };
+        let [Assignment { target: Setting::Variable(name), value: Value::Literal }] = list.as_slice() else {
+            return None;
+        };
+        if !matches!(name.as_str(), "wait_timeout" | "interactive_timeout") || !facts.parts.is_empty() {
+            return None;
+        }
+        let number =
+            Lexer::new(sql, &self.state.dialect).filter(|token| token.kind == TokenKind::Number).last()?;
+        let seconds: u64 = std::str::from_utf8(sql.get(number.range)?).ok()?.parse().ok()?;
+        (1..=LONGEST).contains(&seconds).then(|| Duration::from_secs(seconds))
+    }
+
+    pub(super) async fn answer_patience(&mut self, sql: &[u8], patience: Duration) -> Next {
+        // Of the two a client goes by the one that its log-in names.
+        let interactive = self.caps.contains(Caps::INTERACTIVE);
+        let names_interactive = sql.to_ascii_lowercase().windows(11).any(|word| word == b"interactive");
+        if !names_interactive || interactive {
+            self.patience = Some(patience);
+        }
+        self.state.answered_here();
+        self.answer_ok(Reason::AnsweredHere).await
     }
 
     /// What may make something remembered untrue.
@@ -122,6 +156,30 @@ impl ClientSession {
         let mut frame = BytesMut::with_capacity(payload.len().saturating_add(4));
         write_packet(&mut frame, 0, &payload);
         Statement { frame, ..statement }
+    }
+}
+
+/// A setting that was accepted, in the state it was said in, and what it is thought to lead to.
+pub(super) struct ToCheck {
+    pub(super) before: Before,
+    pub(super) sql: Box<[u8]>,
+    pub(super) after: After,
+}
+
+impl ToCheck {
+    /// The variables concerned.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.after.journal.last_set()
+    }
+
+    /// Whether statements will be read as the server now reads them.
+    pub(super) fn agrees_with<'a>(&self, told: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> bool {
+        let Dialect { modes, charset, .. } = self.after.dialect;
+        told.into_iter().all(|(name, value)| match (name, value) {
+            ("sql_mode", Some(value)) => Modes::from_sql_mode(value) == modes,
+            ("character_set_client", Some(value)) => Charset::from_name(value) == charset,
+            _ => true,
+        })
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use clonelove_route::pins::Pin;
 use clonelove_route::session::Ran;
 use clonelove_wire::Command;
 use tokio::time::timeout;
 
 use super::ClientSession;
+use super::remembered::ToCheck;
 use crate::backend::reply::{Reply, Rows};
 
 /// How long a server may take to tell a value of its own.
@@ -22,6 +24,9 @@ impl ClientSession {
         if !self.state.unread.is_empty() {
             Box::pin(self.read_back()).await;
         }
+        if let Some(check) = self.to_check.take() {
+            Box::pin(self.check(*check)).await;
+        }
         if self.state.traces.last_insert_id_moved && self.primary.is_some() && !self.primary_stays() {
             Box::pin(self.save_last_insert_id()).await;
         }
@@ -31,7 +36,8 @@ impl ClientSession {
     /// The part of it that asks no server: done before the last of a reply is sent, so that a client which
     /// has its reply finds the connection free, were it only for its own next log-in.
     pub(super) fn settle_early(&mut self) {
-        if self.state.unread.is_empty() && !self.state.traces.last_insert_id_moved {
+        let asks = self.to_check.is_some() || self.state.traces.last_insert_id_moved;
+        if self.state.unread.is_empty() && !asks {
             self.give_back_what_may();
         }
     }
@@ -65,6 +71,24 @@ impl ClientSession {
             }
             _ => self.lose_primary(),
         }
+    }
+
+    /// A setting is remembered once the server has told what it came to, and that is what was understood.
+    async fn check(&mut self, check: ToCheck) {
+        let names: Vec<String> = check.names().map(|name| self.local_name(name)).collect();
+        if !names.is_empty() {
+            let list: Vec<String> = names.iter().map(|name| format!("@@session.{name}")).collect();
+            let Some(rows) = self.ask_primary(&format!("SELECT {}", list.join(", "))).await else { return };
+            let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
+            let told = names.iter().map(String::as_str).zip(row.iter().map(Option::as_deref));
+            if !check.agrees_with(told) {
+                tracing::warn!(client = %self.view.client, "a setting came to something else than its text says");
+                self.state.pins.hold(Pin::SessionSetting);
+                return;
+            }
+        }
+        self.shared.metrics.settings.learnt.inc();
+        self.shared.known.learn(check.before, &check.sql, check.after);
     }
 
     /// The values of settings whose text does not tell them.
