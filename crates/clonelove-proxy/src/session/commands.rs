@@ -1,6 +1,8 @@
 //! Commands other than statements: those answered here, and those passed to the primary unread. Owns
 //! what each does to the session's state.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
@@ -139,10 +141,8 @@ impl ClientSession {
         let mut statement = Statement::opaque(command, frame);
         match command {
             Command::StmtPrepare => {
-                statement.facts = analyse(statement.sql(), &self.state.dialect);
-                if !statement.facts.effects.is_empty() {
-                    self.state.pins.hold(Pin::Command);
-                }
+                let facts = analyse(statement.sql(), &self.state.dialect);
+                statement = statement.preparing(facts);
             }
             Command::StmtClose => {
                 if let Ok(id) = statement_id(statement.frame.get(HEADER..).unwrap_or_default()) {
@@ -150,12 +150,17 @@ impl ClientSession {
                     self.prepared.remove(&id);
                 }
             }
-            // What a statement can leave behind was looked at when it was prepared; while it is open it pins.
-            Command::StmtExecute | Command::StmtBulkExecute | Command::StmtFetch | Command::StmtReset => {
+            // Parameters are not read: what they set or name is for the connection that runs it.
+            Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = statement_id(statement.frame.get(HEADER..).unwrap_or_default());
-                if let Some(facts) = id.ok().and_then(|id| self.prepared.get(&id)) {
-                    statement.facts = Facts::clone(facts);
+                if let Some(prepared) = id.ok().and_then(|id| self.prepared.get(&id)) {
+                    statement.facts = prepared.facts.clone();
+                    statement.prepared = Some(Arc::clone(prepared));
                 }
+            }
+            Command::StmtFetch | Command::StmtReset => {
+                let facts = Facts { why: Some(Why::PreviousStatement), kind: Kind::Read, ..Facts::default() };
+                statement.facts = facts;
             }
             Command::StmtSendLongData => {}
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {

@@ -446,9 +446,9 @@ impl ClientSession {
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
         let settled = self.state.after(sql, &statement.facts, ran, &outcome.heard);
-        if let Some(id) = outcome.prepared {
+        if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
             self.state.pins.prepared(id);
-            self.prepared.insert(id, Arc::new(statement.facts.clone()));
+            self.prepared.insert(id, Arc::clone(prepared));
         }
         self.note_on_connection(ran, statement, self.state.traces.last_insert_id_moved && !moved);
         self.remember(before, sql, settled);

@@ -21,7 +21,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::Session;
-use clonelove_sql::Facts;
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::Response;
 use clonelove_wire::{Caps, Command};
@@ -37,6 +36,7 @@ use crate::shared::{Pinned, Shared, View};
 use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
+use statement::Prepared;
 use remembered::ToCheck;
 
 /// A client that may give commands.
@@ -58,7 +58,7 @@ pub(crate) struct ClientSession {
     /// The client's own word on how long it may be idle.
     patience: Option<Duration>,
     /// What is known of the statements prepared on the primary connection, by their number.
-    prepared: HashMap<u32, Arc<Facts>>,
+    prepared: HashMap<u32, Arc<Prepared>>,
     primary: Option<Leased>,
     replica: Option<Leased>,
     out: BytesMut,

@@ -1,10 +1,18 @@
 //! A statement on its way: the bytes to forward, what is known of them, and when they came.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use clonelove_sql::{Facts, Kind, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::HEADER;
 use tokio::time::Instant;
+
+/// A statement that was prepared on the primary connection.
+pub(super) struct Prepared {
+    sql: Box<[u8]>,
+    pub(super) facts: Facts,
+}
 
 /// A statement, or a command that asks a server for something.
 pub(super) struct Statement {
@@ -12,6 +20,8 @@ pub(super) struct Statement {
     /// As the client sent it, framed; empty when it is forwarded as it arrives.
     pub(super) frame: BytesMut,
     pub(super) facts: Facts,
+    /// What was prepared: of a statement that is to be prepared, and of one that is executed.
+    pub(super) prepared: Option<Arc<Prepared>>,
     /// What its only value is, whatever the server says.
     pub(super) value: Option<String>,
     pub(super) begun: Instant,
@@ -21,7 +31,15 @@ pub(super) struct Statement {
 
 impl Statement {
     pub(super) fn new(command: Command, frame: BytesMut, facts: Facts) -> Self {
-        Self { command, frame, facts, value: None, begun: Instant::now(), waited: std::time::Duration::ZERO }
+        Self {
+            command,
+            frame,
+            facts,
+            prepared: None,
+            value: None,
+            begun: Instant::now(),
+            waited: std::time::Duration::ZERO,
+        }
     }
 
     /// A command of which only its name is known.
@@ -35,8 +53,25 @@ impl Statement {
             Command::Query | Command::StmtPrepare => {
                 self.frame.get(HEADER.saturating_add(1)..).unwrap_or_default()
             }
+            Command::StmtExecute | Command::StmtBulkExecute => {
+                self.prepared.as_ref().map_or(&[], |prepared| &prepared.sql)
+            }
             _ => &[],
         }
+    }
+
+    /// It is only to be prepared: what it does, it does not do yet. What it asks about the statement before, it is
+    /// asked soon.
+    pub(super) fn preparing(mut self, facts: Facts) -> Self {
+        self.facts = Facts {
+            kind: Kind::Read,
+            why: facts.why.map(|_| Why::PreviousStatement),
+            previous: facts.previous,
+            user_variables: facts.user_variables.clone(),
+            ..Facts::default()
+        };
+        self.prepared = Some(Arc::new(Prepared { sql: self.sql().into(), facts }));
+        self
     }
 
     /// Whether it may be sent again without harm.
