@@ -248,8 +248,12 @@ impl Session {
         if let Some(schema) = &heard.schema {
             self.schema.clone_from(schema);
         }
-        self.dialect.modes = heard.modes.unwrap_or(self.dialect.modes);
-        self.dialect.charset = heard.charset.unwrap_or(self.dialect.charset);
+        // What is set for one statement is reported as if it stayed.
+        let for_itself = begins_with(sql, &[b"SET", b"STATEMENT"]);
+        if !for_itself {
+            self.dialect.modes = heard.modes.unwrap_or(self.dialect.modes);
+            self.dialect.charset = heard.charset.unwrap_or(self.dialect.charset);
+        }
         self.ran = ran;
         self.pins.after(facts, schema_before.as_deref(), !heard.failed);
         let was_once = self.once;
@@ -267,7 +271,7 @@ impl Session {
             Leaves::Something => true,
         };
         let unsure = may_leave && !never_ran(heard) && !is_empty(sql, &self.dialect);
-        if unsure || unexplained(facts) && heard.state_changed {
+        if unsure || unexplained(facts) && heard.state_changed && !for_itself {
             self.pins.hold(Pin::SessionSetting);
         }
         self.note_write(facts, heard);
@@ -366,12 +370,12 @@ impl Session {
 
 /// XA COMMIT, XA ROLLBACK: nothing of the transaction is left on the connection.
 fn ends_xa(sql: &[u8]) -> bool {
-    let mut words = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let xa = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"XA"));
-    let end = words
-        .next()
-        .is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT") || word.eq_ignore_ascii_case(b"ROLLBACK"));
-    xa && end
+    begins_with(sql, &[b"XA", b"COMMIT"]) || begins_with(sql, &[b"XA", b"ROLLBACK"])
+}
+
+fn begins_with(sql: &[u8], words: &[&[u8]]) -> bool {
+    let mut said = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.iter().all(|word| said.next().is_some_and(|said| said.eq_ignore_ascii_case(word)))
 }
 
 fn uses_tables(facts: &Facts) -> bool {
