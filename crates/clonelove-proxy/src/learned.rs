@@ -2,7 +2,7 @@
 //! bounded in number and time; must not decide what counts as a refusal.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,6 +17,8 @@ const FOR: Duration = Duration::from_secs(3600);
 #[derive(Default)]
 pub(crate) struct Learned {
     any: AtomicBool,
+    /// The number of the schema that it was learnt under.
+    schema: AtomicU64,
     by_digest: Mutex<HashMap<u64, Refused>>,
 }
 
@@ -62,6 +64,13 @@ impl Learned {
         self.any.store(true, Ordering::Relaxed);
     }
 
+    /// The schema has this number now; under another one, what was learnt is forgotten.
+    pub(crate) fn under(&self, schema: u64) {
+        if self.schema.swap(schema, Ordering::Relaxed) != schema {
+            self.forget();
+        }
+    }
+
     /// The schema changed: what was refused may be none now.
     pub(crate) fn forget(&self) {
         self.by_digest.lock().clear();
@@ -90,6 +99,17 @@ mod tests {
         assert_eq!(learned.list()[0].1.count, 2);
         tokio::time::advance(FOR).await;
         assert!(!learned.contains(1) && learned.is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_schema_is_a_new_start() {
+        let learned = Learned::default();
+        learned.under(1);
+        learned.add(1, String::new());
+        learned.under(1);
+        assert!(learned.contains(1));
+        learned.under(2);
+        assert!(learned.is_empty());
     }
 
     #[tokio::test]

@@ -40,6 +40,11 @@ pub struct Metrics {
     pub retries: Retries,
     /// Session settings by how they were met.
     pub settings: SettingCounts,
+    /// Since the definitions of tables and routines were read; NaN before the first time.
+    pub schema_age: Gauge,
+    /// 1 while the monitoring account may not see all definitions.
+    pub degraded_no_privilege: IntGauge,
+    refreshes: IntCounterVec,
     reloads: IntCounterVec,
     loaded: Gauge,
     pub(crate) by_server: ByServer,
@@ -152,6 +157,9 @@ impl Metrics {
             bytes: make.bytes()?,
             retries: make.retries()?,
             settings: make.settings()?,
+            schema_age: make.float("clonelove_schema_age_seconds", "Since the schema was last read.")?,
+            degraded_no_privilege: make.degraded()?,
+            refreshes: make.refreshes()?,
             reloads: make.reloads()?,
             loaded: make.float(
                 "clonelove_config_loaded_timestamp_seconds",
@@ -170,6 +178,11 @@ impl Metrics {
     /// A reload was applied or refused; `now` is Unix time.
     pub fn config_reloaded(&self, ok: bool) {
         self.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
+
+    /// The schema was read, or could not be.
+    pub(crate) fn schema_refreshed(&self, ok: bool) {
+        self.refreshes.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// The running configuration was loaded at this Unix time.
@@ -419,6 +432,28 @@ impl Maker {
         Ok(reloads)
     }
 
+    fn refreshes(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let refreshes =
+            self.counters("clonelove_schema_refreshes_total", "Readings of the schema.", &["result"])?;
+        for result in ["ok", "failed"] {
+            refreshes.with_label_values(&[result]);
+        }
+        Ok(refreshes)
+    }
+
+    /// All causes are there from the start; answers the one that is known today.
+    fn degraded(&self) -> Result<IntGauge, prometheus::Error> {
+        let degraded = self.gauges(
+            "clonelove_freshness_degraded",
+            "1 while something keeps the freshness promise from being whole.",
+            &["cause"],
+        )?;
+        for cause in ["no_gtid", "no_tracking", "no_privilege", "binlog_behind"] {
+            degraded.with_label_values(&[cause]).set(0);
+        }
+        Ok(degraded.with_label_values(&["no_privilege"]))
+    }
+
     fn retries(&self) -> Result<Retries, prometheus::Error> {
         let help = "Statements moved to another server before a byte of the reply reached the client.";
         let retries = self.counters("clonelove_retries_total", help, &["cause"])?;
@@ -457,18 +492,6 @@ impl Maker {
             &["table"],
         )?
         .with_label_values(&["other"]);
-        let degraded = self.gauges(
-            "clonelove_freshness_degraded",
-            "1 while something keeps the freshness promise from being whole.",
-            &["cause"],
-        )?;
-        for cause in ["no_gtid", "no_tracking", "no_privilege", "binlog_behind"] {
-            degraded.with_label_values(&[cause]).set(0);
-        }
-        self.float("clonelove_schema_age_seconds", "Since the schema was last read.")?;
-        let refreshes =
-            self.counters("clonelove_schema_refreshes_total", "Readings of the schema.", &["result"])?;
-        refreshes.with_label_values(&["ok"]);
         Ok(())
     }
 }

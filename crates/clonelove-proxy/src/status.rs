@@ -12,7 +12,7 @@ use clonelove_route::topology::{Node, Role};
 
 use crate::cluster::Snapshot;
 use crate::control::{
-    ClientsStatus, ConnectionsStatus, FreshnessStatus, LearnedStatus, ListenStatus, PinStatus, SchemaStatus,
+    ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, LearnedStatus, ListenStatus, PinStatus, SchemaStatus,
     ServerStatus, Status,
 };
 use crate::proxy::Readiness;
@@ -41,11 +41,11 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
         freshness: FreshnessStatus {
             mode: settings.routing.freshness,
             scope: "proxy",
-            degraded: Vec::new(),
+            degraded: degraded(shared),
             watermarks: BTreeMap::from([("table", 0), ("key", 0)]),
             keeps_on_primary: Vec::new(),
         },
-        schema: SchemaStatus::default(),
+        schema: schema(shared),
         clients: ClientsStatus {
             now: shared.clients.now() as u64,
             total: shared.metrics.client_connections_total.get(),
@@ -77,6 +77,26 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
                 count: refused.count,
             })
             .collect(),
+    }
+}
+
+/// What keeps the promise from being whole.
+fn degraded(shared: &Shared) -> Vec<Degraded> {
+    let view = shared.cluster.schema.view();
+    let missing = view.as_ref().map(|view| view.missing()).unwrap_or_default();
+    missing.iter().map(|one| Degraded { cause: "no_privilege", hint: one.hint.clone() }).collect()
+}
+
+fn schema(shared: &Shared) -> SchemaStatus {
+    let view = shared.cluster.schema.view();
+    let Some(view) = &*view else { return SchemaStatus::default() };
+    let counts = view.counts();
+    SchemaStatus {
+        age_seconds: Some(view.read_at().elapsed().as_secs_f64()),
+        tables: Some(counts.tables as u64),
+        views: Some(counts.views as u64),
+        routines: Some(counts.routines as u64),
+        triggers: Some(counts.triggers as u64),
     }
 }
 
@@ -187,6 +207,8 @@ pub(crate) fn readiness(shared: &Shared, writes: bool) -> Readiness {
 
 pub(crate) fn refresh_metrics(shared: &Shared) {
     let snapshot = shared.cluster.snapshot();
+    let age = shared.cluster.schema.view().as_ref().map(|view| view.read_at().elapsed().as_secs_f64());
+    shared.metrics.schema_age.set(age.unwrap_or(f64::NAN));
     let by = &shared.metrics.by_server;
     let as_gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     for (server, node) in snapshot.servers.iter().zip(&snapshot.topology.servers) {

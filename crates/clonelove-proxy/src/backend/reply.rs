@@ -17,6 +17,9 @@ use crate::net::Buffered;
 /// More than this in one answer to the proxy itself is a fault.
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// More than this in an answer that grows with what the server holds.
+const LARGEST_LONG: usize = 512 * 1024 * 1024;
+
 /// An answer to one of the proxy's own statements.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
@@ -79,6 +82,24 @@ pub(crate) async fn read_reply(
     server: &Arc<str>,
     caps: Caps,
 ) -> Result<Reply, ServerFault> {
+    read_reply_up_to(LARGEST, io, server, caps).await
+}
+
+/// The same for an answer that may be long: a list of all that a server holds.
+pub(crate) async fn read_long_reply(
+    io: &mut Buffered,
+    server: &Arc<str>,
+    caps: Caps,
+) -> Result<Reply, ServerFault> {
+    read_reply_up_to(LARGEST_LONG, io, server, caps).await
+}
+
+async fn read_reply_up_to(
+    largest: usize,
+    io: &mut Buffered,
+    server: &Arc<str>,
+    caps: Caps,
+) -> Result<Reply, ServerFault> {
     let malformed = |error: Malformed| ServerFault::new(server, Fault::ServerProtocol, error);
     let mut seq = 1;
     let first = read_packet(io, server, &mut seq).await?;
@@ -112,7 +133,7 @@ pub(crate) async fn read_reply(
             _ => {}
         }
         total = total.saturating_add(packet.len());
-        if total > LARGEST {
+        if total > largest {
             return Err(ServerFault::new(server, Fault::ServerProtocol, "an answer too large"));
         }
         rows.rows.push(text_row(&packet, rows.columns.len()).map_err(malformed)?);

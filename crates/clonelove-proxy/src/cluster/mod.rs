@@ -3,6 +3,7 @@
 
 mod positions;
 mod probe;
+pub(crate) mod schema;
 
 pub(crate) use positions::{FreshWait, Waiters};
 
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::schema::Definitions;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::{Address, RoleSetting, ServerSettings, Settings};
@@ -35,6 +37,8 @@ pub(crate) struct Cluster {
     changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     started: Instant,
+    /// What is known of the definitions of tables and routines.
+    pub(crate) schema: Arc<Definitions>,
 }
 
 /// What everybody reads: the topology, and the running servers by the same indices.
@@ -107,12 +111,13 @@ impl Cluster {
             state: Mutex::new(fold),
             snapshot: ArcSwap::from_pointee(snapshot),
             changed: watch::Sender::new(0),
+            schema: Definitions::new(Arc::clone(&metrics)),
             metrics,
             started: Instant::now(),
         })
     }
 
-    /// Begins to probe every server, until `stopped`.
+    /// Begins to probe every server and to read what they hold, until `stopped`.
     pub(crate) fn start(
         self: &Arc<Self>,
         settings: &Arc<ArcSwap<Settings>>,
@@ -122,6 +127,9 @@ impl Cluster {
         for server in &self.snapshot().servers {
             self.start_one(server, settings, tasks, stopped);
         }
+        let (cluster, settings) = (Arc::clone(self), Arc::clone(settings));
+        let make = move || schema::keep(Arc::clone(&cluster), Arc::clone(&settings));
+        tasks.spawn(probe::for_ever(make, tasks.clone(), stopped.clone(), Arc::clone(&self.metrics)));
     }
 
     /// Begins to probe one server.

@@ -51,7 +51,7 @@ pub(super) fn start(
 }
 
 /// Runs a task until it ends or `stopped`; one that panics is counted and begun again.
-async fn for_ever<F: Future<Output = ()> + Send + 'static>(
+pub(super) async fn for_ever<F: Future<Output = ()> + Send + 'static>(
     make: impl Fn() -> F,
     tasks: TaskTracker,
     stopped: CancellationToken,
@@ -64,7 +64,7 @@ async fn for_ever<F: Future<Output = ()> + Send + 'static>(
             Err(error) if error.is_panic() => {
                 metrics.panics.inc();
                 metrics.error(Fault::Internal);
-                tracing::error!("the watch over a server panicked and begins again: please report this");
+                tracing::error!("the watch over the servers panicked and begins again: please report this");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             _ => return,

@@ -202,7 +202,8 @@ impl ClientSession {
     /// What a statement needs of the connection that runs it.
     pub(super) fn needs(&self, facts: &Facts) -> Needs {
         let asks_id = facts.previous.contains(Previous::LAST_INSERT_ID)
-            || !facts.functions.is_empty()
+            // A function that only reads does not ask for it.
+            || !facts.functions.is_empty() && facts.why.is_some()
             || facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_)))
             || facts.kind == Kind::Unknown;
         let unset = |name: &String| !self.state.journal.sets_user_variable(name);

@@ -72,7 +72,8 @@ impl ClientSession {
     }
 
     /// Finds out where a statement belongs, and has it answered there.
-    pub(super) async fn execute(&mut self, statement: Statement) -> Next {
+    pub(super) async fn execute(&mut self, mut statement: Statement) -> Next {
+        self.resolve(&mut statement);
         let settings = self.shared.settings.load();
         let policy = Policy {
             primary_only: settings.routing.mode == Mode::PrimaryOnly,
@@ -111,6 +112,7 @@ impl ClientSession {
 
     /// The primary answers, or the client learns why not.
     pub(super) async fn run_on_primary(&mut self, mut statement: Statement, reason: Reason) -> Next {
+        let _changing = self.changing(&statement);
         let mut again = statement.is_read() && self.state.pin().is_none();
         let needs = self.needs(&statement.facts);
         loop {
@@ -241,6 +243,7 @@ impl ClientSession {
     /// A replica answers; when one fails before the first byte, another; else the primary.
     pub(super) async fn run_on_replica(&mut self, mut statement: Statement, reason: Reason) -> Next {
         if reason == Reason::Read && !self.shared.learned.is_empty() {
+            self.shared.learned.under(self.shared.cluster.schema.generation());
             let (hash, _) = digest(statement.sql(), &self.state.dialect);
             if self.shared.learned.contains(hash) {
                 return Box::pin(self.run_on_primary(statement, Reason::Learned)).await;
@@ -445,7 +448,8 @@ impl ClientSession {
         }
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
-        let settled = self.state.after(sql, &statement.facts, ran, &outcome.heard);
+        let leaves = statement.resolved.leaves;
+        let settled = self.state.after_leaving(leaves, sql, &statement.facts, ran, &outcome.heard);
         if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
             self.state.pins.prepared(id);
             self.prepared.insert(id, Arc::clone(prepared));
@@ -453,6 +457,7 @@ impl ClientSession {
         self.note_on_connection(ran, statement, self.state.traces.last_insert_id_moved && !moved);
         self.remember(before, sql, settled);
         self.forget_after(&statement.facts);
+        self.note_definitions(statement, outcome.heard.failed);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);
         if !outcome.error.is_some_and(ends_connection) {

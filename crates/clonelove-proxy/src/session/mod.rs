@@ -3,6 +3,7 @@
 
 mod commands;
 mod connections;
+mod definitions;
 mod execute;
 mod kill;
 pub(crate) mod login;

@@ -1,0 +1,358 @@
+//! What is known of the definitions of tables, views, routines and triggers: the last snapshot of them, and what of it
+//! is in doubt since. Owns when a snapshot may still be believed, and who asks for the next one; how it is read is
+//! `read`'s, what follows from definitions is `clonelove-sql`'s.
+
+mod read;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwapOption, Guard};
+use clonelove_sql::schema::{Counts, MissingGrant};
+use clonelove_sql::{Facts, Kind, Leaves, Resolved, Schema, TableId, TableName, Why};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(super) use read::keep;
+
+use crate::metrics::Metrics;
+
+/// More changes than this at once are not told apart: everything is in doubt then.
+const MOST_CHANGES: usize = 256;
+/// More unknown names than this are not remembered between two readings.
+const MOST_ASKED: usize = 16;
+
+/// The definitions, as all sessions see them.
+pub(crate) struct Definitions {
+    view: ArcSwapOption<View>,
+    state: Mutex<State>,
+    nudge: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// A snapshot, and what of it is in doubt.
+pub(crate) struct View {
+    schema: Arc<Schema>,
+    doubts: Doubts,
+    /// Grows with each snapshot that differs from the one before.
+    pub(crate) generation: u64,
+    read_at: Instant,
+    counts: Counts,
+    missing: Arc<[MissingGrant]>,
+}
+
+/// Definitions that may have changed since the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Doubts {
+    /// All of them.
+    all: bool,
+    /// What views, routines and triggers do.
+    derived: bool,
+    /// What bears these names.
+    tables: Vec<TableId>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    changes: Vec<Change>,
+    /// Names that reads asked for in vain.
+    asked: Vec<TableId>,
+    wish: Wish,
+}
+
+/// Whether a new snapshot is wanted before its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    #[default]
+    No,
+    /// Something may have changed.
+    Perhaps,
+    /// Something changed.
+    Certainly,
+}
+
+/// A statement that changes definitions.
+struct Change {
+    id: u64,
+    doubts: Doubts,
+    ended: bool,
+}
+
+/// Held while a statement that changes definitions is under way; what it names stays in doubt until a snapshot that was
+/// begun after its end.
+pub(crate) struct Changing {
+    definitions: Arc<Definitions>,
+    id: u64,
+}
+
+/// What a reading takes with it from its beginning to its end.
+struct Reading {
+    /// Changes that were over when it began.
+    over: Vec<u64>,
+    asked: Vec<TableId>,
+}
+
+impl Definitions {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        let (view, state) = (ArcSwapOption::empty(), Mutex::default());
+        Arc::new(Self { view, state, nudge: Notify::new(), metrics })
+    }
+
+    /// The snapshot, if one was read.
+    pub(crate) fn view(&self) -> Guard<Option<Arc<View>>> {
+        self.view.load()
+    }
+
+    /// The number of the snapshot; 0 before the first.
+    pub(crate) fn generation(&self) -> u64 {
+        self.view.load().as_ref().map_or(0, |view| view.generation)
+    }
+
+    /// A statement that changes definitions is about to be sent.
+    pub(crate) fn changing(self: &Arc<Self>, doubts: Doubts) -> Changing {
+        let mut state = self.state.lock();
+        let id = state.next;
+        state.next = id.wrapping_add(1);
+        state.changes.push(Change { id, doubts, ended: false });
+        self.show_doubts(&state);
+        Changing { definitions: Arc::clone(self), id }
+    }
+
+    fn ended(&self, id: u64) {
+        let mut state = self.state.lock();
+        if let Some(change) = state.changes.iter_mut().find(|change| change.id == id) {
+            change.ended = true;
+        }
+        let over = |change: &&Change| change.ended;
+        if state.changes.iter().filter(over).count() > MOST_CHANGES {
+            state.changes.retain(|change| !change.ended);
+            let doubts = Doubts { all: true, ..Doubts::default() };
+            state.changes.push(Change { id, doubts, ended: true });
+            self.show_doubts(&state);
+        }
+        state.wish = Wish::Certainly;
+        drop(state);
+        self.nudge.notify_one();
+    }
+
+    /// Something that ran may have changed definitions, or what the monitoring account sees of them.
+    pub(crate) fn ask(&self, certainly: bool) {
+        let wish = if certainly { Wish::Certainly } else { Wish::Perhaps };
+        let mut state = self.state.lock();
+        if state.wish < wish {
+            state.wish = wish;
+            self.nudge.notify_one();
+        }
+    }
+
+    /// A statement named tables that the snapshot does not hold.
+    pub(crate) fn ask_for(&self, tables: impl Iterator<Item = TableId>) {
+        let mut state = self.state.lock();
+        for table in tables {
+            if state.asked.len() < MOST_ASKED && !state.asked.contains(&table) {
+                state.asked.push(table);
+            }
+        }
+        if state.wish < Wish::Perhaps {
+            state.wish = Wish::Perhaps;
+            self.nudge.notify_one();
+        }
+    }
+
+    fn wish(&self) -> Wish {
+        self.state.lock().wish
+    }
+
+    /// A reading begins: what is wanted from now on is wanted of the next one.
+    fn begin(&self) -> Reading {
+        let mut state = self.state.lock();
+        state.wish = Wish::No;
+        let over = state.changes.iter().filter(|change| change.ended).map(|change| change.id).collect();
+        Reading { over, asked: std::mem::take(&mut state.asked) }
+    }
+
+    /// A reading came to its end; `current`: of a server that has all changes that were over when it began. Answers
+    /// whether it brought anything new.
+    fn publish(&self, schema: Schema, reading: &Reading, current: bool) -> bool {
+        let mut state = self.state.lock();
+        if current {
+            state.changes.retain(|change| !reading.over.contains(&change.id));
+        }
+        let before = self.view.load_full();
+        let known = before.as_ref().filter(|before| *before.schema == schema);
+        let changed = known.is_none();
+        let found = reading.asked.iter().any(|id| schema.table(*id).is_some());
+        let view = View {
+            counts: schema.counts(),
+            missing: match known {
+                Some(before) => Arc::clone(&before.missing),
+                None => schema.missing_grants().into(),
+            },
+            schema: known.map_or_else(|| Arc::new(schema), |before| Arc::clone(&before.schema)),
+            doubts: state.doubts(),
+            generation: before
+                .as_ref()
+                .map_or(0, |before| before.generation)
+                .wrapping_add(u64::from(changed)),
+            read_at: Instant::now(),
+        };
+        let view = Arc::new(view);
+        self.view.store(Some(Arc::clone(&view)));
+        drop(state);
+        self.tell(before.as_deref(), &view);
+        changed || found
+    }
+
+    /// One log line for a change, and one for each grant that is missing now.
+    fn tell(&self, before: Option<&View>, view: &View) {
+        self.metrics.schema_refreshed(true);
+        self.metrics.degraded_no_privilege.set(i64::from(!view.missing.is_empty()));
+        if before.is_some_and(|before| before.generation == view.generation) {
+            return;
+        }
+        let Counts { tables, views, routines, triggers } = view.counts;
+        tracing::info!(
+            tables,
+            views,
+            routines,
+            triggers,
+            "the definitions of tables and routines changed, or are known now"
+        );
+        if before.is_some_and(|before| before.missing == view.missing) {
+            return;
+        }
+        for MissingGrant { cause, hint } in &*view.missing {
+            tracing::warn!(
+                unseen = cause.as_str(),
+                mend = %hint,
+                "the monitoring account may not see all definitions: what is not seen is unknown"
+            );
+        }
+        if view.missing.is_empty() && before.is_some_and(|before| !before.missing.is_empty()) {
+            tracing::info!("the monitoring account sees all definitions now");
+        }
+    }
+
+    fn show_doubts(&self, state: &State) {
+        let Some(view) = self.view.load_full() else { return };
+        let View { generation, read_at, counts, .. } = *view;
+        let (schema, missing) = (Arc::clone(&view.schema), Arc::clone(&view.missing));
+        let doubts = state.doubts();
+        self.view.store(Some(Arc::new(View { schema, doubts, generation, read_at, counts, missing })));
+    }
+
+    /// Whether a change that is over is still to be read.
+    fn in_doubt(&self) -> bool {
+        self.state.lock().changes.iter().any(|change| change.ended)
+    }
+}
+
+impl State {
+    fn doubts(&self) -> Doubts {
+        let mut whole = Doubts::default();
+        for Change { doubts, .. } in &self.changes {
+            whole.add(doubts);
+        }
+        whole
+    }
+}
+
+impl View {
+    /// What a statement is and touches, as far as can be said at this moment. What the monitoring account may not see is
+    /// taken for base tables, as without a snapshot: only what would be seen is missed.
+    pub(crate) fn resolve(&self, facts: &Facts, schema: Option<&str>) -> Resolved {
+        let mut resolved = self.schema.resolve_leniently(facts, schema);
+        if self.doubts != Doubts::default() {
+            self.doubts.cast_on(facts, &mut resolved);
+        }
+        resolved
+    }
+
+    /// Those of a statement's unknown tables that a new snapshot may hold.
+    pub(crate) fn missed<'a>(
+        &'a self,
+        unknown: impl Iterator<Item = &'a TableName> + 'a,
+        schema: Option<&'a str>,
+    ) -> impl Iterator<Item = TableId> + 'a {
+        let id = move |table: &TableName| Some(TableId::of(table.schema.as_deref().or(schema)?, &table.name));
+        unknown.filter_map(id).filter(|id| self.schema.table(*id).is_none())
+    }
+
+    /// When it was read.
+    pub(crate) fn read_at(&self) -> Instant {
+        self.read_at
+    }
+
+    /// How much it holds.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Privileges without which parts of it are unknown.
+    pub(crate) fn missing(&self) -> &[MissingGrant] {
+        &self.missing
+    }
+}
+
+impl Doubts {
+    /// What a statement may change, if it changes definitions; `schema` is its session's.
+    pub(crate) fn of(sql: &[u8], facts: &Facts, schema: Option<&str>) -> Option<Doubts> {
+        let statements = if facts.parts.is_empty() { std::slice::from_ref(facts) } else { &facts.parts };
+        let mut whole = None;
+        for facts in statements.iter().filter(|facts| facts.kind == Kind::Ddl && !truncates(sql, facts)) {
+            let doubts: &mut Doubts = whole.get_or_insert_default();
+            doubts.derived = true;
+            doubts.all |= facts.all_tables;
+            // A table that is read is the model of another, or its parent, whose cascades change.
+            for table in facts.tables_written.iter().chain(&facts.tables_read) {
+                match table.schema.as_deref().or(schema) {
+                    Some(schema) => doubts.tables.push(TableId::of(schema, &table.name)),
+                    None => doubts.all = true,
+                }
+            }
+        }
+        whole
+    }
+
+    fn add(&mut self, other: &Doubts) {
+        self.all |= other.all;
+        self.derived |= other.derived;
+        self.tables.extend_from_slice(&other.tables);
+    }
+
+    /// Takes for unknown what may have changed.
+    fn cast_on(&self, facts: &Facts, resolved: &mut Resolved) {
+        let named = resolved.read.iter().chain(resolved.written.iter()).any(|id| self.tables.contains(&id));
+        let derived = self.derived && resolved.derived;
+        if !(self.all || named || derived) {
+            // A trigger or a foreign key may be new.
+            resolved.all_tables |= self.derived && !resolved.written.is_empty();
+            return;
+        }
+        resolved.all_tables = true;
+        resolved.leaves =
+            if resolved.leaves == Leaves::Something { Leaves::Something } else { Leaves::Unknown };
+        if resolved.why.is_some() || resolved.read.is_empty() && !resolved.derived {
+            return;
+        }
+        let calls = |facts: &Facts| !facts.functions.is_empty();
+        if calls(facts) || facts.parts.iter().any(calls) {
+            (resolved.kind, resolved.why) = (Kind::Write, Some(Why::UnknownFunction));
+        } else {
+            resolved.why = Some(Why::UnknownTable);
+        }
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.definitions.ended(self.id);
+    }
+}
+
+/// TRUNCATE counts as a definition to servers; it changes none.
+fn truncates(sql: &[u8], facts: &Facts) -> bool {
+    let word = facts.token.clone().and_then(|token| sql.get(token));
+    word.is_some_and(|word| word.eq_ignore_ascii_case(b"TRUNCATE"))
+}
