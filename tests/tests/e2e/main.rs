@@ -9,6 +9,7 @@ mod hostile;
 mod keys;
 mod knowledge;
 mod memory;
+mod pools;
 mod replay;
 mod roles;
 mod routing;

@@ -11,8 +11,8 @@ use clonelove_testkit::{
 
 use crate::clients::php_extensions;
 use crate::support::{
-    client, error_of, kill_connections_of, queries, quick, reason, said_of, table, uniform, uniform_of,
-    value, wait_eligible,
+    client, error_of, kill_connections_of, queries, quick, reason, retries, said_of, table, uniform,
+    uniform_of, value, wait_eligible,
 };
 
 /// What Drupal says before it asks anything.
@@ -337,7 +337,62 @@ fn killed_between(flavour: Flavour) -> Result<()> {
         assert_eq!(error.code, 1927, "{statements:?}: {error}");
         assert!(session.is_closed()?, "{statements:?}");
     }
+    // So it is with warnings, if it is they that are asked for.
+    for warns in ["SELECT CAST('x' AS SIGNED) FROM t", "INSERT IGNORE INTO t VALUES (1, 1)"] {
+        let mut session = drupal(&proxy)?;
+        session.query("SET sql_mode = ''")?;
+        session.query(warns)?;
+        kill()?;
+        session.query("UPDATE t SET v = v")?;
+        session.query(warns)?;
+        kill()?;
+        let error = error_of(session.query("SHOW WARNINGS"))?;
+        assert_eq!(error.code, 1927, "{warns}: {error}");
+        assert!(session.is_closed()?, "{warns}");
+    }
+    // A generated id that only the lost connection knew is never answered with an older one.
+    let mut session = drupal(&proxy)?;
+    session.query("SET sql_mode = ''")?;
+    session.query("INSERT IGNORE INTO n (v) VALUES ('x')")?;
+    kill()?;
+    let error = error_of(session.query("UPDATE t SET v = v"))?;
+    assert_eq!(error.code, 1927, "{error}");
     assert_eq!(cluster.primary.value("SELECT v FROM app.t WHERE id = 1")?, "4");
+    Ok(())
+}
+
+#[test]
+fn connections_that_the_server_closed_are_found_out_without_asking_on_mariadb() -> Result<()> {
+    closed_by_the_server(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn connections_that_the_server_closed_are_found_out_without_asking_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { closed_by_the_server(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// MySQL says why (4031) before it closes: bytes that nobody asked for.
+fn closed_by_the_server(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 1)?;
+    cluster.servers().try_for_each(|server| server.query("SET GLOBAL wait_timeout = 1").map(drop))?;
+    let proxy = Clonelove::start_with(quick(&cluster).set("pool", "min_idle", "0"))?;
+    wait_eligible(&proxy, "replica1")?;
+    let mut session = drupal(&proxy)?;
+    for round in 2..4 {
+        session.query("UPDATE t SET v = v + 1")?;
+        cluster.wait_caught_up()?;
+        assert_eq!(value(&mut session, "SELECT v FROM t")?, round.to_string());
+        for server in cluster.servers() {
+            wait_threads(server, "the server to close what is idle", <[String]>::is_empty)?;
+            // It is gone from the list a little before its end arrives here.
+            wait_until("the end to be found", DEFAULT_TIMEOUT, || {
+                Ok::<_, anyhow::Error>(in_use(&proxy, server.name(), "idle")? == 0.0)
+            })?;
+        }
+    }
+    assert_eq!(retries(&proxy, "server_lost")?, 0.0);
+    assert_eq!(proxy.metric("clonelove_server_errors_total", &["fault=\"server_lost\""])?, 0.0);
     Ok(())
 }
 

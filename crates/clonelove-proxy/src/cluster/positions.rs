@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Snapshot;
 use super::probe::{MonitorCount, monitoring_connection};
 use crate::backend::conn::BackendConn;
+use crate::backend::pool::Pooled;
 use crate::error::ServerFault;
 use crate::server::Server;
 use crate::settings::Settings;
@@ -118,7 +119,8 @@ pub(super) async fn follow(server: Arc<Server>, settings: Arc<ArcSwap<Settings>>
     let mut connection: Option<(BackendConn, MonitorCount)> = None;
     while !server.removed.load(Ordering::Relaxed) {
         let batch = next_batch(&server).await;
-        if connection.as_ref().is_none_or(|(conn, _)| conn.life.is_cancelled()) {
+        // The server may have closed it for being idle.
+        if connection.as_mut().is_none_or(|(conn, _)| !conn.is_fit()) {
             let monitor = settings.load().monitor.clone();
             connection = match monitoring_connection(&server, &monitor).await {
                 Ok((conn, _)) => Some((conn, MonitorCount::new(&server))),

@@ -79,12 +79,14 @@ pub(super) struct Needs {
     last_insert_id: bool,
     no_variables: bool,
     no_diagnostics: bool,
+    /// It asks for what the statement before left on its connection.
+    previous: bool,
 }
 
 impl Needs {
     /// Nothing special.
     pub(super) fn of_class(class: Class) -> Self {
-        Self { class, last_insert_id: false, no_variables: false, no_diagnostics: false }
+        Self { class, last_insert_id: false, no_variables: false, no_diagnostics: false, previous: false }
     }
 }
 
@@ -213,6 +215,9 @@ impl ClientSession {
             last_insert_id: asks_id && !self.state.traces.last_insert_id_moved,
             no_variables: facts.user_variables.iter().any(unset),
             no_diagnostics: facts.previous.contains(Previous::DIAGNOSTICS) && self.state.held.is_none(),
+            previous: facts
+                .previous
+                .intersects(Previous::DIAGNOSTICS | Previous::ROW_COUNT | Previous::FOUND_ROWS),
         }
     }
 
@@ -230,8 +235,9 @@ impl ClientSession {
                 return self.bring_primary(&snapshot, needs, along).await;
             }
             let name = Arc::clone(&leased.server.name);
+            let kept = self.kept_for(needs);
             self.lose_primary();
-            if self.state.pin().is_some() {
+            if kept {
                 return Err(state_lost(&name));
             }
         }
@@ -256,7 +262,7 @@ impl ClientSession {
         let name = Arc::clone(&leased.server.name);
         let brought = bring_kept(leased, state, response.charset, (snapshot, needs, along, until)).await;
         brought.map_err(|not| {
-            let pinned = self.state.pin().is_some();
+            let pinned = self.kept_for(needs);
             self.lose_primary();
             match not {
                 NotBrought::Refused(fault) | NotBrought::NoSchema(fault) => Unready::Fault(fault),
@@ -264,6 +270,13 @@ impl ClientSession {
                 NotBrought::Unfit(fault) => Unready::Fault(fault),
             }
         })
+    }
+
+    /// Whether no other connection to the primary will do for this statement.
+    fn kept_for(&self, needs: Needs) -> bool {
+        let held = self.state.held.is_some_and(|held| held.ran == Ran::Primary);
+        // Where LAST_INSERT_ID() moved, later statements will want to know where to.
+        self.state.pin().is_some() || self.state.traces.last_insert_id_moved || held && needs.previous
     }
 
     /// The primary connection is closed, with what it kept for the next statement.
@@ -283,14 +296,14 @@ impl ClientSession {
         }
     }
 
-    /// An open transaction, or what the last statement left, is where it is, or nowhere.
+    /// An open transaction, or what the last statement left and this one asks for, is where it is, or nowhere.
     pub(super) fn ready_in_transaction(&mut self, at: usize) -> Result<(), Unready> {
         if self.replica.as_mut().is_some_and(|leased| leased.server.index == at && leased.conn.is_fit()) {
             return Ok(());
         }
         let leased = self.replica.as_ref();
         let name = leased.map_or_else(|| Arc::from("replica"), |leased| Arc::clone(&leased.server.name));
-        let why = "the connection of this read-only transaction is gone";
+        let why = "the connection that held this session's state is gone";
         Err(Unready::StateLost(ServerFault::new(&name, Fault::ServerLost, why)))
     }
 

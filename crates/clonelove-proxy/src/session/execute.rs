@@ -205,16 +205,9 @@ impl ClientSession {
         at: usize,
         reason: Reason,
     ) -> Next {
-        match self.ready_in_transaction(at) {
-            Ok(()) => {}
-            Err(unready) if self.state.transaction.open => {
-                self.refuse(&statement, &unready.client_error(), Reason::NoServer).await;
-                return Next::Close;
-            }
-            Err(_) => {
-                self.lose_replica();
-                return self.run_on_primary(statement, Reason::PreviousStatement).await;
-            }
+        if let Err(unready) = self.ready_in_transaction(at) {
+            self.refuse(&statement, &unready.client_error(), Reason::NoServer).await;
+            return Next::Close;
         }
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Next::Close };
@@ -232,10 +225,9 @@ impl ClientSession {
             }
             Err(fault) => {
                 self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
-                let open = self.state.transaction.open;
                 self.lose_replica();
-                let next = self.tell_fault(&fault).await;
-                if open { Next::Close } else { next }
+                self.tell_fault(&fault).await;
+                Next::Close
             }
         }
     }
