@@ -13,5 +13,6 @@ mod pools;
 mod replay;
 mod roles;
 mod routing;
+mod schema;
 mod support;
 mod tls;

@@ -356,3 +356,6 @@ fn truncates(sql: &[u8], facts: &Facts) -> bool {
     let word = facts.token.clone().and_then(|token| sql.get(token));
     word.is_some_and(|word| word.eq_ignore_ascii_case(b"TRUNCATE"))
 }
+
+#[cfg(test)]
+mod tests;
