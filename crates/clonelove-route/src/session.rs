@@ -208,7 +208,9 @@ impl Session {
     /// A statement was answered here, as a server does that has nothing to say but OK.
     pub fn answered_here(&mut self) {
         self.traces.row_count = 0;
-        self.ran = Ran::Nowhere;
+        if !self.transaction.open {
+            self.ran = Ran::Nowhere;
+        }
         if self.dialect.flavour == Flavour::MySql {
             self.held = None;
         }
@@ -336,9 +338,14 @@ impl Session {
         let held = Held { pin: Pin::Diagnostics, ran };
         if heard.failed || heard.warnings > 0 || calculates_found_rows(facts) {
             self.held = Some(held);
-        } else if !facts.previous.contains(Previous::DIAGNOSTICS) && self.clears_diagnostics(facts) {
+        } else if self.ends_hold(facts) {
             self.held = None;
         }
+    }
+
+    /// Whether what a connection is kept for is gone with this statement, wherever that runs.
+    pub fn ends_hold(&self, facts: &Facts) -> bool {
+        !facts.previous.contains(Previous::DIAGNOSTICS) && self.clears_diagnostics(facts)
     }
 
     /// MariaDB keeps the warnings of before while statements use no table.

@@ -8,7 +8,7 @@ use clonelove_route::reason::Reason;
 use clonelove_route::session::{OwnWrites, Ran};
 use clonelove_sql::{Effect, Kind, analyse};
 use clonelove_wire::Command;
-use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
+use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME, write_packet};
 use clonelove_wire::reply::ReplyTracker;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -80,7 +80,9 @@ impl ClientSession {
             repeatable_by_default: self.repeatable_by_default(&statement),
         };
         drop(settings);
-        match plan(&statement.facts, &self.state, policy) {
+        let plan = plan(&statement.facts, &self.state, policy);
+        self.let_go_for(plan, &statement).await;
+        match plan {
             Plan::Primary(_) if self.refuses_writes() && writes(statement.facts.kind) => {
                 let error = ClientError::read_only_mode();
                 Box::pin(self.refuse(&statement, &error, Reason::ReadOnlyMode)).await
@@ -91,6 +93,20 @@ impl ClientSession {
             }
             Plan::Stay(at, reason) => Box::pin(self.run_where_it_lives(statement, at, reason)).await,
             Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
+        }
+    }
+
+    /// A connection that is kept for nothing but what this statement ends is given back before another is waited
+    /// for: two sessions that each keep what the other wants would wait in vain.
+    async fn let_go_for(&mut self, plan: Plan, statement: &Statement) {
+        let Some(held) = self.state.held.filter(|_| !self.state.transaction.open) else { return };
+        let elsewhere = matches!(
+            (plan, held.ran),
+            (Plan::Replica(_), Ran::Primary) | (Plan::Primary(_), Ran::Replica(_))
+        );
+        if elsewhere && self.state.ends_hold(&statement.facts) {
+            self.state.held = None;
+            Box::pin(self.settle()).await;
         }
     }
 
@@ -217,9 +233,7 @@ impl ClientSession {
             Ok(outcome) => {
                 if outcome.held.is_some() {
                     let error = ClientError::in_read_only_transaction(flavour).payload();
-                    if login::send(&mut self.client, 1, &error).await.is_err() {
-                        return Next::Close;
-                    }
+                    write_packet(&mut self.out, 1, &error);
                 }
                 self.answered(&statement, Ran::Replica(at), outcome, reason).await
             }

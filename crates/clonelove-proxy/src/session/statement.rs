@@ -39,7 +39,8 @@ impl Statement {
             facts,
             prepared: None,
             value: None,
-            resolved: Resolved::default(), begun: Instant::now(),
+            resolved: Resolved::default(),
+            begun: Instant::now(),
             waited: std::time::Duration::ZERO,
         }
     }
