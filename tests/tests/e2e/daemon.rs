@@ -12,7 +12,7 @@ use clonelove_testkit::{
 use serde_json::Value;
 
 use crate::support::{
-    client, hasty, queries, quick, reason, table, uniform, value, wait_eligible, wait_said,
+    client, hasty, queries, quick, reason, table, uniform, value, wait_defined, wait_eligible, wait_said,
 };
 
 /// Runs `test` while clients read and write.
@@ -289,6 +289,7 @@ fn the_log_has_one_line_for_a_change_of_state_and_none_for_a_query() -> Result<(
     let config = quick(&cluster).set("log", "level", "\"info\"").set("log", "format", "\"json\"");
     let proxy = Clonelove::start_with(config)?;
     wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "t")?;
     let lines = || proxy.log().lines().map(str::to_owned).collect::<Vec<_>>();
     let before = lines().len();
     for _ in 0..50 {

@@ -10,7 +10,7 @@ use clonelove_testkit::{
 
 use crate::support::{
     Held, client, direct, error_of, kill_connections_of, queries, quick, reason, table, uniform, uniform_of,
-    value, wait_eligible, wait_known, wait_out,
+    value, wait_defined, wait_eligible, wait_known, wait_out,
 };
 
 /// One replica, and a proxy that does not wait long for it.
@@ -155,6 +155,7 @@ fn silent_writes(flavour: Flavour) -> Result<()> {
         cluster.primary.query(sql)?;
     }
     cluster.wait_caught_up()?;
+    wait_defined(&proxy, "my")?;
     let held = Held::new(&cluster.replicas[0])?;
     let mut all: Vec<&Silent> = SILENT.iter().collect();
     if flavour.family() == Family::MariaDb {

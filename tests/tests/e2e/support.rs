@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Flavour,
-    Server, SqlError, wait_until,
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Family,
+    Flavour, Server, SqlError, wait_until,
 };
 use serde_json::Value;
 
@@ -89,6 +89,28 @@ pub(crate) fn wait_said(proxy: &Clonelove, server: &str, key: &str, wanted: impl
 /// Waits until the server gets reads.
 pub(crate) fn wait_eligible(proxy: &Clonelove, server: &str) -> Result<()> {
     wait_said(proxy, server, "eligible", true)
+}
+
+/// Waits until the proxy knows a table of `app` that came into being behind its back.
+pub(crate) fn wait_defined(proxy: &Clonelove, table: &str) -> Result<()> {
+    wait_until(&format!("{table} to be known"), DEFAULT_TIMEOUT, || {
+        let before = reason(proxy, "unknown_table")?;
+        client(proxy)?.query(&format!("SELECT 1 FROM {table} LIMIT 1"))?;
+        Ok::<_, anyhow::Error>(reason(proxy, "unknown_table")? == before)
+    })
+}
+
+/// A config whose monitoring account may watch the servers, and sees none of their definitions.
+pub(crate) fn blind(cluster: &Cluster) -> Result<Config> {
+    let (rights, plugin) = match cluster.primary.flavour().family() {
+        Family::MariaDb => ("REPLICATION CLIENT, PROCESS, SLAVE MONITOR", ""),
+        Family::MySql => ("REPLICATION CLIENT, PROCESS", "WITH caching_sha2_password "),
+    };
+    let primary = &cluster.primary;
+    primary.query(&format!("CREATE USER blind@'%' IDENTIFIED {plugin}BY 'blind-password'"))?;
+    primary.query(&format!("GRANT {rights} ON *.* TO blind@'%'"))?;
+    cluster.wait_caught_up()?;
+    Ok(quick(cluster).set("monitor", "user", "\"blind\"").set("monitor", "password", "\"blind-password\""))
 }
 
 /// Waits until the server gets none.

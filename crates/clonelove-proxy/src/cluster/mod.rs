@@ -185,13 +185,19 @@ impl Cluster {
     }
 
     /// Waits until every server has been probed once, well or badly.
-    pub(crate) async fn first_round(&self) {
+    async fn first_round(&self) {
         let mut changed = self.changed.subscribe();
         while !self.snapshot.load().probed {
             if changed.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Waits until the servers and what they hold were looked at once, as far as that can be had.
+    pub(crate) async fn first_look(&self) {
+        self.first_round().await;
+        self.schema.first_reading().await;
     }
 
     /// When a server is to be probed next, after a probe that began at `begun`: sooner when in doubt.

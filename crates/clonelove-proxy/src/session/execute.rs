@@ -416,6 +416,7 @@ impl ClientSession {
             self.shared.metrics.retries.read_only.inc();
             if statement.is_read() {
                 let (hash, text) = digest(statement.sql(), &self.state.dialect);
+                self.shared.learned.under(self.shared.cluster.schema.generation());
                 self.shared.learned.add(hash, text);
             }
             return Tried::Primary(statement, Reason::ReadOnlyRefused);

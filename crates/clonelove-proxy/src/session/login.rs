@@ -149,7 +149,7 @@ pub(crate) async fn log_in(
     id: u32,
     (address, door): (Option<IpAddr>, Door),
 ) -> Result<LoggedIn, NoLogin> {
-    shared.cluster.first_round().await;
+    shared.cluster.first_look().await;
     let snapshot = shared.cluster.snapshot();
     let acceptor = shared.settings.load().tls.clone();
     let Some(mut greeting) = greeting(&snapshot, id, salt()) else {

@@ -5,18 +5,21 @@
 mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use clonelove_sql::schema::{Counts, MissingGrant};
 use clonelove_sql::{Facts, Kind, Leaves, Resolved, Schema, TableId, TableName, Why};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 pub(super) use read::keep;
 
 use crate::metrics::Metrics;
 
+/// How long the first clients wait for the first snapshot.
+const FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// More changes than this at once are not told apart: everything is in doubt then.
 const MOST_CHANGES: usize = 256;
 /// More unknown names than this are not remembered between two readings.
@@ -27,6 +30,8 @@ pub(crate) struct Definitions {
     view: ArcSwapOption<View>,
     state: Mutex<State>,
     nudge: Notify,
+    /// The first reading came to its end, good or bad.
+    tried: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
 
@@ -95,8 +100,20 @@ struct Reading {
 
 impl Definitions {
     pub(super) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        let (view, state) = (ArcSwapOption::empty(), Mutex::default());
-        Arc::new(Self { view, state, nudge: Notify::new(), metrics })
+        Arc::new(Self {
+            view: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            nudge: Notify::new(),
+            tried: watch::Sender::new(false),
+            metrics,
+        })
+    }
+
+    /// Waits until the first reading came to its end, but not for long: clients are better served without it than not.
+    pub(super) async fn first_reading(&self) {
+        let mut tried = self.tried.subscribe();
+        let read = tried.wait_for(|tried| *tried);
+        let _ = timeout(FIRST_WITHIN, read).await;
     }
 
     /// The snapshot, if one was read.

@@ -48,6 +48,7 @@ pub(in super::super) async fn keep(cluster: Arc<Cluster>, settings: Arc<ArcSwap<
         let (begun, epoch) = (Instant::now(), cluster.snapshot().topology.epoch);
         let wish = cluster.schema.wish();
         let outcome = refresh(&cluster, &settings.load_full().monitor).await;
+        cluster.schema.tried.send_replace(true);
         let good = match &outcome {
             Ok(read) => {
                 let in_vain = wish == Wish::Perhaps && !read.new;
