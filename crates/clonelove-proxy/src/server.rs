@@ -395,6 +395,7 @@ impl Warm {
             last_insert_id: None,
             no_variables: false,
             no_diagnostics: false,
+            asks_diagnostics: false,
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Traces {
     pub last_insert_id: u64,
     /// It may have moved since: the connection that ran the last statement knows.
     pub last_insert_id_moved: bool,
+    /// So may FOUND_ROWS(), by rows that were selected into a table, or not sent for their LIMIT.
+    pub found_rows_moved: bool,
 }
 
 /// A connection that keeps what the last statement left, until the next one.
@@ -328,9 +330,14 @@ impl Session {
         };
         if let (Some(rows), false) = (heard.rows, heard.failed)
             && facts.kind == Kind::Read
-            && !facts.previous.contains(Previous::DIAGNOSTICS)
+            && !facts.effects.contains(&Effect::Diagnostics)
         {
             self.traces.found_rows = rows;
+            self.traces.found_rows_moved = calculates_found_rows(facts);
+        } else if ran == Ran::Primary
+            && (selects_into_tables(facts) || heard.rows.is_some() && facts.kind != Kind::Read)
+        {
+            self.traces.found_rows_moved = true;
         }
         if ran == Ran::Primary && may_move_last_insert_id(facts, heard.insert_id) {
             self.traces.last_insert_id_moved = true;
@@ -411,6 +418,11 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
         || facts.parts.iter().any(|part| may_move_last_insert_id(part, 0))
 }
 
+fn selects_into_tables(facts: &Facts) -> bool {
+    let writes = matches!(facts.kind, Kind::Write | Kind::Ddl) && !facts.tables_read.is_empty();
+    writes || facts.parts.iter().any(selects_into_tables)
+}
+
 fn calculates_found_rows(facts: &Facts) -> bool {
     facts.effects.contains(&Effect::CalcFoundRows) || facts.parts.iter().any(calculates_found_rows)
 }
@@ -448,6 +460,8 @@ fn harmless(facts: &Facts) -> bool {
 fn unexplained(facts: &Facts) -> bool {
     !matches!(facts.kind, Kind::Session | Kind::Transaction)
         && !facts.effects.iter().any(changes_state)
+        // A variable that a write asks for, and that is not there, is made, and given no value.
+        && facts.user_variables.is_empty()
         && facts.parts.is_empty()
         && facts.why.is_some()
 }

@@ -67,6 +67,8 @@ pub(crate) struct Target<'a> {
     pub(crate) no_variables: bool,
     /// There must be no warnings of before.
     pub(crate) no_diagnostics: bool,
+    /// The statement asks for warnings: nor may there be any of what the connection must hear.
+    pub(crate) asks_diagnostics: bool,
 }
 
 impl Target<'_> {
@@ -247,7 +249,8 @@ impl BackendConn {
         if let Some(id) = target.last_insert_id.filter(|id| known != Some(*id)) {
             steps.statements.push((Command::Query, format!("SET last_insert_id = {id}").into_bytes()));
         }
-        if target.no_diagnostics && (self.diagnostics || steps.reset) {
+        let heard = steps.reset || target.asks_diagnostics && !steps.statements.is_empty();
+        if target.no_diagnostics && (self.diagnostics || heard) {
             // A statement that uses a table, if only a derived one.
             steps.statements.push((Command::Query, b"SELECT 1 FROM (SELECT 1) AS t".to_vec()));
         }

@@ -74,11 +74,14 @@ impl ClientSession {
         self.leave();
         let schema = self.state.schema.take();
         let own_writes = std::mem::take(&mut self.state.own_writes);
+        let found_rows = self.state.traces.found_rows;
         // The character set of the log-in goes too, for the server's own.
         self.response.charset = SERVER_CHARSET;
         self.begin_state();
         self.state.schema = schema;
         self.state.own_writes = own_writes;
+        // Servers keep that one.
+        self.state.traces.found_rows = found_rows;
         self.answer_ok(Reason::AnsweredHere).await
     }
 

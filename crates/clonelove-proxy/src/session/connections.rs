@@ -283,6 +283,7 @@ impl ClientSession {
     pub(super) fn lose_primary(&mut self) {
         self.primary = None;
         self.state.traces.last_insert_id_moved = false;
+        self.state.traces.found_rows_moved = false;
         if self.state.held.is_some_and(|held| held.ran == Ran::Primary) {
             self.state.held = None;
         }
@@ -369,6 +370,7 @@ impl ClientSession {
             no_variables: needs.no_variables,
             // What the one before left must not be taken for this session's.
             no_diagnostics: true,
+            asks_diagnostics: needs.no_diagnostics,
         };
         let need = Need {
             account: &self.account,
@@ -442,6 +444,7 @@ impl ClientSession {
         self.give_back_replica();
         self.state.held = None;
         self.state.traces.last_insert_id_moved = false;
+        self.state.traces.found_rows_moved = false;
     }
 
     fn give_back(&self, leased: Option<Leased>, dirty: bool) {
@@ -490,6 +493,7 @@ async fn bring_kept(
         // What it has, the session itself left there.
         no_variables: false,
         no_diagnostics: needs.no_diagnostics,
+        asks_diagnostics: needs.no_diagnostics,
     };
     server.bring(&mut leased.conn, &target, along, until).await
 }

@@ -37,8 +37,8 @@ use crate::shared::{Pinned, Shared, View};
 use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
-use statement::Prepared;
 use remembered::ToCheck;
+use statement::Prepared;
 
 /// A client that may give commands.
 pub(crate) struct ClientSession {
@@ -363,6 +363,10 @@ impl ClientSession {
             leased.set_pinned(pin.is_some());
         }
         if pin == self.shown {
+            if pin.is_none() {
+                // What was read back meanwhile pins no longer.
+                *self.view.pin.lock() = None;
+            }
             return;
         }
         if let Some(gauge) = self.shown.and_then(|pin| self.shared.metrics.pin(pin)) {

@@ -138,7 +138,8 @@ impl ClientSession {
         let traces = &self.state.traces;
         let values = Substitutes {
             row_count: (!native).then_some(traces.row_count),
-            found_rows: (!native).then_some(traces.found_rows),
+            // Settings leave it as it was, on whatever connection.
+            found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
             connection_id: Some(self.view.id),
         };
         if statement.command == Command::Query

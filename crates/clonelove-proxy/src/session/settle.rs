@@ -21,14 +21,19 @@ impl ClientSession {
         if self.primary.is_none() && self.replica.is_none() {
             return;
         }
+        let asks = !self.state.unread.is_empty() || self.to_check.is_some();
+        if asks && self.state.traces.found_rows_moved && self.primary.is_some() {
+            // What is asked for ourselves would take its place.
+            Box::pin(self.save_traces()).await;
+        }
         if !self.state.unread.is_empty() {
             Box::pin(self.read_back()).await;
         }
         if let Some(check) = self.to_check.take() {
             Box::pin(self.check(*check)).await;
         }
-        if self.state.traces.last_insert_id_moved && self.primary.is_some() && !self.primary_stays() {
-            Box::pin(self.save_last_insert_id()).await;
+        if self.traces_moved() && self.primary.is_some() && !self.primary_stays() {
+            Box::pin(self.save_traces()).await;
         }
         self.give_back_what_may();
     }
@@ -36,7 +41,7 @@ impl ClientSession {
     /// The part of it that asks no server: done before the last of a reply is sent, so that a client which
     /// has its reply finds the connection free, were it only for its own next log-in.
     pub(super) fn settle_early(&mut self) {
-        let asks = self.to_check.is_some() || self.state.traces.last_insert_id_moved;
+        let asks = self.to_check.is_some() || self.traces_moved();
         if self.state.unread.is_empty() && !asks {
             self.give_back_what_may();
         }
@@ -60,17 +65,23 @@ impl ClientSession {
     }
 
     /// What the connection's next user must not be asked for.
-    async fn save_last_insert_id(&mut self) {
-        let value = self.ask_primary("SELECT LAST_INSERT_ID()").await;
-        let id = value.as_ref().and_then(|rows| rows.single()).and_then(|text| text.parse().ok());
+    async fn save_traces(&mut self) {
+        let rows = std::mem::take(&mut self.state.traces.found_rows_moved);
+        // MySQL warns whoever asks for FOUND_ROWS().
+        let asks = if rows { "SELECT LAST_INSERT_ID(), FOUND_ROWS()" } else { "SELECT LAST_INSERT_ID()" };
+        let told = self.ask_primary(asks).await;
+        let row = told.as_ref().and_then(|told| told.rows.first()).map(Vec::as_slice).unwrap_or_default();
+        let number = |at: usize| row.get(at)?.as_ref()?.parse::<u64>().ok();
         self.state.traces.last_insert_id_moved = false;
-        match (id, &mut self.primary) {
-            (Some(id), Some(leased)) => {
-                self.state.traces.last_insert_id = id;
-                leased.conn.last_insert_id = Some(id);
-            }
-            _ => self.lose_primary(),
-        }
+        let (Some(id), Some(leased)) = (number(0), &mut self.primary) else { return self.lose_primary() };
+        self.state.traces.last_insert_id = id;
+        self.state.traces.found_rows = number(1).unwrap_or(self.state.traces.found_rows);
+        leased.conn.last_insert_id = Some(id);
+        leased.conn.diagnostics |= rows;
+    }
+
+    fn traces_moved(&self) -> bool {
+        self.state.traces.last_insert_id_moved || self.state.traces.found_rows_moved
     }
 
     /// A setting is remembered once the server has told what it came to, and that is what was understood.
