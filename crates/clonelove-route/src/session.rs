@@ -460,8 +460,6 @@ fn harmless(facts: &Facts) -> bool {
 fn unexplained(facts: &Facts) -> bool {
     !matches!(facts.kind, Kind::Session | Kind::Transaction)
         && !facts.effects.iter().any(changes_state)
-        // A variable that a write asks for, and that is not there, is made, and given no value.
-        && facts.user_variables.is_empty()
         && facts.parts.is_empty()
         && facts.why.is_some()
 }
