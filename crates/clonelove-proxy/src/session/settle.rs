@@ -72,9 +72,12 @@ impl ClientSession {
         let told = self.ask_primary(asks).await;
         let row = told.as_ref().and_then(|told| told.rows.first()).map(Vec::as_slice).unwrap_or_default();
         let number = |at: usize| row.get(at)?.as_ref()?.parse::<u64>().ok();
-        self.state.traces.last_insert_id_moved = false;
+        let moved = std::mem::take(&mut self.state.traces.last_insert_id_moved);
         let (Some(id), Some(leased)) = (number(0), &mut self.primary) else { return self.lose_primary() };
-        self.state.traces.last_insert_id = id;
+        if moved {
+            // Else it is what somebody else left there.
+            self.state.traces.last_insert_id = id;
+        }
         self.state.traces.found_rows = number(1).unwrap_or(self.state.traces.found_rows);
         leased.conn.last_insert_id = Some(id);
         leased.conn.diagnostics |= rows;
