@@ -187,7 +187,9 @@ impl Journal {
             };
         }
         let coloured = sets.iter().any(|name| COLOURING.contains(&name.as_str()));
-        let plain = is_plain(sql) && !coloured;
+        // A text that a user variable is set to has the character set of that moment.
+        let text = sets.iter().any(|name| name.starts_with('@')) && sql.contains(&b'\'');
+        let plain = is_plain(sql) && !coloured && !text;
         let part = plain.then(|| part_of(sql, facts, dialect)).flatten();
         self.with(Entry { sql: sql.to_vec(), part, primary_only: how.primary_only, plain, sets })
     }
@@ -281,6 +283,11 @@ fn statements<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Vec<u8>>
 /// An entry goes when the new one sets all that it set. Texts whose meaning hangs on what was set before
 /// keep the order around them, and so stop the search.
 fn forget_superseded(entries: &mut Vec<Arc<Entry>>, new: &Entry) {
+    let variables = |entry: &Entry| entry.sets.iter().all(|name| name.starts_with('@'));
+    if variables(new) {
+        // Nothing hangs on these.
+        entries.retain(|entry| !variables(entry) || !entry.sets.iter().all(|name| new.sets.contains(name)));
+    }
     if !new.plain {
         return;
     }
