@@ -275,8 +275,9 @@ impl ClientSession {
     /// Whether no other connection to the primary will do for this statement.
     fn kept_for(&self, needs: Needs) -> bool {
         let held = self.state.held.is_some_and(|held| held.ran == Ran::Primary);
-        // Where LAST_INSERT_ID() moved, later statements will want to know where to.
-        self.state.pin().is_some() || self.state.traces.last_insert_id_moved || held && needs.previous
+        // Where LAST_INSERT_ID() or FOUND_ROWS() moved, later statements will want to know where to.
+        let moved = self.state.traces.last_insert_id_moved || self.state.traces.found_rows_moved;
+        self.state.pin().is_some() || moved || held && needs.previous
     }
 
     /// The primary connection is closed, with what it kept for the next statement.
