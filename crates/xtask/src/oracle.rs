@@ -4,6 +4,7 @@
 mod carry;
 mod classes;
 mod client;
+mod difference;
 mod judge;
 mod parser;
 mod play;

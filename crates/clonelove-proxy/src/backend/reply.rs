@@ -145,19 +145,6 @@ fn refusal(packet: &[u8]) -> Result<Reply, Malformed> {
     Ok(Reply::Err { code: err.code, state: err.state, message: err.text().into_owned() })
 }
 
-impl Rows {
-    /// The value of a single row of a single column.
-    pub(crate) fn single(&self) -> Option<&str> {
-        match self.rows.as_slice() {
-            [row] => match row.as_slice() {
-                [Some(value)] => Some(value),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-}
-
 /// A column's name, and whether it holds numbers.
 fn column(definition: &[u8]) -> Result<(String, bool), Malformed> {
     let mut reader = Reader::new(definition, "column definition");

@@ -1,12 +1,14 @@
 //! One client, from its first command to its end: read a command, decide, relay, learn. Owns the loop;
 //! deciding is `clonelove-route`'s, moving bytes is `relay`'s, connections are `connections`'s.
 
+mod choice;
 mod commands;
 mod connections;
 mod definitions;
 mod execute;
 mod kill;
 pub(crate) mod login;
+mod long;
 mod remembered;
 mod settle;
 mod statement;
