@@ -148,6 +148,7 @@ impl ClientSession {
                 statement = statement.preparing(facts);
             }
             Command::StmtClose => {
+                statement.facts = of_prepared();
                 if let Ok(id) = statement_id(statement.frame.get(HEADER..).unwrap_or_default()) {
                     self.state.pins.closed(id);
                     self.prepared.remove(&id);
@@ -161,11 +162,9 @@ impl ClientSession {
                     statement.prepared = Some(Arc::clone(prepared));
                 }
             }
-            Command::StmtFetch | Command::StmtReset => {
-                let facts = Facts { why: Some(Why::PreviousStatement), kind: Kind::Read, ..Facts::default() };
-                statement.facts = facts;
+            Command::StmtFetch | Command::StmtReset | Command::StmtSendLongData => {
+                statement.facts = of_prepared();
             }
-            Command::StmtSendLongData => {}
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
                 statement.facts =
                     Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
@@ -281,4 +280,9 @@ impl ClientSession {
             Err(_) => Next::Close,
         }
     }
+}
+
+/// What belongs to a statement that was prepared, and needs nothing but its connection.
+fn of_prepared() -> Facts {
+    Facts { kind: Kind::Read, why: Some(Why::PreviousStatement), ..Facts::default() }
 }
