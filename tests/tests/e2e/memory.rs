@@ -220,3 +220,31 @@ fn ten_thousand_connects_and_disconnects_leave_nothing_behind() -> Result<()> {
     ensure!(proxy.metric("clonelove_panics_total", &[])? == 0.0, "a task panicked");
     Ok(())
 }
+
+/// All that a client holds while it says nothing: its task, its buffers, its place in lists.
+#[test]
+fn a_client_that_waits_costs_at_most_six_kibibytes() -> Result<()> {
+    const CLIENTS: u64 = 1_500;
+    const MOST: u64 = 6 * 1024;
+    let (_cluster, proxy) = start()?;
+    let greet = || -> Result<Connection> {
+        let mut client = Connection::open_tcp(
+            &format!("127.0.0.1:{}", proxy.port()),
+            APP_USER,
+            APP_PASSWORD,
+            Some("app"),
+        )?;
+        client.query("SET NAMES utf8mb4")?;
+        client.query("SELECT 1")?;
+        Ok(client)
+    };
+    let _first = greet()?;
+    let before = proxy.process().memory_rss()?;
+    let clients: Vec<Connection> = (0..CLIENTS).map(|_| greet()).collect::<Result<_>>()?;
+    wait_until("what the log-ins took to be given back", Duration::from_secs(10), || -> Result<bool> {
+        let each = proxy.process().memory_rss()?.saturating_sub(before) / CLIENTS;
+        ensure!(each <= MOST, "{each} bytes for each of {} clients", clients.len());
+        Ok(true)
+    })?;
+    Ok(())
+}
