@@ -21,5 +21,6 @@ mod shared;
 mod status;
 pub mod tls;
 
+pub use cluster::schema::{Told, explain_schema};
 pub use error::StartError;
 pub use proxy::{Proxy, Readiness, ServerCall};

@@ -108,16 +108,16 @@ impl Extend<TableId> for TableSet {
 impl Schema {
     /// What a statement is and touches, in a session with this default schema.
     pub fn resolve(&self, facts: &Facts, current: Option<&str>) -> Resolved {
-        self.resolve_by(facts, current, false)
+        self.resolve_by(facts, current, None)
     }
 
-    /// The same, but what a schema holds whose tables the account may not see is taken for base tables: a read of them
-    /// may leave the primary, and reads any table.
-    pub fn resolve_leniently(&self, facts: &Facts, current: Option<&str>) -> Resolved {
-        self.resolve_by(facts, current, true)
+    /// The same, but two sorts of unknown names are taken for base tables: those of a schema whose tables the account
+    /// may not see, and those of `bases`. A read of them may leave the primary, and reads any table.
+    pub fn resolve_leniently(&self, facts: &Facts, current: Option<&str>, bases: &[TableId]) -> Resolved {
+        self.resolve_by(facts, current, Some(bases))
     }
 
-    fn resolve_by(&self, facts: &Facts, current: Option<&str>, lenient: bool) -> Resolved {
+    fn resolve_by(&self, facts: &Facts, current: Option<&str>, lenient: Option<&[TableId]>) -> Resolved {
         let current = current.map(folded);
         let resolver = Resolver { schema: self, current: current.as_deref(), lenient };
         if facts.parts.is_empty() {
@@ -167,7 +167,8 @@ impl Leaves {
 struct Resolver<'a> {
     schema: &'a Schema,
     current: Option<&'a str>,
-    lenient: bool,
+    /// Whether to be lenient, and what else is a base table.
+    lenient: Option<&'a [TableId]>,
 }
 
 impl Resolver<'_> {
@@ -251,7 +252,7 @@ impl Resolver<'_> {
         let id = TableId::of(schema, &table.name);
         resolved.read.add(id);
         let Some(known) = self.schema.table(id) else {
-            return self.reads_system(schema, table, resolved);
+            return self.reads_system(schema, table, id, resolved);
         };
         let Some(touch) = &known.on_read else { return };
         touched(touch, resolved);
@@ -261,7 +262,7 @@ impl Resolver<'_> {
     }
 
     /// A table that the snapshot does not hold.
-    fn reads_system(&self, schema: &str, table: &TableName, resolved: &mut Resolved) {
+    fn reads_system(&self, schema: &str, table: &TableName, id: TableId, resolved: &mut Resolved) {
         /// Of these, columns tell of rows: how many there are, or the next number.
         const OF_DATA: [&str; 3] = ["tables", "statistics", "partitions"];
         if is_server_specific_table(schema, &table.name) {
@@ -272,11 +273,15 @@ impl Resolver<'_> {
                 resolved.data_dependent = true;
                 resolved.all_tables = true;
             }
-        } else if self.lenient && !self.schema.sees_tables_of(schema) {
+        } else if self.taken_for_base(schema, id) || is_generated(&table.name) {
             resolved.all_tables = true;
         } else {
             unknown(table, resolved);
         }
+    }
+
+    fn taken_for_base(&self, schema: &str, id: TableId) -> bool {
+        self.lenient.is_some_and(|bases| bases.contains(&id) || !self.schema.sees_tables_of(schema))
     }
 
     fn writes(&self, table: &TableName, facts: &Facts, resolved: &mut Resolved) {
@@ -299,7 +304,7 @@ impl Resolver<'_> {
             }
             None if defines_temporary(facts) => {}
             None => {
-                if !self.lenient || self.schema.sees_tables_of(schema) {
+                if !self.taken_for_base(schema, id) {
                     resolved.unknown_tables.push(table.clone());
                 }
                 resolved.all_tables = true;
@@ -334,6 +339,18 @@ fn decide(resolved: &mut Resolved, why: Why) {
 fn unknown(table: &TableName, resolved: &mut Resolved) {
     decide(resolved, Why::UnknownTable);
     resolved.unknown_tables.push(table.clone());
+}
+
+/// `seq_1_to_10`, `seq_1_to_10_step_3`: MariaDB's SEQUENCE engine has a table of every such name, and lists none.
+fn is_generated(name: &str) -> bool {
+    let number = |text: Option<&str>| text.is_some_and(|text| text.parse::<u64>().is_ok());
+    let mut words = name.split('_');
+    let plain = words.next() == Some("seq")
+        && number(words.next())
+        && words.next() == Some("to")
+        && number(words.next());
+    plain
+        && (words.next().is_none_or(|word| word == "step" && number(words.next())) && words.next().is_none())
 }
 
 /// CREATE TEMPORARY TABLE and DROP TEMPORARY TABLE, whose table is nobody else's.

@@ -68,6 +68,12 @@ pub(crate) struct Explain {
     /// The session's sql_mode, as in 'ANSI,TRADITIONAL'
     #[arg(long, value_name = "MODE", default_value = "", hide_default_value = true)]
     pub(crate) sql_mode: String,
+    /// The session's schema, for names that have none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+    /// Ask the servers of this config what their tables, views and routines are; without it nothing is known of them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Statements on standard input end with NUL instead of a newline
     #[arg(short = '0', conflicts_with = "sql")]
     pub(crate) nul: bool,

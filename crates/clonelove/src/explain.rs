@@ -1,15 +1,20 @@
 //! `clonelove explain`: how a statement is understood, and where it would go. Owns the shape of the answer; the
-//! understanding is `clonelove-sql`'s. Knows no schema and no server.
+//! understanding is `clonelove-sql`'s. Knows no schema unless it is told of a config whose servers it may ask.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clonelove_proxy::settings::Limits;
-use clonelove_sql::{Assignment, Dialect, Effect, Facts, Kind, Modes, Setting, TableName, Why};
+use clonelove_proxy::{Told, explain_schema};
+use clonelove_sql::{
+    Assignment, Dialect, Effect, Facts, Kind, Modes, Resolved, Setting, TableId, TableName, Why, keys,
+};
 use serde::Serialize;
 
 use crate::cli::{self, FAILURE};
-use crate::output::{complain, print};
+use crate::config;
+use crate::output::{complain, complain_of_config, print};
 
 /// The answer for one text; field by field the shape that scripts rely on.
 #[derive(Debug, Serialize)]
@@ -30,7 +35,7 @@ struct Explanation {
     assumed: Vec<String>,
 }
 
-/// Which rows of a table a statement is confined to; none is told before freshness by key is built.
+/// Which rows of a table a statement is confined to: values in the form in which they are compared.
 #[derive(Debug, Serialize)]
 struct KeyValues {
     table: String,
@@ -53,9 +58,19 @@ struct Part {
 
 /// Explains the statement of the command line, or those of standard input.
 pub(crate) fn run(options: &cli::Explain) -> ExitCode {
-    let dialect = Dialect { modes: Modes::from_sql_mode(&options.sql_mode), ..Dialect::default() };
+    let told = match options.config.as_deref().map(ask) {
+        Some(Ok(told)) => Some(told),
+        Some(Err(failed)) => return failed,
+        None => None,
+    };
+    let modes = Modes::from_sql_mode(&options.sql_mode);
+    let dialect = match &told {
+        Some(told) => Dialect { flavour: told.flavour, version: told.version, modes, ..Dialect::default() },
+        None => Dialect { modes, ..Dialect::default() },
+    };
+    let session = Session { dialect, schema: options.schema.as_deref(), told: told.as_ref() };
     if let Some(sql) = &options.sql {
-        return print(&answer(sql.as_bytes(), &dialect, options.json));
+        return print(&answer(sql.as_bytes(), &session, options.json));
     }
     let mut input = Vec::new();
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut input) {
@@ -63,9 +78,32 @@ pub(crate) fn run(options: &cli::Explain) -> ExitCode {
     }
     let mut answers = String::new();
     for text in texts(&input, options.nul) {
-        answers.push_str(&answer(text, &dialect, options.json));
+        answers.push_str(&answer(text, &session, options.json));
     }
     print(&answers)
+}
+
+/// The session that a statement is supposed to come from.
+#[derive(Debug, Default)]
+struct Session<'a> {
+    dialect: Dialect,
+    schema: Option<&'a str>,
+    told: Option<&'a Told>,
+}
+
+/// What the servers of a config tell of their definitions.
+fn ask(path: &Path) -> Result<Told, ExitCode> {
+    let settings = config::load(path).map_err(|problems| complain_of_config(&problems))?.settings;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| complain(FAILURE, &format!("cannot start: {error}")))?;
+    runtime.block_on(explain_schema(&settings)).map_err(|fault| {
+        complain(
+            FAILURE,
+            &format!(
+                "{fault}; without --config the statement is explained as if nothing were known of the schema"
+            ),
+        )
+    })
 }
 
 /// The texts of an input: lines, or what NUL bytes separate. Empty ones are passed over.
@@ -81,8 +119,8 @@ fn texts(input: &[u8], nul: bool) -> impl Iterator<Item = &[u8]> {
         .filter(|text| !text.is_empty())
 }
 
-fn answer(sql: &[u8], dialect: &Dialect, json: bool) -> String {
-    let explanation = explain(sql, dialect);
+fn answer(sql: &[u8], session: &Session<'_>, json: bool) -> String {
+    let explanation = explain(sql, session);
     if json {
         // Strings and numbers in vectors: serialising cannot fail.
         serde_json::to_string(&explanation).map(|text| text + "\n").unwrap_or_default()
@@ -91,35 +129,143 @@ fn answer(sql: &[u8], dialect: &Dialect, json: bool) -> String {
     }
 }
 
-fn explain(sql: &[u8], dialect: &Dialect) -> Explanation {
+fn explain(sql: &[u8], session: &Session<'_>) -> Explanation {
+    let dialect = &session.dialect;
     let facts = if sql.len() > Limits::default().analyse_up_to {
         Facts { why: Some(Why::TooLarge), all_tables: true, ..Facts::default() }
     } else {
         clonelove_sql::analyse(sql, dialect)
     };
     let digest_text = clonelove_sql::digest_text(sql, dialect);
+    let (facts, known) = match session.told {
+        Some(told) => with_schema(sql, facts, told, session),
+        None => {
+            let assumed = without_schema(&facts);
+            let (read, written) = (names(&facts.tables_read), names(&facts.tables_written));
+            let all_tables = facts.all_tables;
+            (facts, Known { read, written, all_tables, keys: Vec::new(), assumed })
+        }
+    };
     let (target, reason) = destination(&facts);
-    let mut assumed = facts.assumed.clone();
-    for table in &facts.tables_read {
-        let table = name_of(table);
-        assumed.push(format!("schema unknown: {table} taken as a base table"));
-    }
     Explanation {
         sql: String::from_utf8_lossy(sql).into_owned(),
         kind: facts.kind.as_str(),
         target,
         reason,
         token: token(sql, &facts),
-        tables_read: names(&facts.tables_read),
-        tables_written: names(&facts.tables_written),
-        all_tables: facts.all_tables,
+        tables_read: known.read,
+        tables_written: known.written,
+        all_tables: known.all_tables,
         effects: facts.effects.iter().map(describe).collect(),
-        keys: Vec::new(),
+        keys: known.keys,
         digest: format!("{:016x}", clonelove_sql::digest_hash(&digest_text)),
         digest_text,
         parts: facts.parts.iter().map(|part| explain_part(sql, part)).collect(),
-        assumed,
+        assumed: known.assumed,
     }
+}
+
+/// What depends on the schema.
+struct Known {
+    read: Vec<String>,
+    written: Vec<String>,
+    all_tables: bool,
+    keys: Vec<KeyValues>,
+    assumed: Vec<String>,
+}
+
+fn without_schema(facts: &Facts) -> Vec<String> {
+    let mut assumed = facts.assumed.clone();
+    for table in &facts.tables_read {
+        let table = name_of(table);
+        assumed.push(format!("schema unknown: {table} taken as a base table"));
+    }
+    assumed
+}
+
+/// The facts as the schema has them, and what else it adds.
+fn with_schema(sql: &[u8], mut facts: Facts, told: &Told, session: &Session<'_>) -> (Facts, Known) {
+    let keys = keys_of(sql, &facts, told, session);
+    let resolved = told.resolve(&facts, session.schema);
+    let all = facts.parts.iter().chain([&facts]);
+    let (mut read, mut written) = (Vec::new(), Vec::new());
+    for facts in all {
+        read.extend(facts.tables_read.iter().cloned());
+        written.extend(facts.tables_written.iter().cloned());
+    }
+    let known = Known {
+        read: reached(&read, resolved.read.iter(), told, session),
+        written: reached(&written, resolved.written.iter(), told, session),
+        all_tables: resolved.all_tables,
+        keys,
+        assumed: still_assumed(&facts, &resolved, told),
+    };
+    (facts.kind, facts.why) = (resolved.kind, resolved.why);
+    for part in &mut facts.parts {
+        let resolved = told.resolve(part, session.schema);
+        (part.kind, part.why) = (resolved.kind, resolved.why);
+    }
+    (facts, known)
+}
+
+/// Tables by name: those that the statement names, then those that it reaches through them.
+fn reached(
+    named: &[TableName],
+    ids: impl Iterator<Item = TableId>,
+    told: &Told,
+    session: &Session<'_>,
+) -> Vec<String> {
+    let whole = |table: &TableName| match table.schema.as_deref().or(session.schema) {
+        Some(schema) => format!("{}.{}", schema.to_lowercase(), table.name),
+        None => table.name.clone(),
+    };
+    let mut all: Vec<String> = named.iter().map(whole).collect();
+    let found = ids.filter_map(|id| told.schema.table(id));
+    let mut more: Vec<String> = found.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+    more.sort();
+    for name in more {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// What had to be taken for granted even so.
+fn still_assumed(facts: &Facts, resolved: &Resolved, told: &Told) -> Vec<String> {
+    let in_doubt = resolved.all_tables || resolved.why == Some(Why::UnknownFunction);
+    let mut assumed = if in_doubt { facts.assumed.clone() } else { Vec::new() };
+    for table in &resolved.unknown_tables {
+        assumed.push(format!("{} is no table that server {} is known to have", name_of(table), told.server));
+    }
+    for missing in told.missing() {
+        let what = missing.cause.as_str();
+        assumed.push(format!("the monitoring account may not see all {what}: {}", missing.hint));
+    }
+    assumed
+}
+
+fn keys_of(sql: &[u8], facts: &Facts, told: &Told, session: &Session<'_>) -> Vec<KeyValues> {
+    let place = keys::Session { dialect: &session.dialect, schema: session.schema, plain_charsets: true };
+    let found = match facts.kind {
+        Kind::Read => keys::of_read(sql, facts, &told.schema, place),
+        _ => keys::of_write(sql, facts, &told.schema, place),
+    };
+    let Some((found, table)) =
+        found.and_then(|keys| told.schema.table(keys.table).map(|table| (keys, table)))
+    else {
+        return Vec::new();
+    };
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let columns = found.columns.iter().filter_map(|keys| {
+        let column = table.columns.get(usize::try_from(keys.place).ok()?)?;
+        Some(KeyValues {
+            table: format!("{}.{}", table.schema, table.name),
+            column: column.name.to_string(),
+            values: keys.values.iter().map(text).collect(),
+        })
+    });
+    columns.collect()
 }
 
 fn explain_part(sql: &[u8], facts: &Facts) -> Part {
@@ -249,7 +395,10 @@ fn for_people(explanation: &Explanation) -> String {
     line("reads", &explanation.tables_read.join(", "));
     line("writes", &explanation.tables_written.join(", "));
     if explanation.all_tables {
-        line("touches", "any table, for all that the text tells");
+        line("touches", "any table, for all that is known");
+    }
+    for keys in &explanation.keys {
+        line("key", &format!("{}.{} = {}", keys.table, keys.column, keys.values.join(", ")));
     }
     line("effects", &explanation.effects.join("; "));
     for (number, part) in (1..).zip(&explanation.parts) {

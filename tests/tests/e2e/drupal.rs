@@ -14,6 +14,8 @@ use clonelove_testkit::{
 };
 use serde_json::{Value, json};
 
+use crate::support::wait_defined;
+
 /// When set, the small recordings are written anew.
 const BLESS_ENV: &str = "CLONELOVE_BLESS";
 const SITES: [&str; 2] = ["drupal7", "drupal10"];
@@ -86,6 +88,7 @@ fn prints_the_same(site: &str, flavour: Flavour) -> Result<()> {
         both_sides_use_caching_sha2(&cluster, &proxy)?;
     }
     load(site, &cluster)?;
+    wait_defined(&proxy, &format!("{site}.semaphore"))?;
     let direct = run(site, &tcp(cluster.primary.port()), || Ok(()))?;
     judge_direct(site, &direct)?;
     for place in [tcp(proxy.port()), format!("unix_socket={}", proxy.socket().display())] {

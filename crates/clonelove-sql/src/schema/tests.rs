@@ -430,11 +430,14 @@ fn a_procedure_stays_on_the_primary_even_if_it_only_reads() {
 fn tables_that_may_not_be_seen_are_taken_for_base_tables_on_demand() {
     let lenient = |schema: &Schema, sql: &str| {
         let facts = analyse(sql.as_bytes(), &Dialect::default());
-        let resolved = schema.resolve_leniently(&facts, Some("app"));
+        let resolved = schema.resolve_leniently(&facts, Some("app"), &[TableId::of("app", "fresh")]);
         (resolved.why, resolved.all_tables, resolved.unknown_tables.len())
     };
     let rich = shop().schema();
     assert_eq!(lenient(&rich, "SELECT * FROM nowhere"), (Some(Why::UnknownTable), false, 1));
+    assert_eq!(lenient(&rich, "SELECT * FROM fresh"), (None, true, 0));
+    assert_eq!(lenient(&rich, "SELECT * FROM fresh JOIN seq"), (Some(Why::ServerSpecific), true, 0));
+    assert_eq!(lenient(&rich, "INSERT INTO fresh VALUES (1)"), (Some(Why::Write), true, 0));
     assert_eq!(lenient(&rich, "SELECT * FROM hidden"), (Some(Why::UnknownTable), false, 1));
     let poor = shop().without_grants().grant("GRANT SELECT ON `other`.* TO `c`@`%`").schema();
     assert_eq!(lenient(&poor, "SELECT * FROM nowhere"), (None, true, 0));
@@ -442,6 +445,17 @@ fn tables_that_may_not_be_seen_are_taken_for_base_tables_on_demand() {
     assert_eq!(lenient(&poor, "INSERT INTO nowhere VALUES (1)"), (Some(Why::Write), true, 0));
     assert_eq!(lenient(&poor, "SELECT reader(1)"), (Some(Why::UnknownFunction), true, 0));
     assert_eq!(lenient(&poor, "SELECT * FROM mysql.user"), (Some(Why::ServerSpecific), false, 0));
+}
+
+#[test]
+fn tables_that_an_engine_makes_up_are_no_unknown_ones() {
+    for name in ["seq_1_to_10", "seq_1_to_10_step_3"] {
+        let resolved = resolve(&shop().schema(), &format!("SELECT * FROM {name}"));
+        assert_eq!((resolved.why, resolved.all_tables), (None, true), "{name}");
+    }
+    for name in ["seq_1_to_", "seq_1_to_x", "seq_1_to_2_step", "seq_1_to_2_step_3_", "seq_1", "xseq_1_to_2"] {
+        stays(&format!("SELECT * FROM {name}"), Why::UnknownTable);
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@ use super::*;
 
 fn json(sql: &str, mode: &str) -> serde_json::Value {
     let dialect = Dialect { modes: Modes::from_sql_mode(mode), ..Dialect::default() };
-    serde_json::from_str(&answer(sql.as_bytes(), &dialect, true)).unwrap()
+    let session = Session { dialect, ..Session::default() };
+    serde_json::from_str(&answer(sql.as_bytes(), &session, true)).unwrap()
 }
 
 #[test]
@@ -85,10 +86,10 @@ fn a_text_beyond_the_limit_is_not_analysed() {
 
 #[test]
 fn bytes_that_are_no_text_are_explained_too() {
-    let dialect = Dialect::default();
+    let session = Session::default();
     for bytes in [&b"\xff\xfe"[..], b"SELECT '\xff'", b"\0", b"", b"SELECT \xc3"] {
         for json in [true, false] {
-            assert!(!answer(bytes, &dialect, json).is_empty());
+            assert!(!answer(bytes, &session, json).is_empty());
         }
     }
 }
@@ -103,7 +104,7 @@ fn texts_are_lines_or_end_with_nul() {
 
 #[test]
 fn people_read_reasons_in_words() {
-    let text = answer(b"SELECT a FROM d.t FOR UPDATE", &Dialect::default(), false);
+    let text = answer(b"SELECT a FROM d.t FOR UPDATE", &Session::default(), false);
     assert!(
         text.contains("goes to   primary, because: locking_read (it locks the rows that it reads)\n"),
         "{text}"

@@ -2,6 +2,7 @@
 //! is in doubt since. Owns when a snapshot may still be believed, and who asks for the next one; how it is read is
 //! `read`'s, what follows from definitions is `clonelove-sql`'s.
 
+mod once;
 mod read;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+pub use once::{Told, explain_schema};
 pub(super) use read::keep;
 
 use crate::metrics::Metrics;
@@ -53,8 +55,12 @@ pub(crate) struct Doubts {
     all: bool,
     /// What views, routines and triggers do.
     derived: bool,
+    /// How far writes reach: cascades and triggers.
+    wider: bool,
     /// What bears these names.
     tables: Vec<TableId>,
+    /// The columns and keys of these, which are tables, or gone.
+    columns: Vec<TableId>,
 }
 
 #[derive(Default)]
@@ -277,9 +283,10 @@ impl State {
 
 impl View {
     /// What a statement is and touches, as far as can be said at this moment. What the monitoring account may not see is
-    /// taken for base tables, as without a snapshot: only what would be seen is missed.
+    /// taken for base tables, as without a snapshot: only what would be seen is missed. Where `all_tables` is set, keys
+    /// must not be taken from the snapshot: columns may have changed.
     pub(crate) fn resolve(&self, facts: &Facts, schema: Option<&str>) -> Resolved {
-        let mut resolved = self.schema.resolve_leniently(facts, schema);
+        let mut resolved = self.schema.resolve_leniently(facts, schema, &self.doubts.columns);
         if self.doubts != Doubts::default() {
             self.doubts.cast_on(facts, &mut resolved);
         }
@@ -319,12 +326,14 @@ impl Doubts {
         let mut whole = None;
         for facts in statements.iter().filter(|facts| facts.kind == Kind::Ddl && !truncates(sql, facts)) {
             let doubts: &mut Doubts = whole.get_or_insert_default();
-            doubts.derived = true;
-            doubts.all |= facts.all_tables;
-            // A table that is read is the model of another, or its parent, whose cascades change.
-            for table in facts.tables_written.iter().chain(&facts.tables_read) {
+            let of_table = !facts.all_tables && is_of_table(sql, facts);
+            doubts.derived |= !of_table;
+            doubts.wider |= !of_table || has_word(sql, &[b"REFERENCES"]);
+            doubts.all |= facts.all_tables && !is_program(sql, facts);
+            let names = if of_table { &mut doubts.columns } else { &mut doubts.tables };
+            for table in &facts.tables_written {
                 match table.schema.as_deref().or(schema) {
-                    Some(schema) => doubts.tables.push(TableId::of(schema, &table.name)),
+                    Some(schema) => names.push(TableId::of(schema, &table.name)),
                     None => doubts.all = true,
                 }
             }
@@ -335,19 +344,24 @@ impl Doubts {
     fn add(&mut self, other: &Doubts) {
         self.all |= other.all;
         self.derived |= other.derived;
+        self.wider |= other.wider;
         self.tables.extend_from_slice(&other.tables);
+        self.columns.extend_from_slice(&other.columns);
     }
 
     /// Takes for unknown what may have changed.
     fn cast_on(&self, facts: &Facts, resolved: &mut Resolved) {
-        let named = resolved.read.iter().chain(resolved.written.iter()).any(|id| self.tables.contains(&id));
+        let among = |names: &[TableId]| {
+            resolved.read.iter().chain(resolved.written.iter()).any(|id| names.contains(&id))
+        };
+        let (named, columns) = (among(&self.tables), among(&self.columns));
         let derived = self.derived && resolved.derived;
-        if !(self.all || named || derived) {
-            // A trigger or a foreign key may be new.
-            resolved.all_tables |= self.derived && !resolved.written.is_empty();
+        let wider = self.wider && !resolved.written.is_empty();
+        let in_doubt = self.all || named || derived;
+        resolved.all_tables |= in_doubt || columns || wider;
+        if !in_doubt {
             return;
         }
-        resolved.all_tables = true;
         resolved.leaves =
             if resolved.leaves == Leaves::Something { Leaves::Something } else { Leaves::Unknown };
         if resolved.why.is_some() || resolved.read.is_empty() && !resolved.derived {
@@ -366,6 +380,60 @@ impl Drop for Changing {
     fn drop(&mut self) {
         self.definitions.ended(self.id);
     }
+}
+
+/// CREATE, ALTER and DROP TABLE, and indexes: what they name is a table whose rows are its own, or is gone.
+fn is_of_table(sql: &[u8], facts: &Facts) -> bool {
+    let mut words =
+        sql.get(facts.token.clone().map_or(0, |token| token.start)..).unwrap_or_default().split(is_no_letter);
+    let mut next = || words.find(|word| !word.is_empty()).unwrap_or_default();
+    let is = |word: &[u8], list: &[&str]| list.iter().any(|one| word.eq_ignore_ascii_case(one.as_bytes()));
+    if !is(next(), &["CREATE", "ALTER", "DROP"]) {
+        return false;
+    }
+    let mut object = next();
+    while is(object, &["OR", "REPLACE", "ONLINE", "IGNORE", "UNIQUE", "FULLTEXT", "SPATIAL"]) {
+        object = next();
+    }
+    // What has another engine, computes with variables or is renamed may be anything.
+    is(object, &["TABLE", "TABLES", "INDEX"])
+        && !sql.contains(&b'@')
+        && !sql.contains(&b';')
+        && !has_word(sql, &[b"RENAME", b"LIKE", b"CONNECTION", b"UNION", b"EXCHANGE"])
+        && of_plain_engine(sql)
+}
+
+/// A routine, trigger or event whose body has several statements: only what stands between its semicolons might be a
+/// further statement that defines.
+fn is_program(sql: &[u8], facts: &Facts) -> bool {
+    let start = facts.token.clone().map_or(0, |token| token.start);
+    let text = sql.get(start..).unwrap_or_default();
+    let behind = text.iter().position(|byte| *byte == b';').and_then(|at| text.get(at..)).unwrap_or_default();
+    has_word(text, &[b"PROCEDURE", b"FUNCTION", b"TRIGGER", b"EVENT", b"PACKAGE"])
+        && !has_word(behind, &[b"CREATE", b"ALTER", b"DROP", b"RENAME"])
+}
+
+/// Whether every ENGINE that it names is one whose rows are the table's own.
+fn of_plain_engine(sql: &[u8]) -> bool {
+    const PLAIN: [&[u8]; 6] = [b"INNODB", b"MYISAM", b"ARIA", b"MEMORY", b"HEAP", b"ARCHIVE"];
+    let mut words = sql.split(is_no_letter).filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        if word.eq_ignore_ascii_case(b"ENGINE") {
+            let name = words.next().unwrap_or_default();
+            if !PLAIN.iter().any(|plain| name.eq_ignore_ascii_case(plain)) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn has_word(sql: &[u8], list: &[&[u8]]) -> bool {
+    sql.split(is_no_letter).any(|word| list.iter().any(|one| word.eq_ignore_ascii_case(one)))
+}
+
+fn is_no_letter(byte: &u8) -> bool {
+    !byte.is_ascii_alphabetic() && *byte != b'_'
 }
 
 /// TRUNCATE counts as a definition to servers; it changes none.

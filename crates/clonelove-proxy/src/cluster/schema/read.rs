@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use clonelove_sql::Schema;
 use clonelove_sql::schema::{Answers, queries};
+use clonelove_sql::{Flavour, Schema};
 use clonelove_wire::Command;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -108,14 +108,10 @@ async fn refresh(cluster: &Cluster, monitor: &Monitor) -> Result<Read, ServerFau
         return Err(ServerFault::new(&Arc::from("primary"), Fault::NoPrimary, why));
     };
     let reading = cluster.schema.begin();
-    let schema =
-        server.life().run_until_cancelled(read_definitions(server, monitor)).await.unwrap_or_else(|| {
-            Err(ServerFault::new(
-                &server.name,
-                Fault::ServerLost,
-                "it was declared down, or changed its role",
-            ))
-        })?;
+    let ended =
+        || ServerFault::new(&server.name, Fault::ServerLost, "it was declared down, or changed its role");
+    let told = server.life().run_until_cancelled(read_definitions(server, monitor)).await;
+    let (_, _, schema) = told.unwrap_or_else(|| Err(ended()))?;
     let new = cluster.schema.publish(schema, &reading, from_primary);
     Ok(Read { from_primary, new })
 }
@@ -129,8 +125,11 @@ fn whom(snapshot: &Snapshot, first: bool) -> Option<(&Arc<Server>, bool)> {
     up.find(|(_, node)| first && node.eligible).map(|(server, _)| (server, false))
 }
 
-/// All that a server tells the monitoring account.
-pub(crate) async fn read_definitions(server: &Arc<Server>, monitor: &Monitor) -> Result<Schema, ServerFault> {
+/// What a server is, and all that it tells the monitoring account.
+pub(super) async fn read_definitions(
+    server: &Arc<Server>,
+    monitor: &Monitor,
+) -> Result<(Flavour, u32, Schema), ServerFault> {
     let late = || {
         let why = format!("it did not tell its definitions within {WITHIN:?}");
         ServerFault::new(&server.name, Fault::ServerLost, why)
@@ -138,15 +137,13 @@ pub(crate) async fn read_definitions(server: &Arc<Server>, monitor: &Monitor) ->
     let (flavour, version, answers) = timeout(WITHIN, ask(server, monitor)).await.map_err(|_| late())??;
     // A large installation's takes a while.
     let built = tokio::task::spawn_blocking(move || Schema::build(flavour, version, &answers)).await;
-    built.map_err(|_| {
+    let schema = built.map_err(|_| {
         ServerFault::new(&server.name, Fault::Internal, "its definitions could not be understood")
-    })
+    })?;
+    Ok((flavour, version, schema))
 }
 
-async fn ask(
-    server: &Arc<Server>,
-    monitor: &Monitor,
-) -> Result<(clonelove_sql::Flavour, u32, Answers), ServerFault> {
+async fn ask(server: &Arc<Server>, monitor: &Monitor) -> Result<(Flavour, u32, Answers), ServerFault> {
     let (mut conn, greeting) = monitoring_connection(server, monitor).await?;
     let _count = MonitorCount::new(server);
     let version = version_number(greeting.version.trim_start_matches("5.5.5-"));

@@ -44,7 +44,7 @@ fn read(definitions: &Definitions, current: bool) {
 fn what_a_change_names_is_in_doubt_until_a_reading_that_began_after_it() {
     let definitions = definitions();
     assert_eq!(why(&definitions, "SELECT * FROM t"), None);
-    let changing = change(&definitions, "ALTER TABLE t ADD c INT").unwrap();
+    let changing = change(&definitions, "RENAME TABLE t TO x").unwrap();
     assert_eq!(why(&definitions, "SELECT * FROM t"), Some(Why::UnknownTable));
     assert_eq!(why(&definitions, "SELECT * FROM u"), None, "it is not named");
     assert_eq!(
@@ -84,32 +84,59 @@ fn each_change_casts_its_own_doubts() {
     let after = |sql: &str, read: &str| {
         let definitions = definitions();
         let changing = change(&definitions, sql);
-        let why = why(&definitions, read);
+        let facts = analyse(read.as_bytes(), &Dialect::default());
+        let resolved = definitions.view().as_ref().unwrap().resolve(&facts, Some("app"));
         drop(changing);
-        why
+        (resolved.why, resolved.all_tables)
     };
     for sql in [
         "DROP DATABASE app",
         "RENAME TABLE u TO x, t TO u",
-        "CREATE TABLE app.T (a INT)",
+        "ALTER TABLE x RENAME TO t",
+        "CREATE OR REPLACE VIEW app.T AS SELECT 1",
+        "CREATE TABLE t LIKE u",
+        "CREATE TABLE t (a INT) ENGINE = FEDERATED CONNECTION = 'x'",
+        "CREATE TABLE t (a INT) engine=connect",
+        "CREATE TABLE t (a INT, b INT AS (@a := a) VIRTUAL)",
         "SELECT 1; DROP TABLE t",
+        "CREATE PROCEDURE p() SELECT 1; DROP TABLE t",
     ] {
-        assert_eq!(after(sql, "SELECT * FROM t"), Some(Why::UnknownTable), "{sql}");
+        assert_eq!(after(sql, "SELECT * FROM t"), (Some(Why::UnknownTable), true), "{sql}");
+        assert_eq!(after(sql, "SELECT f()").0, Some(Why::UnknownFunction), "{sql}");
     }
-    for sql in
-        ["CREATE FUNCTION g() RETURNS INT RETURN 1", "CREATE DATABASE other", "ALTER TABLE other.t ADD c INT"]
-    {
-        assert_eq!(after(sql, "SELECT * FROM t"), None, "{sql}");
-        assert_eq!(after(sql, "SELECT f()"), Some(Why::UnknownFunction), "{sql}");
+    for sql in [
+        "CREATE FUNCTION g() RETURNS INT RETURN 1",
+        "CREATE PROCEDURE p() BEGIN SELECT 1; UPDATE t SET a = 1; END",
+        "CREATE DATABASE other",
+        "DROP VIEW other.t",
+    ] {
+        assert_eq!(after(sql, "SELECT * FROM t"), (None, false), "{sql}");
+        assert_eq!(after(sql, "SELECT * FROM v").0, Some(Why::UnknownTable), "{sql}");
+        assert_eq!(after(sql, "SELECT f()").0, Some(Why::UnknownFunction), "{sql}");
+        assert!(after(sql, "INSERT INTO u VALUES (1)").1, "{sql}");
     }
+    // What is a table, or gone, may be read anywhere; only which columns it has is in doubt.
+    for sql in [
+        "CREATE TABLE app.T (a INT, PRIMARY KEY (a)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+        "ALTER TABLE t ADD c INT",
+        "/* x */ drop table if exists T",
+        "CREATE UNIQUE INDEX i ON t (a)",
+    ] {
+        assert_eq!(after(sql, "SELECT * FROM t"), (None, true), "{sql}");
+        assert_eq!(after(sql, "SELECT * FROM u"), (None, false), "{sql}");
+        assert_eq!(after(sql, "SELECT f()"), (None, false), "{sql}");
+        assert!(!after(sql, "INSERT INTO u VALUES (1)").1, "{sql}");
+    }
+    assert_eq!(after("CREATE TABLE fresh (a INT)", "SELECT * FROM fresh"), (None, true));
+    assert!(after("CREATE TABLE x (a INT REFERENCES u (a))", "DELETE FROM u").1, "cascades reach further");
     for sql in [
         "TRUNCATE TABLE t",
         "/* x */ truncate t",
         "INSERT INTO t VALUES (1)",
         "CREATE TEMPORARY TABLE t (a INT)",
     ] {
-        assert_eq!(after(sql, "SELECT * FROM t"), None, "{sql}");
-        assert_eq!(after(sql, "SELECT f()"), None, "{sql}");
+        assert_eq!(after(sql, "SELECT * FROM t"), (None, false), "{sql}");
+        assert_eq!(after(sql, "SELECT f()"), (None, false), "{sql}");
     }
     let definitions = definitions();
     let facts = analyse(b"INSERT INTO t VALUES (1)", &Dialect::default());
