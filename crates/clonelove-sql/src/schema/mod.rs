@@ -2,7 +2,7 @@
 //! what of these the monitoring account could not see.
 //!
 //! Owns the questions that a snapshot is made of, the making, and the look-ups. Pure: whoever has a connection asks the
-//! [`queries`] and hands the answers to [`Schema::build`]. Absence of knowledge is not knowledge: what is not in the
+//! [`queries()`] and hands the answers to [`Schema::build`]. Absence of knowledge is not knowledge: what is not in the
 //! snapshot is unknown, not absent.
 
 mod bodies;
@@ -51,7 +51,7 @@ pub struct Counts {
 }
 
 impl Schema {
-    /// From the answers to [`queries`], asked of a server of a version (101119 is 10.11.19). Never fails: what the
+    /// From the answers to [`queries()`], asked of a server of a version (101119 is 10.11.19). Never fails: what the
     /// answers lack is unknown.
     pub fn build(flavour: Flavour, version: u32, answers: &Answers) -> Schema {
         let build::Built { tables, functions, coverage, triggers } = build::build(flavour, version, answers);
