@@ -14,5 +14,6 @@ mod replay;
 mod roles;
 mod routing;
 mod schema;
+mod sharing;
 mod support;
 mod tls;

@@ -31,10 +31,13 @@ impl Side {
 
     /// A text with this side's names: `side_$` is `side_a` or `side_b`.
     pub(crate) fn names(self, text: &str) -> String {
-        text.replace(SIDE, match self {
-            Side::Proxied => "a",
-            Side::Direct => "b",
-        })
+        text.replace(
+            SIDE,
+            match self {
+                Side::Proxied => "a",
+                Side::Direct => "b",
+            },
+        )
     }
 
     /// The names of an answer, as if it were the other side's.

@@ -52,9 +52,13 @@ fn each_pin_ends_with_its_cause(flavour: Flavour) -> Result<()> {
         for sql in *causes {
             a.ask(sql, Way::Text).with_context(about)?;
         }
-        let cause = || wait_until("the pin to be shown", DEFAULT_TIMEOUT, || {
-            Ok::<_, anyhow::Error>(shown(&proxy)?.iter().any(|(one, text)| one == pin && !text.is_empty()))
-        });
+        let cause = || {
+            wait_until("the pin to be shown", DEFAULT_TIMEOUT, || {
+                Ok::<_, anyhow::Error>(
+                    shown(&proxy)?.iter().any(|(one, text)| one == pin && !text.is_empty()),
+                )
+            })
+        };
         cause().with_context(about)?;
         ensure!(proxy.metric("clonelove_pins", &[&format!("\"{pin}\"")])? >= 1.0, "{}: gauge", about());
         // The only connection is taken: the other's statement waits until it is free again.
@@ -102,10 +106,16 @@ fn who_leaves_leaves_nothing_behind() -> Result<()> {
             (&["CREATE TEMPORARY TABLE t (id INT)"], "SELECT COUNT(*) FROM t", "3"),
             (&["LOCK TABLES t WRITE"], "SELECT COUNT(*) FROM more_$.only_here", "1"),
             (&["SELECT no_such_column FROM t"], "SELECT @@error_count", "0"),
-            (&["INSERT INTO t (id, v) VALUES (NULL, 'x')", "DELETE FROM t WHERE v = 'x'"],
-                "SELECT LAST_INSERT_ID()", "0"),
-            (&["SET NAMES latin1", "USE more_$"], "SELECT CONCAT(@@character_set_client, COUNT(*)) FROM t",
-                "utf8mb43"),
+            (
+                &["INSERT INTO t (id, v) VALUES (NULL, 'x')", "DELETE FROM t WHERE v = 'x'"],
+                "SELECT LAST_INSERT_ID()",
+                "0",
+            ),
+            (
+                &["SET NAMES latin1", "USE more_$"],
+                "SELECT CONCAT(@@character_set_client, COUNT(*)) FROM t",
+                "utf8mb43",
+            ),
         ] {
             for farewell in [true, false] {
                 let mut leaving = stage.pair(&proxy)?;
@@ -160,7 +170,9 @@ fn a_change_of_user_begins_anew() -> Result<()> {
         let Some(stage) = Stage::set(flavour, 0)? else { continue };
         let proxy = Clonelove::start_with(stage.config(1))?;
         let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
-        for sql in ["SET NAMES latin1", "SET @own = 1", "USE more_$", "SET sql_mode = 'ANSI'", "SELECT @own := 2"] {
+        for sql in
+            ["SET NAMES latin1", "SET @own = 1", "USE more_$", "SET sql_mode = 'ANSI'", "SELECT @own := 2"]
+        {
             a.ask(sql, Way::Text)?;
         }
         a.change_user()?;

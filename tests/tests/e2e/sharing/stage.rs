@@ -23,7 +23,8 @@ impl Stage {
         for side in Side::BOTH {
             for schema in ["side_$", "more_$"] {
                 stage.root(&side.names(&format!("CREATE SCHEMA {schema} CHARACTER SET utf8mb4")))?;
-                stage.root(&side.names(&format!("GRANT ALL PRIVILEGES ON {schema}.* TO '{APP_USER}'@'%'")))?;
+                stage
+                    .root(&side.names(&format!("GRANT ALL PRIVILEGES ON {schema}.* TO '{APP_USER}'@'%'")))?;
             }
             stage.root(&side.names("CREATE TABLE more_$.only_here (id INT PRIMARY KEY)"))?;
             stage.root(&side.names("INSERT INTO more_$.only_here VALUES (7)"))?;
@@ -49,7 +50,9 @@ impl Stage {
             self.root(&side.names(
                 "CREATE TABLE side_$.t (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(20), n TINYINT)",
             ))?;
-            self.root(&side.names("INSERT INTO side_$.t (v, n) VALUES ('one', 1), ('two', 2), ('three', 3)"))?;
+            self.root(
+                &side.names("INSERT INTO side_$.t (v, n) VALUES ('one', 1), ('two', 2), ('three', 3)"),
+            )?;
         }
         self.cluster.wait_caught_up()
     }
