@@ -110,3 +110,23 @@ fn people_read_reasons_in_words() {
         "{text}"
     );
 }
+
+#[test]
+fn effects_and_digests_are_shown() {
+    let of = |sql: &str| json(sql, "");
+    let effects = [
+        ("SELECT GET_LOCK('Cron', 1)", serde_json::json!(["get_lock cron"])),
+        ("CREATE TEMPORARY TABLE d.x (a INT)", serde_json::json!(["create_temporary d.x"])),
+        ("START TRANSACTION READ ONLY", serde_json::json!(["begin read_only"])),
+        ("SET NAMES utf8mb4, @a = 1", serde_json::json!(["set names, @a"])),
+        ("SELECT 1", serde_json::json!([])),
+    ];
+    for (sql, expected) in effects {
+        assert_eq!(of(sql)["effects"], expected, "{sql}");
+    }
+    let (one, other) = (of("SELECT a FROM t WHERE b IN (1, 2)"), of("select  a from t where b in ( 3 ) -- x"));
+    assert_eq!((&one["digest"], &one["digest_text"]), (&other["digest"], &other["digest_text"]));
+    assert_ne!(one["digest"], of("SELECT a FROM u WHERE b IN (1)")["digest"]);
+    assert_eq!(one["digest_text"], "SELECT a FROM t WHERE b IN ( ... )");
+    assert_eq!(of("SELECT a FROM t WHERE b = 'x'")["digest_text"], "SELECT a FROM t WHERE b = ?");
+}
