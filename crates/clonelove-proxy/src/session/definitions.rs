@@ -18,7 +18,8 @@ impl ClientSession {
         }
         statement.facts.kind = resolved.kind;
         statement.facts.why = resolved.why;
-        statement.resolved = resolved;
+        statement.leaves = resolved.leaves;
+        statement.known = !resolved.all_tables;
     }
 
     /// A new snapshot may hold what this one does not, but for what is the session's own.
@@ -52,7 +53,7 @@ impl ClientSession {
         } else if !failed
             && (is_opaque(facts) || facts.parts.iter().any(is_opaque))
             // A routine that the schema knows does not define anything.
-            && (statement.resolved.all_tables || statement.resolved.kind == Kind::Unknown)
+            && !statement.known
         {
             self.shared.cluster.schema.ask(false);
         }

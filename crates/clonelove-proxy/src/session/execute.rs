@@ -361,8 +361,7 @@ impl ClientSession {
         }
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
-        let leaves = statement.resolved.leaves;
-        let settled = self.state.after_leaving(leaves, sql, &statement.facts, ran, &outcome.heard);
+        let settled = self.state.after_leaving(statement.leaves, sql, &statement.facts, ran, &outcome.heard);
         if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
             self.state.pins.prepared(id);
             self.prepared.insert(id, Arc::clone(prepared));

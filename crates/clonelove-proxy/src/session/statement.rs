@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use clonelove_sql::{Facts, Kind, Resolved, Why, digest_hash, digest_text};
+use clonelove_sql::{Facts, Kind, Leaves, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::HEADER;
 use tokio::time::Instant;
@@ -20,8 +20,10 @@ pub(super) struct Statement {
     /// As the client sent it, framed; empty when it is forwarded as it arrives.
     pub(super) frame: BytesMut,
     pub(super) facts: Facts,
-    /// What the schema says of it, if that was asked: `facts` have its kind and reason then.
-    pub(super) resolved: Resolved,
+    /// What it leaves in its session, as far as the schema tells.
+    pub(super) leaves: Leaves,
+    /// The schema knows all that it touches.
+    pub(super) known: bool,
     /// What was prepared: of a statement that is to be prepared, and of one that is executed.
     pub(super) prepared: Option<Arc<Prepared>>,
     /// What its only value is, whatever the server says.
@@ -39,7 +41,8 @@ impl Statement {
             facts,
             prepared: None,
             value: None,
-            resolved: Resolved::default(),
+            leaves: Leaves::Unknown,
+            known: false,
             begun: Instant::now(),
             waited: std::time::Duration::ZERO,
         }
