@@ -309,8 +309,11 @@ fn a_user_that_the_config_does_not_name_is_refused() -> Result<()> {
     let Err(error) = Connection::open_tcp(&proxy.addr(), "nobody", "x", None) else { bail!("it was let in") };
     let error = error.root_cause().to_string();
     ensure!(error.contains("1045"), "{error}");
-    let refused = proxy.metric("clonelove_client_connections_refused_total", &["fault=\"client_auth\""])?;
-    ensure!(refused == 1.0, "{refused}");
+    // It is told first, and counted then.
+    wait_until("the refusal to be counted", DEFAULT_TIMEOUT, || -> Result<bool> {
+        let refused = ["fault=\"client_auth\""];
+        Ok(proxy.metric("clonelove_client_connections_refused_total", &refused)? == 1.0)
+    })?;
     proxy.shut_down()
 }
 

@@ -1,5 +1,6 @@
 //! What the running daemon knows of the servers' definitions, and what it makes of it: stored functions, views,
 //! procedures and triggers; changes of them seen passing by; accounts that may not see them.
+#![expect(clippy::indexing_slicing, reason = "what is missing in JSON is null")]
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
