@@ -198,6 +198,9 @@ pub(crate) fn readiness(shared: &Shared, writes: bool) -> Readiness {
     if !snapshot.probed {
         return Readiness::NotReady("starting: not every server has been probed yet".to_owned());
     }
+    if !shared.cluster.schema.was_tried() {
+        return Readiness::NotReady("starting: the servers' definitions have not been read yet".to_owned());
+    }
     let primary = snapshot.topology.primary.is_some();
     if primary || (!writes && snapshot.topology.eligible().next().is_some()) {
         return Readiness::Ready;

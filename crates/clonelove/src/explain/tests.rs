@@ -124,7 +124,8 @@ fn effects_and_digests_are_shown() {
     for (sql, expected) in effects {
         assert_eq!(of(sql)["effects"], expected, "{sql}");
     }
-    let (one, other) = (of("SELECT a FROM t WHERE b IN (1, 2)"), of("select  a from t where b in ( 3 ) -- x"));
+    let (one, other) =
+        (of("SELECT a FROM t WHERE b IN (1, 2)"), of("select  a from t where b in ( 3 ) -- x"));
     assert_eq!((&one["digest"], &one["digest_text"]), (&other["digest"], &other["digest_text"]));
     assert_ne!(one["digest"], of("SELECT a FROM u WHERE b IN (1)")["digest"]);
     assert_eq!(one["digest_text"], "SELECT a FROM t WHERE b IN ( ... )");

@@ -115,6 +115,11 @@ impl Definitions {
         })
     }
 
+    /// Whether clients need not wait for the first reading any more.
+    pub(crate) fn was_tried(&self) -> bool {
+        *self.tried.borrow()
+    }
+
     /// Waits until the first reading came to its end, but not for long: clients are better served without it than not.
     pub(super) async fn first_reading(&self) {
         let mut tried = self.tried.subscribe();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::probe::{MonitorCount, monitoring_connection};
 use super::super::{Cluster, Snapshot};
-use super::Wish;
+use super::{FIRST_WITHIN, Wish};
 use crate::backend::reply::{Reply, read_long_reply, request};
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::server::Server;
@@ -47,8 +47,14 @@ pub(in super::super) async fn keep(cluster: Arc<Cluster>, settings: Arc<ArcSwap<
     loop {
         let (begun, epoch) = (Instant::now(), cluster.snapshot().topology.epoch);
         let wish = cluster.schema.wish();
-        let outcome = refresh(&cluster, &settings.load_full().monitor).await;
+        let monitor = settings.load_full().monitor.clone();
+        let mut reading = std::pin::pin!(refresh(&cluster, &monitor));
+        let soon = timeout(FIRST_WITHIN, &mut reading).await;
         cluster.schema.tried.send_replace(true);
+        let outcome = match soon {
+            Ok(outcome) => outcome,
+            Err(_) => reading.await,
+        };
         let good = match &outcome {
             Ok(read) => {
                 let in_vain = wish == Wish::Perhaps && !read.new;
