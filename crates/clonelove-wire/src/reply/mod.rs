@@ -367,20 +367,23 @@ impl ReplyTracker {
         if self.state != State::Rows || self.continues {
             return rest;
         }
-        let mut left = rest;
+        // In registers, not in `self`, while the loop runs.
+        let (mut left, mut sequence, mut rows) = (rest, self.sequence, 0_u64);
         while let Some(head) = FrameHead::parse(left) {
             let Some((frame, after)) = left.split_at_checked(head.whole()) else {
                 break;
             };
             let plain = frame.get(HEADER).is_some_and(|first| *first < ok::HEAD_AFTER_ROWS);
-            if !plain || head.len == MAX_FRAME || head.seq != self.sequence {
+            if !plain || head.len == MAX_FRAME || head.seq != sequence {
                 break;
             }
-            self.sequence = self.sequence.wrapping_add(1);
-            self.fresh = false;
-            self.rows = self.rows.wrapping_add(1);
+            sequence = sequence.wrapping_add(1);
+            rows = rows.wrapping_add(1);
             left = after;
         }
+        self.sequence = sequence;
+        self.fresh &= rows == 0;
+        self.rows = self.rows.wrapping_add(rows);
         *pass = pass.saturating_add(rest.len().saturating_sub(left.len()));
         left
     }
