@@ -55,6 +55,10 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("classify_point", classify(POINT.as_bytes().to_vec())),
         ("classify_drupal", classify(DRUPAL.as_bytes().to_vec())),
         ("classify_insert_400k", classify(large_insert())),
+        ("classify_rows_400k", classify(many_row_insert())),
+        ("lex_drupal", lex(DRUPAL.as_bytes().to_vec())),
+        ("lex_rows_400k", lex(many_row_insert())),
+        ("lex_insert_400k", lex(large_insert())),
         ("digest_drupal", digest()),
         ("decision", decision()),
         ("reply_point", reply(one_row(), Command::Query)),
@@ -111,6 +115,26 @@ fn classify(sql: Vec<u8>) -> Case {
     Box::new(move || {
         black_box(analyse(black_box(&sql), &dialect));
     })
+}
+
+fn lex(sql: Vec<u8>) -> Case {
+    let dialect = dialect();
+    Box::new(move || {
+        black_box(clonelove_sql::Lexer::new(black_box(&sql), &dialect).count());
+    })
+}
+
+/// As a bulk load sends them: rows of short values.
+fn many_row_insert() -> Vec<u8> {
+    let mut sql = b"INSERT INTO \"search_index\" (\"word\", \"langcode\", \"sid\", \"type\", \"score\") VALUES ".to_vec();
+    let mut row = 0_u32;
+    while sql.len() < LARGE {
+        let comma = if row == 0 { "" } else { ", " };
+        let word = "a longer word, it says".get(..(row % 20) as usize).unwrap_or_default();
+        sql.extend_from_slice(format!("{comma}('{word}', 'en', {row}, 'node_search', -{row}.5)").as_bytes());
+        row += 1;
+    }
+    sql
 }
 
 fn digest() -> Case {

@@ -190,6 +190,21 @@ impl<'a> Parser<'a> {
         self.filled = self.filled.saturating_sub(1);
     }
 
+    /// Passes `( … )` if it holds nothing but literals, and with `rows` also further ones after commas. There is nothing
+    /// to be found in them, however long they are.
+    pub(super) fn eat_literals(&mut self, rows: bool) -> bool {
+        // What was read ahead is not to be read again.
+        let ahead = self.filled != 1 || !self.peek().is(b'(');
+        if ahead || !self.lexer.skip_literals(rows) {
+            return false;
+        }
+        let end = place(self.lexer.at());
+        let start = end.saturating_sub(1);
+        self.last = Lexeme { kind: TokenKind::Sign(b')'), keyword: Keyword::None, start, end };
+        self.filled = 0;
+        true
+    }
+
     /// Passes the `;` that ends a statement; `None` at the end of the text.
     pub(super) fn pass_end(&mut self) -> Option<Lexeme> {
         let end = self.peek();

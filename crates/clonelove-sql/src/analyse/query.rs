@@ -78,7 +78,12 @@ impl Parser<'_> {
                 TokenKind::Sign(b')') if self.depth > 0 => return self.end_of(&level),
                 TokenKind::Sign(b')') | TokenKind::Error => return self.not_understood(),
                 _ if until.ends_at(next) => return Ok(()),
-                TokenKind::Sign(b'(') => self.parentheses_at(&mut level)?,
+                TokenKind::Sign(b'(') => {
+                    let rows = until == Until::End && level.clause == Clause::Expression;
+                    if level.clause == Clause::Table || !self.eat_literals(rows) {
+                        self.parentheses_at(&mut level)?;
+                    }
+                }
                 TokenKind::Sign(b',') => {
                     self.next();
                     if matches!(level.clause, Clause::Joined { .. }) {

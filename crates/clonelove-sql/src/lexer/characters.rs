@@ -23,8 +23,9 @@ impl Lexer<'_> {
     pub(super) fn identifier_end(&self, from: usize) -> Option<usize> {
         let mut at = from;
         loop {
-            let run = self.tail(at).iter().take_while(|byte| is_ascii_identifier(**byte)).count();
-            at = at.saturating_add(run);
+            while is_ascii_identifier(self.byte(at)) {
+                at = at.saturating_add(1);
+            }
             if self.byte(at) < 0x80 {
                 return Some(at);
             }
@@ -39,8 +40,49 @@ impl Lexer<'_> {
     }
 }
 
+/// What a byte may begin, outside quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// An identifier, and some literals' prefixes: letters and `_`.
+    Letter,
+    Digit,
+    /// A token of its own, whatever follows it.
+    Alone,
+    /// White space, a comment, the end of the text, or an operator.
+    Gap,
+    Other,
+}
+
+impl Class {
+    pub(super) fn of(byte: u8) -> Class {
+        CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
+    }
+}
+
+/// Looked up with every byte: comparisons take longer.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        #[expect(clippy::indexing_slicing, reason = "a byte is always within 256 places")]
+        {
+            classes[byte as usize] = match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' => Class::Letter,
+                b'0'..=b'9' => Class::Digit,
+                b'(' | b')' | b',' | b'=' | b'+' | b'%' | b'^' | b'~' | b'[' | b']' | b'{' | b'}' => {
+                    Class::Alone
+                }
+                0 | b' ' | b'\t'..=b'\r' | b'#' | b'-' | b'/' | b'*' => Class::Gap,
+                _ => Class::Other,
+            };
+        }
+        byte = byte.wrapping_add(1);
+    }
+    classes
+};
+
 pub(super) fn is_ascii_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$'
+    matches!(Class::of(byte), Class::Letter | Class::Digit) || byte == b'$'
 }
 
 /// The first place of one of two ASCII bytes that is a character of its own.

@@ -1,18 +1,20 @@
 //! Numbers, strings and quoted names.
 
-use memchr::{memchr, memchr2};
-
 use super::characters::find_character;
+use super::strings::closing_quote;
 use super::{Lexer, Token, TokenKind};
-use crate::dialect::{Charset, Modes};
 
 impl Lexer<'_> {
     /// A number, or an identifier that begins with digits.
     pub(super) fn number(&mut self, start: usize) -> Option<Token> {
+        let end = self.digits_end(start);
+        let plain = self.byte(end) != b'.' && !self.goes_on(end);
+        if plain {
+            return self.token(TokenKind::Number, start, end);
+        }
         if let Some(end) = self.prefixed_number_end(start) {
             return self.token(TokenKind::Number, start, end);
         }
-        let end = self.digits_end(start);
         match self.byte(end) {
             b'.' if self.byte(end.saturating_add(1)) != b'.' => self.real(start, end.saturating_add(1)),
             b'e' | b'E' => match self.exponent_end(end) {
@@ -37,8 +39,12 @@ impl Lexer<'_> {
         (count > 0 && !self.goes_on(end)).then_some(end)
     }
 
-    fn digits_end(&self, from: usize) -> usize {
-        from.saturating_add(self.tail(from).iter().take_while(|byte| byte.is_ascii_digit()).count())
+    pub(super) fn digits_end(&self, from: usize) -> usize {
+        let mut at = from;
+        while self.byte(at).is_ascii_digit() {
+            at = at.saturating_add(1);
+        }
+        at
     }
 
     /// The end of the exponent at an `e`; `None` if digits are missing.
@@ -86,19 +92,30 @@ impl Lexer<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn text_end(&self, quote_at: usize) -> Option<usize> {
         let quote = self.byte(quote_at);
-        let escapes = !self.dialect.modes.contains(Modes::NO_BACKSLASH_ESCAPES);
+        if !self.plain {
+            return self.multi_byte_text_end(quote_at);
+        }
         let mut at = quote_at.saturating_add(1);
         loop {
-            let tail = self.tail(at);
-            let found = match (self.dialect.charset, escapes) {
-                (Charset::Utf8 | Charset::AsciiCompatible, true) => memchr2(quote, b'\\', tail),
-                (Charset::Utf8 | Charset::AsciiCompatible, false) => memchr(quote, tail),
-                (charset, _) => find_character(charset, quote, escapes.then_some(b'\\'), tail),
-            }?;
-            let special = at.saturating_add(found);
-            if self.byte(special) == b'\\' && quote != b'\\' {
+            let end = at.saturating_add(closing_quote(self.tail(at), quote, self.escapes)?).saturating_add(1);
+            if self.byte(end) != quote {
+                return Some(end);
+            }
+            at = end.saturating_add(1);
+        }
+    }
+
+    fn multi_byte_text_end(&self, quote_at: usize) -> Option<usize> {
+        let quote = self.byte(quote_at);
+        let escape = self.escapes.then_some(b'\\');
+        let mut at = quote_at.saturating_add(1);
+        loop {
+            let special =
+                at.saturating_add(find_character(self.dialect.charset, quote, escape, self.tail(at))?);
+            if self.byte(special) == b'\\' {
                 // Exactly one byte is escaped, also where it leads a character of several.
                 at = special.saturating_add(2);
             } else if self.byte(special.saturating_add(1)) == quote {
@@ -121,19 +138,21 @@ impl Lexer<'_> {
         let quote = self.byte(start);
         let mut at = start.saturating_add(1);
         loop {
-            let tail = self.tail(at);
-            let found = match self.dialect.charset {
-                Charset::Utf8 | Charset::AsciiCompatible => memchr2(quote, 0, tail),
-                charset => find_character(charset, quote, Some(0), tail),
-            }?;
-            let special = at.saturating_add(found);
-            if self.byte(special) != quote {
-                return None;
+            if !self.plain {
+                at = at.saturating_add(find_character(self.dialect.charset, quote, Some(0), self.tail(at))?);
             }
-            if self.byte(special.saturating_add(1)) != quote {
-                return Some(special.saturating_add(1));
+            // Names are short: there is nothing faster.
+            while self.byte(at) != quote {
+                if self.byte(at) == 0 {
+                    return None;
+                }
+                at = at.saturating_add(1);
             }
-            at = special.saturating_add(2);
+            at = at.saturating_add(1);
+            if self.byte(at) != quote {
+                return Some(at);
+            }
+            at = at.saturating_add(1);
         }
     }
 }

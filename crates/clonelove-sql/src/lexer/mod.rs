@@ -8,15 +8,17 @@
 
 mod characters;
 mod gaps;
+mod lists;
 mod literals;
+mod strings;
 
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use crate::dialect::{Dialect, Flavour, Modes};
-use characters::is_ascii_identifier;
+use crate::dialect::{Charset, Dialect, Flavour, Modes};
+use characters::{Class, is_ascii_identifier};
 use gaps::Gap;
 
 /// What a token is.
@@ -92,6 +94,10 @@ pub struct Lexer<'a> {
     saw_conditional: bool,
     in_executable_comment: bool,
     expect: Expect,
+    /// A backslash in a string escapes.
+    escapes: bool,
+    /// A quote or a backslash is never part of another character.
+    plain: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -109,12 +115,19 @@ impl<'a> Lexer<'a> {
             saw_conditional: false,
             in_executable_comment: false,
             expect: Expect::Anything,
+            escapes: !dialect.modes.contains(Modes::NO_BACKSLASH_ESCAPES),
+            plain: matches!(dialect.charset, Charset::Utf8 | Charset::AsciiCompatible),
         }
     }
 
     /// Whether an executable comment was met so far that another version would treat differently.
     pub(crate) fn saw_conditional(&self) -> bool {
         self.saw_conditional
+    }
+
+    /// Where the next token, or the gap before it, begins.
+    pub(crate) fn at(&self) -> usize {
+        self.at
     }
 
     /// The byte at a place, and NUL beyond the end, as the server's buffer has it.
@@ -154,6 +167,9 @@ impl<'a> Lexer<'a> {
     fn start(&mut self, start: usize) -> Option<Token> {
         let (first, second) = (self.byte(start), self.byte(start.saturating_add(1)));
         match first {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' if second != b'\'' => {
+                self.identifier(start, start, TokenKind::Word)
+            }
             b'n' | b'N' if second == b'\'' => self.text(start, start.saturating_add(1)),
             b'x' | b'X' | b'b' | b'B' if second == b'\'' => self.digits_in_quotes(start, first),
             // MySQL 9 opens a quoted text with $tag$, earlier versions an identifier.
@@ -225,7 +241,19 @@ impl<'a> Lexer<'a> {
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
+    #[inline]
     fn next(&mut self) -> Option<Token> {
+        if self.expect == Expect::Anything {
+            // A single space, and no comment: what stands between most tokens.
+            let at = self.at.saturating_add(usize::from(self.byte(self.at) == b' '));
+            let class = Class::of(self.byte(at));
+            if class == Class::Alone {
+                return self.token(TokenKind::Sign(self.byte(at)), at, at.saturating_add(1));
+            }
+            if class != Class::Gap {
+                return self.start(at);
+            }
+        }
         match std::mem::replace(&mut self.expect, Expect::Anything) {
             Expect::Dot => self.dot(self.at),
             Expect::Name => self.identifier(self.at, self.at, TokenKind::Name),

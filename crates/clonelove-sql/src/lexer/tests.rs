@@ -100,3 +100,48 @@ fn comments_and_what_is_none() {
     check("a/*!b", "wa wb !");
     check("a/*!b;", "wa wb !;");
 }
+
+#[test]
+fn lists_of_literals_are_passed_to_where_they_end() {
+    fn passed(sql: &str, rows: bool) -> Option<&str> {
+        let dialect = Dialect::default();
+        let mut lexer = Lexer::new(sql.as_bytes(), &dialect);
+        assert_eq!(lexer.next().map(|token| token.kind), Some(TokenKind::Sign(b'(')));
+        lexer.skip_literals(rows).then(|| &sql[lexer.at()..])
+    }
+    assert_eq!(passed("(1, 'a)', -2.5,NULL ,?) x", false), Some(" x"));
+    assert_eq!(passed("(1),(2), ( '3' )\n, (4)x", true), Some("x"));
+    assert_eq!(passed("(1),(2)", false), Some(",(2)"));
+    assert_eq!(passed("(1),(now()),(2)", true), Some(",(now()),(2)"));
+    assert_eq!(passed("(1),(2),a", true), Some(",a"));
+    for closer in [
+        "()",
+        "(1",
+        "(1,)",
+        "(,1)",
+        "(1 2)",
+        "(a)",
+        "(1a)",
+        "(1e5)",
+        "(0x1F)",
+        "(x'1f')",
+        "('a' 'b')",
+        "(\"a\")",
+        "(1/*c*/)",
+        "(1-- \n)",
+        "(-'a')",
+        "(- 1)",
+        "(--1)",
+        "(nully)",
+        "(null.a)",
+        "(1;)",
+        "(?a)",
+        "(1.e)",
+        "('a)",
+        "(1.a)",
+        "((1))",
+        "(.5)",
+    ] {
+        assert_eq!(passed(closer, true), None, "{closer}");
+    }
+}
