@@ -4,8 +4,9 @@ use std::io::Write;
 
 use memchr::memchr2;
 
+use super::plan::Slot;
 use super::tokens::Tokens;
-use super::{Rules, Values};
+use super::{Bound, Rules, Values};
 use crate::dialect::Modes;
 use crate::lexer::TokenKind;
 use crate::schema::{self, Column};
@@ -69,66 +70,105 @@ pub(super) fn is_tested(collation: &str) -> bool {
     })
 }
 
-/// Reads a literal for a column, and adds its value; `None`: it is none that could be a key. What was read is passed
-/// only where it was one.
-pub(super) fn literal(
-    tokens: &mut Tokens<'_>,
-    column: &Column,
-    rules: Rules,
+/// Reads a literal, or a parameter, whose value may be a key of a column; `None`: it is none, whatever its value, and
+/// is not passed.
+pub(super) fn slot(tokens: &mut Tokens<'_>, column: &Column, rules: Rules) -> Option<Slot> {
+    let (next, mut negative) = (tokens.peek(), false);
+    let fits = match (column.values, next.kind) {
+        (schema::Values::Integer { .. }, TokenKind::Sign(b'-' | b'+')) => {
+            negative = next.is(b'-');
+            let number = tokens.peek_after().kind == TokenKind::Number;
+            if number {
+                tokens.next();
+            }
+            number
+        }
+        (schema::Values::Integer { .. }, TokenKind::Number) => true,
+        (schema::Values::Characters { .. }, TokenKind::Text) => true,
+        (schema::Values::Integer { .. } | schema::Values::Characters { .. }, TokenKind::Parameter) => true,
+        (_, TokenKind::Text | TokenKind::Number) => !rules.contains(Rules::TYPES),
+        _ => false,
+    };
+    if !fits {
+        return None;
+    }
+    let parameter = (tokens.peek().kind == TokenKind::Parameter).then(|| tokens.parameter());
+    let token = tokens.next().range;
+    Some(Slot { start: token.start, end: token.end, negative, parameter })
+}
+
+/// What stands for a value in a statement, and is bound to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Written<'a> {
+    /// A literal's bytes, without its sign.
+    Literal { bytes: &'a [u8], negative: bool },
+    /// A parameter's value.
+    Bound(Bound<'a>),
+}
+
+/// Adds a value, in the form in which it compares, to those of a column; `None`: it can be no key.
+pub(super) fn add(
+    written: Written<'_>,
+    values: schema::Values,
+    (modes, rules): (Modes, Rules),
     into: &mut Values,
 ) -> Option<()> {
-    let read = match (column.values, tokens.peek().kind) {
-        (schema::Values::Integer { min, max }, TokenKind::Number | TokenKind::Sign(b'-' | b'+')) => {
-            integer(tokens, (min, max), rules, into)
+    let added = match (values, written) {
+        (schema::Values::Integer { min, max }, Written::Literal { bytes, negative })
+            if bytes.first().is_some_and(u8::is_ascii_digit) =>
+        {
+            digits(bytes, negative).and_then(|value| integer(value, (min, max), rules, into))
         }
-        (schema::Values::Characters { longest }, TokenKind::Text) => text(tokens, longest, rules, into),
-        (_, TokenKind::Text | TokenKind::Number) if !rules.contains(Rules::TYPES) => {
-            let bytes = tokens.peek().clone();
-            let bytes = tokens.bytes(&bytes);
+        (schema::Values::Integer { min, max }, Written::Bound(Bound::Integer(value))) => {
+            integer(value, (min, max), rules, into)
+        }
+        (schema::Values::Characters { longest }, Written::Literal { bytes: [b'\'' | b'"', ..], .. }) => {
+            text(written, longest, (modes, rules), into)
+        }
+        (schema::Values::Characters { longest }, Written::Bound(Bound::Text(_))) => {
+            text(written, longest, (modes, rules), into)
+        }
+        (_, Written::Literal { bytes, .. }) if !rules.contains(Rules::TYPES) => {
             into.bytes.extend(bytes.iter().filter(|byte| **byte != b'\'').map(u8::to_ascii_lowercase));
-            tokens.next();
             Some(())
         }
         _ => None,
     };
-    if read.and_then(|()| into.end_value()).is_none() {
+    if added.and_then(|()| into.end_value()).is_none() {
         into.drop_value();
         return None;
     }
     Some(())
 }
 
-fn integer(tokens: &mut Tokens<'_>, range: (i128, i128), rules: Rules, into: &mut Values) -> Option<()> {
-    let sign = tokens.peek().kind;
-    let signed = matches!(sign, TokenKind::Sign(_));
-    let number = if signed { tokens.peek_after().clone() } else { tokens.peek().clone() };
-    let digits = tokens.bytes(&number);
-    if number.kind != TokenKind::Number || digits.len() > 30 || !digits.iter().all(u8::is_ascii_digit) {
+fn digits(bytes: &[u8], negative: bool) -> Option<i128> {
+    if bytes.len() > 30 || !bytes.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let magnitude: i128 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    let value = if sign == TokenKind::Sign(b'-') { magnitude.checked_neg()? } else { magnitude };
-    let (min, max) = range;
+    let magnitude: i128 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
+    if negative { magnitude.checked_neg() } else { Some(magnitude) }
+}
+
+fn integer(value: i128, (min, max): (i128, i128), rules: Rules, into: &mut Values) -> Option<()> {
     if !(min..=max).contains(&value) && rules.contains(Rules::RANGE) {
         return None;
-    }
-    tokens.next();
-    if signed {
-        tokens.next();
     }
     write!(into.bytes, "{value}").ok()
 }
 
-fn text(tokens: &mut Tokens<'_>, longest: u32, rules: Rules, into: &mut Values) -> Option<()> {
-    let token = tokens.peek().clone();
-    let [quote @ (b'\'' | b'"'), inner @ .., _] = tokens.bytes(&token) else { return None };
-    let escapes = !tokens.modes().contains(Modes::NO_BACKSLASH_ESCAPES);
+fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into: &mut Values) -> Option<()> {
+    // What is bound is not quoted: nothing in it doubles or escapes.
+    let (quote, inner) = match written {
+        Written::Literal { bytes: [quote @ (b'\'' | b'"'), inner @ .., _], .. } => (Some(*quote), inner),
+        Written::Bound(Bound::Text(bytes)) => (None, bytes),
+        _ => return None,
+    };
+    let escapes = quote.is_some() && !modes.contains(Modes::NO_BACKSLASH_ESCAPES);
     let start = into.bytes.len();
     into.bytes.reserve(inner.len());
     // Most texts hold nothing of note, and are taken over as a whole.
-    let plain = rules == Rules::all()
-        && memchr2(*quote, b'\\', inner).is_none()
-        && inner.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let quoted = quote.is_some_and(|quote| memchr2(quote, b'\\', inner).is_some());
+    let plain = rules == Rules::all() && !quoted && inner.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if plain {
         into.bytes.extend_from_slice(inner);
         into.bytes.get_mut(start..)?.make_ascii_lowercase();
@@ -136,7 +176,7 @@ fn text(tokens: &mut Tokens<'_>, longest: u32, rules: Rules, into: &mut Values) 
     let mut rest = if plain { [].iter() } else { inner.iter() };
     while let Some(byte) = rest.next() {
         let mut byte = *byte;
-        if byte == *quote {
+        if Some(byte) == quote {
             rest.next();
         } else if byte == b'\\' && escapes {
             byte = match *rest.next()? {
@@ -163,6 +203,5 @@ fn text(tokens: &mut Tokens<'_>, longest: u32, rules: Rules, into: &mut Values) 
         let spaces = into.bytes.iter().rev().take(length).take_while(|byte| **byte == b' ').count();
         into.bytes.truncate(into.bytes.len().saturating_sub(spaces));
     }
-    tokens.next();
     Some(())
 }

@@ -5,6 +5,7 @@
 //! call equal must have equal bytes here. In doubt there is no key, and the whole table counts.
 
 mod literal;
+mod plan;
 mod reads;
 mod tokens;
 mod where_clause;
@@ -16,6 +17,8 @@ mod tests;
 use crate::dialect::{Charset, Dialect};
 use crate::facts::{Facts, Kind, TableName, Why};
 use crate::schema::{Schema, Sort, Table, TableId, add_to_hash};
+
+pub use plan::{Plan, Value};
 
 /// More values than this in one statement are not told apart.
 const MOST_VALUES: usize = 4096;
@@ -118,6 +121,15 @@ bitflags::bitflags! {
     }
 }
 
+/// A value that is bound to a parameter of a prepared statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound<'a> {
+    /// Of an integer type.
+    Integer(i128),
+    /// Of a type of characters, in `character_set_client`.
+    Text(&'a [u8]),
+}
+
 /// What bounds the rows that a query reads; `None`: nothing, or it is no query of one table.
 pub fn of_read(sql: &[u8], facts: &Facts, schema: &Schema, session: Session<'_>) -> Option<Keys> {
     of_read_under(Rules::all(), sql, facts, schema, session)
@@ -131,16 +143,7 @@ pub fn of_read_under(
     schema: &Schema,
     session: Session<'_>,
 ) -> Option<Keys> {
-    if facts.kind != Kind::Read || facts.why.is_some() || !facts.tables_written.is_empty() {
-        return None;
-    }
-    let named = match facts.tables_read.as_slice() {
-        [only] => only,
-        [first, ..] if !rules.contains(Rules::ONE_TABLE) => first,
-        _ => return None,
-    };
-    let (id, table) = target(named, facts, schema, session)?;
-    reads::keys(rules, sql, id, table, session).filter(|keys| !keys.columns.is_empty())
+    plan_of_read(rules, sql, facts, schema, session)?.keys(sql, |_| None)
 }
 
 /// What bounds the rows that a write touches, before and after; `None`: nothing, or it is no write of one table.
@@ -156,6 +159,45 @@ pub fn of_write_under(
     schema: &Schema,
     session: Session<'_>,
 ) -> Option<Keys> {
+    plan_of_write(rules, sql, facts, schema, session)?.keys(sql, |_| None)
+}
+
+/// Where the values stand that bound what a statement reads, if it is a read, or writes: of a text that is executed more
+/// than once with other values for its parameters. `None`: whatever they are, nothing is bounded.
+pub fn plan(sql: &[u8], facts: &Facts, schema: &Schema, session: Session<'_>) -> Option<Plan> {
+    match facts.kind {
+        Kind::Read => plan_of_read(Rules::all(), sql, facts, schema, session),
+        Kind::Write => plan_of_write(Rules::all(), sql, facts, schema, session),
+        _ => None,
+    }
+}
+
+fn plan_of_read(
+    rules: Rules,
+    sql: &[u8],
+    facts: &Facts,
+    schema: &Schema,
+    session: Session<'_>,
+) -> Option<Plan> {
+    if facts.kind != Kind::Read || facts.why.is_some() || !facts.tables_written.is_empty() {
+        return None;
+    }
+    let named = match facts.tables_read.as_slice() {
+        [only] => only,
+        [first, ..] if !rules.contains(Rules::ONE_TABLE) => first,
+        _ => return None,
+    };
+    let (id, table) = target(named, facts, schema, session)?;
+    reads::plan(rules, sql, id, table, session).filter(|plan| !plan.columns.is_empty())
+}
+
+fn plan_of_write(
+    rules: Rules,
+    sql: &[u8],
+    facts: &Facts,
+    schema: &Schema,
+    session: Session<'_>,
+) -> Option<Plan> {
     if facts.kind != Kind::Write || facts.why != Some(Why::Write) {
         return None;
     }
@@ -164,7 +206,7 @@ pub fn of_write_under(
     if table.triggers && rules.contains(Rules::TRIGGERS) {
         return None;
     }
-    writes::keys(rules, sql, id, table, session).filter(|keys| !keys.columns.is_empty())
+    writes::plan(rules, sql, id, table, session).filter(|plan| !plan.columns.is_empty())
 }
 
 /// The one table that keys may be of.
@@ -201,11 +243,6 @@ pub fn independent(read: &Keys, write: &Keys) -> bool {
 }
 
 impl ColumnKeys {
-    fn new(table: TableId, place: u32, name: &str) -> ColumnKeys {
-        let column = ColumnId(add_to_hash(table.0, name.as_bytes()));
-        ColumnKeys { place, column, values: Values::default() }
-    }
-
     /// The values as the hashes that watermarks are kept by.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
         // A byte that no name holds keeps the name and the value apart.
@@ -237,6 +274,12 @@ impl Values {
     /// Whether this one is among them.
     pub fn contains(&self, value: &[u8]) -> bool {
         self.iter().any(|known| known == value)
+    }
+
+    /// The last one.
+    fn last(&self) -> Option<&[u8]> {
+        let (last, before) = self.ends.split_last()?;
+        self.bytes.get(before.last().map_or(0, |end| *end as usize)..*last as usize)
     }
 
     /// Adds what was written behind the last value; `None` if there are too many.

@@ -1,20 +1,21 @@
 //! Keys of a query of one table.
 
+use super::plan::Plan;
 use super::tokens::Tokens;
 use super::where_clause::Conditions;
-use super::{Keys, Rules, Session};
+use super::{Rules, Session};
 use crate::lexer::TokenKind;
 use crate::schema::{Table, TableId};
 use crate::words::Keyword;
 
 /// `SELECT … FROM table [[AS] alias] WHERE …`, without another query in it.
-pub(super) fn keys(
+pub(super) fn plan(
     rules: Rules,
     sql: &[u8],
     id: TableId,
     table: &Table,
     session: Session<'_>,
-) -> Option<Keys> {
+) -> Option<Plan> {
     let mut tokens = Tokens::new(sql, session.dialect);
     if !tokens.eat(Keyword::SELECT) {
         return None;
@@ -55,7 +56,7 @@ pub(super) fn keys(
     if tokens.saw_conditional() || (tokens.ranks() && rules.contains(Rules::RANKING)) {
         return None;
     }
-    Some(Keys { table: id, columns: conditions.found })
+    Some(Plan { table: id, columns: conditions.found, rules, modes: session.dialect.modes })
 }
 
 /// Passes the select list and FROM.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::dialect::{Charset, Dialect, Modes};
+use crate::dialect::{Charset, Dialect};
 use crate::lexer::{Lexer, TokenKind};
 use crate::schema::{TableId, folded};
 use crate::words::Keyword;
@@ -44,14 +44,24 @@ pub(super) struct Tokens<'a> {
     queries: u32,
     /// A word was read that ranks rows among all others.
     ranks: bool,
+    /// Parameters passed.
+    parameters: u16,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(sql: &'a [u8], dialect: &'a Dialect) -> Tokens<'a> {
         let end = Lexeme { kind: TokenKind::Sign(0), keyword: Keyword::End, range: 0..0 };
         let lexer = Lexer::new(sql, dialect);
-        let mut tokens =
-            Tokens { sql, dialect, lexer, next: end.clone(), after: end, queries: 0, ranks: false };
+        let mut tokens = Tokens {
+            sql,
+            dialect,
+            lexer,
+            next: end.clone(),
+            after: end,
+            queries: 0,
+            ranks: false,
+            parameters: 0,
+        };
         tokens.next = tokens.read();
         tokens.after = tokens.read();
         tokens
@@ -93,8 +103,9 @@ impl<'a> Tokens<'a> {
         self.lexer.saw_conditional()
     }
 
-    pub(super) fn modes(&self) -> Modes {
-        self.dialect.modes
+    /// How many parameters were passed: the number, from 0, of the next one. A statement has at most 65,535.
+    pub(super) fn parameter(&self) -> u16 {
+        self.parameters
     }
 
     pub(super) fn peek(&self) -> &Lexeme {
@@ -109,6 +120,7 @@ impl<'a> Tokens<'a> {
         if self.next.is_end() {
             return self.next.clone();
         }
+        self.parameters = self.parameters.saturating_add(u16::from(self.next.kind == TokenKind::Parameter));
         let after = match self.after.is_end() {
             true => self.after.clone(),
             false => self.read(),

@@ -1,9 +1,10 @@
 //! The conditions that bound rows: `column = literal` and `column IN (literals)`, where they stand as a whole among
 //! others that all must hold.
 
-use super::literal::{is_keyable, literal};
+use super::Rules;
+use super::literal::{is_keyable, slot};
+use super::plan::Planned;
 use super::tokens::{Lexeme, Tokens};
-use super::{ColumnKeys, Rules};
 use crate::lexer::TokenKind;
 use crate::schema::{Table, TableId};
 use crate::words::Keyword;
@@ -16,7 +17,7 @@ pub(super) struct Conditions<'t> {
     pub(super) rules: Rules,
     pub(super) id: TableId,
     pub(super) table: &'t Table,
-    pub(super) found: Vec<ColumnKeys>,
+    pub(super) found: Vec<Planned>,
 }
 
 impl Conditions<'_> {
@@ -111,20 +112,22 @@ impl Conditions<'_> {
         };
         let column = self.table.column(&name).filter(|(_, column)| is_keyable(column, self.rules));
         let Some((place, column)) = column else { return Some(()) };
-        let mut keys = ColumnKeys::new(self.id, place, &column.name);
+        let mut planned = Planned::new(self.id, place, column);
         if tokens.eat_sign(b'=') {
-            if literal(tokens, column, self.rules, &mut keys.values).is_some() {
-                self.found.push(keys);
+            if let Some(slot) = slot(tokens, column, self.rules) {
+                planned.slots.push(slot);
+                self.found.push(planned);
             }
         } else if tokens.at(Keyword::IN) && tokens.peek_after().is(b'(') {
             tokens.next();
             tokens.next();
             loop {
-                if literal(tokens, column, self.rules, &mut keys.values).is_none() {
-                    return tokens.close();
+                match slot(tokens, column, self.rules) {
+                    Some(slot) => planned.slots.push(slot),
+                    None => return tokens.close(),
                 }
                 if tokens.eat_sign(b')') {
-                    self.found.push(keys);
+                    self.found.push(planned);
                     break;
                 }
                 if !tokens.eat_sign(b',') {

@@ -1,20 +1,21 @@
 //! Keys of INSERT, REPLACE, UPDATE and DELETE of one table.
 
-use super::literal::{is_keyable, literal};
+use super::literal::{is_keyable, slot};
+use super::plan::{Plan, Planned};
 use super::tokens::{Lexeme, Tokens};
 use super::where_clause::Conditions;
-use super::{ColumnKeys, Keys, Rules, Session};
+use super::{Rules, Session};
 use crate::lexer::TokenKind;
 use crate::schema::{Column, Table, TableId};
 use crate::words::Keyword;
 
-pub(super) fn keys(
+pub(super) fn plan(
     rules: Rules,
     sql: &[u8],
     id: TableId,
     table: &Table,
     session: Session<'_>,
-) -> Option<Keys> {
+) -> Option<Plan> {
     let mut tokens = Tokens::new(sql, session.dialect);
     let mut write = Write { rules, id, table, session, columns: Vec::new() };
     let verb = tokens.next().keyword;
@@ -28,7 +29,7 @@ pub(super) fn keys(
     if !tokens.peek().is_end() || tokens.peek().kind == TokenKind::Error || tokens.saw_conditional() {
         return None;
     }
-    Some(Keys { table: id, columns: write.columns })
+    Some(Plan { table: id, columns: write.columns, rules, modes: session.dialect.modes })
 }
 
 struct Write<'t> {
@@ -36,7 +37,7 @@ struct Write<'t> {
     id: TableId,
     table: &'t Table,
     session: Session<'t>,
-    columns: Vec<ColumnKeys>,
+    columns: Vec<Planned>,
 }
 
 impl<'t> Write<'t> {
@@ -118,7 +119,10 @@ impl<'t> Write<'t> {
     fn begin(&mut self, name: &str) -> Option<u32> {
         let (place, column) = self.table.column(name)?;
         self.keyable(place)?;
-        self.columns.push(ColumnKeys::new(self.id, place, &column.name));
+        let mut planned = Planned::new(self.id, place, column);
+        // 0 may stand for the next number.
+        planned.zero_is_another = column.auto_increment && self.rules.contains(Rules::AUTO_INCREMENT);
+        self.columns.push(planned);
         Some(place)
     }
 
@@ -159,17 +163,13 @@ impl<'t> Write<'t> {
 
     /// Adds an inserted value, or gives up its column if it is no literal alone.
     fn value(&mut self, tokens: &mut Tokens<'_>, place: u32) {
-        let rules = self.rules;
         let Some(column) = self.keyable(place) else { return };
-        let Some(keys) = self.columns.iter_mut().find(|keys| keys.place == place) else { return };
-        let added = literal(tokens, column, rules, &mut keys.values);
+        let slot = slot(tokens, column, self.rules);
         let alone = ends_value(tokens.peek());
-        // 0 may stand for the next number.
-        let stands_for_another = column.auto_increment
-            && rules.contains(Rules::AUTO_INCREMENT)
-            && keys.values.iter().last() == Some(b"0");
-        if added.is_none() || !alone || stands_for_another {
-            self.give_up(place);
+        match (slot, self.columns.iter_mut().find(|planned| planned.place == place)) {
+            (Some(slot), Some(planned)) if alone => planned.slots.push(slot),
+            (_, Some(_)) => self.give_up(place),
+            (_, None) => {}
         }
     }
 
