@@ -6,14 +6,18 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clonelove_benches::workload::put_command;
 use clonelove_route::balance::Balance;
 use clonelove_route::decide::{Moment, Plan, Policy, choose, plan};
 use clonelove_route::health::State;
 use clonelove_route::session::{Heard, Ran, Session, Transaction};
 use clonelove_route::topology::{Node, Role, Topology};
-use clonelove_sql::{Dialect, Modes, analyse, digest_text};
+use clonelove_sql::keys::{self, KeyIds};
+use clonelove_sql::schema::{Answers, Row};
+use clonelove_sql::{
+    Context, Dialect, Facts, FactsCache, Flavour, Modes, Schema, Scratch, analyse, digest_text,
+};
 use clonelove_wire::frame::{FrameHead, Look, look_packet};
 use clonelove_wire::reply::{ReplyTracker, Then};
 use clonelove_wire::{Caps, Command};
@@ -56,9 +60,10 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("classify_drupal", classify(DRUPAL.as_bytes().to_vec())),
         ("classify_insert_400k", classify(large_insert())),
         ("classify_rows_400k", classify(many_row_insert())),
-        ("lex_drupal", lex(DRUPAL.as_bytes().to_vec())),
-        ("lex_rows_400k", lex(many_row_insert())),
-        ("lex_insert_400k", lex(large_insert())),
+        ("known_point", known(vec![POINT.as_bytes().to_vec()])),
+        ("known_drupal", known(vec![DRUPAL.as_bytes().to_vec()])),
+        ("known_insert_400k", known(vec![large_insert()])),
+        ("unknown_drupal", known((b'a'..=b'p').map(drupal_on).collect())),
         ("digest_drupal", digest()),
         ("decision", decision()),
         ("reply_point", reply(one_row(), Command::Query)),
@@ -117,16 +122,30 @@ fn classify(sql: Vec<u8>) -> Case {
     })
 }
 
-fn lex(sql: Vec<u8>) -> Case {
-    let dialect = dialect();
+/// Statements, one after another, that the cache of facts is asked of, and their keys. It has room for eight: when there
+/// are many more, each has to be analysed again.
+fn known(texts: Vec<Vec<u8>>) -> Case {
+    let (cache, mut scratch, mut keys) = (FactsCache::new(8, [1, 2]), Scratch::default(), KeyIds::default());
+    let (dialect, schema) = (dialect(), schema());
+    let mut next = 0_usize;
     Box::new(move || {
-        black_box(clonelove_sql::Lexer::new(black_box(&sql), &dialect).count());
+        let Some(sql) = texts.get(next) else { return };
+        next = (next + 1) % texts.len();
+        let session = keys::Session { dialect: &dialect, schema: Some("app"), plain_charsets: true };
+        let context = Context { session, schema: Some(&schema), snapshot: 1 };
+        let resolve = |facts: &Facts| schema.resolve(facts, Some("app"));
+        let found = cache.look_up(black_box(sql), context, &mut scratch, resolve);
+        found.known.keys(sql, session, &scratch, &mut keys);
+        assert!(keys.table().is_some(), "the statement has keys");
+        black_box(&keys);
     })
 }
 
 /// As a bulk load sends them: rows of short values.
 fn many_row_insert() -> Vec<u8> {
-    let mut sql = b"INSERT INTO \"search_index\" (\"word\", \"langcode\", \"sid\", \"type\", \"score\") VALUES ".to_vec();
+    let mut sql =
+        b"INSERT INTO \"search_index\" (\"word\", \"langcode\", \"sid\", \"type\", \"score\") VALUES "
+            .to_vec();
     let mut row = 0_u32;
     while sql.len() < LARGE {
         let comma = if row == 0 { "" } else { ", " };
@@ -135,6 +154,33 @@ fn many_row_insert() -> Vec<u8> {
         row += 1;
     }
     sql
+}
+
+/// [`DRUPAL`], of another table.
+fn drupal_on(letter: u8) -> Vec<u8> {
+    DRUPAL.replace("cache_page", &format!("cache_pag{}", char::from(letter))).into_bytes()
+}
+
+/// The tables of the statements here, with the columns that matter.
+fn schema() -> Schema {
+    let mut answers = Answers::default();
+    let mut add = |name, values: &[&str]| {
+        let row: Row = values.iter().map(|value| (*value != "NULL").then(|| (*value).to_owned())).collect();
+        answers.entry(name).or_default().push(row);
+    };
+    add("grants", &["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost`"]);
+    let pages = (b'a'..=b'p').map(|letter| format!("cache_pag{}", char::from(letter)));
+    for table in pages.chain(["cache_page".to_owned(), "cache_container".to_owned()]) {
+        let ascii = "ascii_general_ci";
+        add("tables", &["app", &table, "BASE TABLE", "InnoDB"]);
+        add("columns", &["app", &table, "cid", "1", "varchar", "varchar(255)", "255", ascii, "", "NULL"]);
+        add("columns", &["app", &table, "data", "2", "longblob", "longblob", "NULL", "NULL", "", "NULL"]);
+        add("indexes", &["app", &table, "PRIMARY", "0", "1", "cid", "NULL"]);
+    }
+    add("tables", &["app", "sbtest1", "BASE TABLE", "InnoDB"]);
+    add("columns", &["app", "sbtest1", "id", "1", "int", "int(11)", "NULL", "NULL", "", "NULL"]);
+    add("indexes", &["app", "sbtest1", "PRIMARY", "0", "1", "id", "NULL"]);
+    Schema::build(Flavour::MariaDb, 101_119, &answers)
 }
 
 fn digest() -> Case {

@@ -1,12 +1,13 @@
 //! What a SQL text says about itself: kind, effects, tables, digest.
 //!
-//! This crate owns the lexer, the statement analysis, the digest, and what a snapshot of the schema adds to these. It works on the bytes of a statement as they
-//! stand on the wire, in the dialect of the session that sent them, and fails closed: what is not provably a read
-//! belongs on the primary. It must not touch packets, sockets, files, clocks or global state.
+//! This crate owns the lexer, the statement analysis, the digest, what a snapshot of the schema adds to these, and a cache
+//! of it all. It works on the bytes of a statement as they stand on the wire, in the dialect of the session that sent
+//! them, and fails closed: what is not provably a read belongs on the primary. It must not touch packets, sockets, files, clocks or global state.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod analyse;
+mod cache;
 mod dialect;
 mod digest;
 mod facts;
@@ -20,6 +21,7 @@ mod substitute;
 mod words;
 
 pub use analyse::analyse;
+pub use cache::{Context, FactsCache, Found, Known, Scratch};
 pub use dialect::{Charset, Dialect, Flavour, Modes};
 pub use digest::{digest_hash, digest_text};
 pub use facts::{Apart, Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};

@@ -23,22 +23,27 @@ const MOST_PARTS: usize = 1000;
 /// Tells what a statement, or several joined by `;`, is and does. Never fails: what is not understood is
 /// [`Kind::Unknown`] and touches all tables.
 pub fn analyse(sql: &[u8], dialect: &Dialect) -> Facts {
+    analyse_for_all(sql, dialect).0
+}
+
+/// [`analyse`], and whether the facts are the same whatever the text's literals say.
+pub(crate) fn analyse_for_all(sql: &[u8], dialect: &Dialect) -> (Facts, bool) {
     if sql.len() > parser::LONGEST {
-        return Facts { why: Some(Why::TooLarge), all_tables: true, ..Facts::default() };
+        return (Facts { why: Some(Why::TooLarge), all_tables: true, ..Facts::default() }, false);
     }
-    let (mut facts, conditional) = analyse_as(sql, dialect, Conditional::ByVersion);
+    let (mut facts, conditional, saw_literal) = analyse_as(sql, dialect, Conditional::ByVersion);
     if conditional {
         // A server of another version reads another statement, which must be a read too.
         for reading in [Conditional::Code, Conditional::Comment] {
-            let (other, _) = analyse_as(sql, dialect, reading);
+            let (other, ..) = analyse_as(sql, dialect, reading);
             widen(&mut facts, other);
         }
     }
-    facts
+    (facts, !conditional && !saw_literal)
 }
 
-/// One reading of the text, and whether a version decided what was a comment.
-fn analyse_as(sql: &[u8], dialect: &Dialect, conditional: Conditional) -> (Facts, bool) {
+/// One reading of the text, whether a version decided what was a comment, and whether literals were looked at.
+fn analyse_as(sql: &[u8], dialect: &Dialect, conditional: Conditional) -> (Facts, bool, bool) {
     let mut parser = Parser::new(sql, dialect, conditional);
     let mut first: Option<Facts> = None;
     let mut parts = Vec::new();
@@ -61,7 +66,7 @@ fn analyse_as(sql: &[u8], dialect: &Dialect, conditional: Conditional) -> (Facts
         None if parts.is_empty() => nothing(),
         None => unit(parts),
     };
-    (facts, parser.saw_conditional())
+    (facts, parser.saw_conditional(), parser.saw_literal())
 }
 
 fn one_statement(parser: &mut Parser, before: usize) -> Facts {

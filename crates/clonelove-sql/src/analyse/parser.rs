@@ -68,7 +68,7 @@ const NOTHING: Lexeme = Lexeme { kind: TokenKind::Sign(0), keyword: Keyword::End
 
 /// Reads one statement of a text after another.
 pub(super) struct Parser<'a> {
-    pub(super) sql: &'a [u8],
+    sql: &'a [u8],
     pub(super) dialect: &'a Dialect,
     pub(super) facts: Facts,
     /// Names of common table expressions in sight.
@@ -85,6 +85,8 @@ pub(super) struct Parser<'a> {
     pub(super) calls_routine: bool,
     /// A stored function is what made a read a write.
     read_apart: bool,
+    /// The bytes of a literal were looked at.
+    saw_literal: bool,
     lexer: Lexer<'a>,
     ahead: [Lexeme; 4],
     filled: usize,
@@ -105,6 +107,7 @@ impl<'a> Parser<'a> {
             besides: None,
             calls_routine: false,
             read_apart: false,
+            saw_literal: false,
             lexer: Lexer::with_conditional(sql, dialect, conditional),
             ahead: [NOTHING; 4],
             filled: 0,
@@ -115,6 +118,11 @@ impl<'a> Parser<'a> {
     /// Whether another version of the server might read other tokens.
     pub(super) fn saw_conditional(&self) -> bool {
         self.lexer.saw_conditional()
+    }
+
+    /// Whether the facts may depend on what literals say.
+    pub(super) fn saw_literal(&self) -> bool {
+        self.saw_literal
     }
 
     /// Makes ready for the next statement, and hands out what was gathered of this one.
@@ -226,7 +234,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    pub(super) fn bytes(&self, lexeme: Lexeme) -> &'a [u8] {
+    pub(super) fn bytes(&mut self, lexeme: Lexeme) -> &'a [u8] {
+        // Whatever was seen of a literal may be in the facts.
+        self.saw_literal |= lexeme.is_literal();
         self.sql.get(lexeme.range()).unwrap_or_default()
     }
 

@@ -397,7 +397,8 @@ impl Parser<'_> {
 
     /// `s.nextval` and `s.currval` of MariaDB's ORACLE mode.
     fn sequence_member(&mut self, sequence: Lexeme, member: Lexeme) {
-        let is = |name: &[u8]| self.bytes(member).eq_ignore_ascii_case(name);
+        let text = self.bytes(member);
+        let is = |name: &[u8]| text.eq_ignore_ascii_case(name);
         if self.calls_matter && (is(b"nextval") || is(b"currval")) {
             let name = self.folded(sequence);
             self.writes(TableName { schema: None, name });

@@ -5,6 +5,7 @@
 //! call equal must have equal bytes here. In doubt there is no key, and the whole table counts.
 
 mod literal;
+mod pattern;
 mod plan;
 mod reads;
 mod tokens;
@@ -18,6 +19,8 @@ use crate::dialect::{Charset, Dialect};
 use crate::facts::{Facts, Kind, TableName, Why};
 use crate::schema::{Schema, Sort, Table, TableId, add_to_hash};
 
+pub use pattern::KeyIds;
+pub(crate) use pattern::Pattern;
 pub use plan::{Plan, Value};
 
 /// More values than this in one statement are not told apart.
@@ -245,9 +248,7 @@ pub fn independent(read: &Keys, write: &Keys) -> bool {
 impl ColumnKeys {
     /// The values as the hashes that watermarks are kept by.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
-        // A byte that no name holds keeps the name and the value apart.
-        let column = add_to_hash(self.column.0, &[0]);
-        self.values.iter().map(move |value| KeyId(add_to_hash(column, value)))
+        self.values.ids(self.column)
     }
 }
 
@@ -274,6 +275,18 @@ impl Values {
     /// Whether this one is among them.
     pub fn contains(&self, value: &[u8]) -> bool {
         self.iter().any(|known| known == value)
+    }
+
+    /// Each value of a column as a hash.
+    fn ids(&self, column: ColumnId) -> impl Iterator<Item = KeyId> + '_ {
+        // A byte that no name holds keeps the name and the value apart.
+        let column = add_to_hash(column.0, &[0]);
+        self.iter().map(move |value| KeyId(add_to_hash(column, value)))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 
     /// The last one.

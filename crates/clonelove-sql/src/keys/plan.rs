@@ -42,7 +42,9 @@ impl Plan {
         let mut columns = Vec::new();
         for planned in &self.columns {
             let mut values = Values::default();
-            if planned.gather(sql, (self.modes, self.rules), &bound, &mut values).is_some() {
+            if !planned.slots.is_empty()
+                && planned.gather(sql, (self.modes, self.rules), &bound, &mut values).is_some()
+            {
                 columns.push(ColumnKeys { place: planned.place, column: planned.column, values });
             }
         }

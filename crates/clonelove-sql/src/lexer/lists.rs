@@ -2,6 +2,38 @@
 
 use super::Lexer;
 use super::characters::Class;
+use crate::dialect::Modes;
+
+/// Of the literals of a list: how many there are, and which are strings, not numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sorts {
+    count: u32,
+    strings: u32,
+    /// A bit for each of the last 64, set for strings; the last one's is the lowest.
+    order: u64,
+}
+
+impl Sorts {
+    pub(crate) fn add(&mut self, string: bool) {
+        self.count = self.count.saturating_add(1);
+        self.strings = self.strings.saturating_add(u32::from(string));
+        self.order = self.order.wrapping_shl(1) | u64::from(string);
+    }
+
+    /// How many there are, unless they are so many that not all their sorts are known.
+    pub(crate) fn count(self) -> Option<u32> {
+        (self.count <= 64).then_some(self.count)
+    }
+
+    /// Whether all are strings (true) or numbers (false).
+    pub(crate) fn uniform(self) -> Option<bool> {
+        match self.strings {
+            0 => Some(false),
+            strings if strings == self.count => Some(true),
+            _ => None,
+        }
+    }
+}
 
 impl Lexer<'_> {
     /// Passes literals up to the parenthesis that closes them, the opening one having been passed; with `rows`, as many
@@ -9,29 +41,57 @@ impl Lexer<'_> {
     /// first list, or if it is spelt so that it takes a closer look.
     pub(crate) fn skip_literals(&mut self, rows: bool) -> bool {
         let Some(mut end) = self.list_end(self.at) else { return false };
-        while rows {
-            let comma = self.spaces_end(end);
-            let open = self.spaces_end(comma.saturating_add(1));
-            if self.byte(comma) != b',' || self.byte(open) != b'(' {
-                break;
-            }
-            let Some(further) = self.list_end(open.saturating_add(1)) else { break };
+        while rows && let Some(further) = self.further(end).and_then(|open| self.list_end(open)) {
             end = further;
         }
         self.at = end;
         true
     }
 
-    /// Behind the parenthesis that closes a list of literals.
+    /// Passes strings and numbers and the parenthesis that closes them, the opening one having been passed; says where
+    /// the closing one is, and of what sort they are. `None`, and nothing is passed, as in [`Self::skip_literals`].
+    pub(crate) fn pass_list(&mut self) -> Option<(usize, Sorts)> {
+        let (end, sorts) = self.counted_end(self.at, false)?;
+        self.at = end;
+        Some((end.checked_sub(1)?, sorts))
+    }
+
+    /// Passes further lists of the same sorts, each after a comma, as many as there are; false if there are none.
+    pub(crate) fn pass_rows(&mut self, sorts: Sorts) -> bool {
+        let begin = self.at;
+        while let Some(open) = self.further(self.at) {
+            match self.counted_end(open, false) {
+                Some((end, others)) if others == sorts => self.at = end,
+                _ => break,
+            }
+        }
+        self.at > begin
+    }
+
+    /// Behind the parenthesis that opens a further list.
+    fn further(&self, from: usize) -> Option<usize> {
+        let comma = self.spaces_end(from);
+        let open = self.spaces_end(comma.saturating_add(1));
+        (self.byte(comma) == b',' && self.byte(open) == b'(').then(|| open.saturating_add(1))
+    }
+
     fn list_end(&self, from: usize) -> Option<usize> {
-        let mut at = from;
+        self.counted_end(from, true).map(|(end, _)| end)
+    }
+
+    /// Behind the parenthesis that closes a list, and the sorts of its literals; `loose`: which may be NULL and
+    /// parameters too.
+    fn counted_end(&self, from: usize, loose: bool) -> Option<(usize, Sorts)> {
+        let (mut at, mut sorts) = (from, Sorts::default());
         loop {
-            at = self.spaces_end(self.literal_end(self.spaces_end(at))?);
+            let start = self.spaces_end(at);
+            sorts.add(matches!(self.byte(start), b'\'' | b'"'));
+            at = self.spaces_end(self.literal_end(start, loose)?);
             let next = self.byte(at);
             at = at.saturating_add(1);
             match next {
                 b',' => {}
-                b')' => return Some(at),
+                b')' => return Some((at, sorts)),
                 _ => return None,
             }
         }
@@ -50,15 +110,16 @@ impl Lexer<'_> {
 
     /// Behind a literal of the simplest forms: a string, digits with or without a point, `?`, NULL.
     #[inline]
-    fn literal_end(&self, from: usize) -> Option<usize> {
+    fn literal_end(&self, from: usize, loose: bool) -> Option<usize> {
         let end = match self.byte(from) {
             b'\'' => self.text_end(from)?,
+            b'"' if !self.dialect.modes.contains(Modes::ANSI_QUOTES) => self.text_end(from)?,
             b'0'..=b'9' => self.plain_number_end(from),
             b'-' | b'+' if self.byte(from.saturating_add(1)).is_ascii_digit() => {
                 self.plain_number_end(from.saturating_add(1))
             }
-            b'?' => from.saturating_add(1),
-            b'N' | b'n' => {
+            b'?' if loose => from.saturating_add(1),
+            b'N' | b'n' if loose => {
                 let end = from.saturating_add(4);
                 self.sql.get(from..end).filter(|word| word.eq_ignore_ascii_case(b"NULL")).map(|_| end)?
             }

@@ -20,6 +20,7 @@ use std::ops::Range;
 use crate::dialect::{Charset, Dialect, Flavour, Modes};
 use characters::{Class, is_ascii_identifier};
 use gaps::Gap;
+pub(crate) use lists::Sorts;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -123,7 +123,7 @@ mod tests {
         let mut byte = || {
             *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let dice = *seed >> 40;
-            if dice % often > 0 {
+            if !dice.is_multiple_of(often) {
                 b"xyz\xa7\xdc\0\x80"[(dice % 7) as usize]
             } else {
                 b"\\\\'\""[(dice / often % 4) as usize]

@@ -126,7 +126,6 @@ fn lists_of_literals_are_passed_to_where_they_end() {
         "(0x1F)",
         "(x'1f')",
         "('a' 'b')",
-        "(\"a\")",
         "(1/*c*/)",
         "(1-- \n)",
         "(-'a')",

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use clonelove_sql::{Dialect, Modes};
+use clonelove_sql::schema::{Answers, Row};
+use clonelove_sql::{Dialect, Flavour, Modes, Schema};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
@@ -64,6 +65,59 @@ pub(crate) fn commands(file: &Path) -> impl Iterator<Item = Command> + use<> {
         }
         found
     })
+}
+
+/// What the server would have answered about the tables of a dump, which has a column or a key on each line.
+#[allow(dead_code, reason = "not every test asks")]
+pub(crate) fn schema_of(site: &str, dump: &Path) -> Schema {
+    let reader = BufReader::new(MultiGzDecoder::new(File::open(dump).expect("a dump")));
+    let mut answers = Answers::default();
+    let mut add = |name, values: &[&str]| {
+        let row: Row = values.iter().map(|value| (*value != "NULL").then(|| (*value).to_owned())).collect();
+        answers.entry(name).or_default().push(row);
+    };
+    add("grants", &["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost`"]);
+    let (mut table, mut place) = (String::new(), 0);
+    for line in reader.lines() {
+        let line = line.expect("a readable dump");
+        if let Some(rest) = line.strip_prefix("CREATE TABLE `") {
+            table = rest.split('`').next().unwrap_or_default().to_owned();
+            place = 0;
+            add("tables", &[site, &table, "BASE TABLE", "InnoDB"]);
+        } else if line.starts_with(") ENGINE") {
+            table.clear();
+        } else if !table.is_empty() && line.starts_with("  `") {
+            place += 1;
+            let mut parts = line.trim().splitn(3, ['`']).skip(1);
+            let name = parts.next().unwrap_or_default();
+            let definition = parts.next().unwrap_or_default().trim();
+            let column_type = definition.split(' ').next().unwrap_or_default();
+            let data_type = column_type.split('(').next().unwrap_or_default();
+            let length = column_type.split(['(', ')']).nth(1).unwrap_or("NULL");
+            let collation = definition.split(" COLLATE ").nth(1).and_then(|rest| rest.split(' ').next());
+            let collation = match data_type {
+                "varchar" | "char" | "text" | "longtext" => collation.unwrap_or("utf8mb4_general_ci"),
+                _ => "NULL",
+            };
+            let unsigned = if definition.contains(" unsigned ") { " unsigned" } else { "" };
+            let extra = if definition.contains("AUTO_INCREMENT") { "auto_increment" } else { "" };
+            let column_type = format!("{column_type}{unsigned}");
+            let place = place.to_string();
+            add(
+                "columns",
+                &[site, &table, name, &place, data_type, &column_type, length, collation, extra, "NULL"],
+            );
+        } else if !table.is_empty() && line.contains("KEY ") {
+            let non_unique = if line.trim().starts_with("KEY") { "1" } else { "0" };
+            let index = line.split('`').nth(1).filter(|_| !line.contains("PRIMARY")).unwrap_or("PRIMARY");
+            let columns = line.split_once(" (").map(|(_, rest)| rest).unwrap_or_default();
+            for (at, column) in columns.split('`').skip(1).step_by(2).enumerate() {
+                let prefix = if columns.contains(&format!("`{column}`(")) { "10" } else { "NULL" };
+                add("indexes", &[site, &table, index, non_unique, &(at + 1).to_string(), column, prefix]);
+            }
+        }
+    }
+    Schema::build(Flavour::MariaDb, 101_119, &answers)
 }
 
 /// Base64, which the recordings use for the few statements that are not UTF-8.

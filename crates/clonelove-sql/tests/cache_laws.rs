@@ -1,0 +1,283 @@
+//! What the cache of facts answers is what a fresh analysis answers, whatever came before: for random statements, for
+//! mutations of them, and for what Drupal really sent.
+#![expect(clippy::expect_used, reason = "a recording that cannot be read must fail the test")]
+
+mod support;
+
+use std::sync::{Arc, LazyLock};
+
+use clonelove_sql::keys::{self, KeyIds, Session};
+use clonelove_sql::schema::{Answers, Row};
+use clonelove_sql::{
+    Charset, Context, Dialect, Facts, FactsCache, Flavour, Modes, Schema, Scratch, analyse, digest_hash,
+    digest_text,
+};
+use proptest::prelude::*;
+use support::{commands, recordings};
+
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(schema()));
+
+fn schema() -> Schema {
+    let mut answers = Answers::default();
+    let mut add = |name, values: &[&str]| {
+        let row: Row = values.iter().map(|value| (*value != "NULL").then(|| (*value).to_owned())).collect();
+        answers.entry(name).or_default().push(row);
+    };
+    add("grants", &["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost`"]);
+    for table in ["t", "u"] {
+        let ascii = "ascii_general_ci";
+        add("tables", &["app", table, "BASE TABLE", "InnoDB"]);
+        add("columns", &["app", table, "k", "1", "varchar", "varchar(30)", "30", ascii, "", "NULL"]);
+        let extra = if table == "u" { "auto_increment" } else { "" };
+        add("columns", &["app", table, "n", "2", "bigint", "bigint(20)", "NULL", "NULL", extra, "NULL"]);
+        add("columns", &["app", table, "v", "3", "int", "int(11)", "NULL", "NULL", "", "NULL"]);
+        add("indexes", &["app", table, "PRIMARY", "0", "1", "k", "NULL"]);
+        add("indexes", &["app", table, "n", "1", "1", "n", "NULL"]);
+    }
+    Schema::build(Flavour::MariaDb, 101_119, &answers)
+}
+
+/// All but where the deciding token stands.
+fn essence(facts: &Facts) -> Facts {
+    let mut facts = facts.clone();
+    facts.token = None;
+    facts.parts = facts.parts.iter().map(essence).collect();
+    facts
+}
+
+struct Asker {
+    cache: FactsCache,
+    scratch: Scratch,
+    ids: KeyIds,
+    schema: Arc<Schema>,
+    seen: u32,
+}
+
+impl Asker {
+    fn new(entries: usize, schema: Arc<Schema>) -> Asker {
+        let (cache, scratch) = (FactsCache::new(entries, [3, 4]), Scratch::default());
+        Asker { cache, scratch, ids: KeyIds::default(), schema, seen: 0 }
+    }
+
+    /// Asks of a statement, and compares the answer with a fresh one.
+    fn check(&mut self, sql: &[u8], dialect: &Dialect, current: Option<&str>, snapshot: u64) {
+        let session = Session { dialect, schema: current, plain_charsets: true };
+        let context = Context { session, schema: Some(&self.schema), snapshot };
+        let resolve = |facts: &Facts| self.schema.resolve(facts, current);
+        let found = self.cache.look_up(sql, context, &mut self.scratch, resolve);
+        self.seen += u32::from(found.seen_before);
+        let text = String::from_utf8_lossy(sql);
+        let fresh = analyse(sql, dialect);
+        let resolved = self.schema.resolve(&fresh, current);
+        assert_eq!(essence(&found.known.facts), essence(&fresh), "{text}");
+        assert_eq!(found.known.resolved, resolved, "{text}");
+        let digest = found.known.digest(sql, session);
+        assert_eq!(digest, digest_hash(&digest_text(sql, dialect)), "{text}");
+        let fresh = keys::of_read(sql, &fresh, &self.schema, session)
+            .or_else(|| keys::of_write(sql, &fresh, &self.schema, session))
+            .filter(|_| !resolved.all_tables);
+        let mut wanted = KeyIds::default();
+        wanted.take(fresh.as_ref());
+        found.known.keys(sql, session, &self.scratch, &mut self.ids);
+        assert_eq!(shown(&self.ids), shown(&wanted), "{text}");
+    }
+}
+
+fn shown(ids: &KeyIds) -> String {
+    format!("{:?} {:?}", ids.table(), ids.columns().collect::<Vec<_>>())
+}
+
+const STATEMENTS: &[&str] = &[
+    "SELECT v FROM t WHERE k = 'x' AND n = 5 LIMIT 3",
+    "SELECT v FROM t WHERE k IN ('a', 'b') AND n IN (1, -2, 3)",
+    "SELECT v, 'a', -1.5e3 FROM t WHERE (k = 'x') AND v BETWEEN 1 AND 3 ORDER BY n",
+    "SELECT v FROM t, u WHERE t.k = 'x'",
+    "INSERT INTO t (k, n, v) VALUES ('a', 1, 2), ('b', -2, 3), ('c', 3, 4)",
+    "INSERT INTO u VALUES ('a', 1, 2), ('b', 0, 3)",
+    "INSERT INTO t SET k = 'a', n = 7 ON DUPLICATE KEY UPDATE n = VALUES(n), v = 5",
+    "REPLACE INTO t (k, v) VALUE ('x', 1)",
+    "UPDATE t SET v = 5, n = 7 WHERE k = 'x' AND n IN (4)",
+    "DELETE FROM t WHERE k = 'x' LIMIT 1",
+    "SELECT 1; DELETE FROM t WHERE k = 'x'",
+    "SELECT GET_LOCK('a', 5), f(1, 2), t.k IN (1), (2)",
+    "SET autocommit = 1, @a = 'x', NAMES 'utf8mb4'",
+    "SHOW TABLES LIKE 'a%'",
+    "BEGIN",
+    "PREPARE s FROM 'SELECT 1'",
+    "SELECT k FROM t WHERE k = N'x' OR n = 0x1F OR n = x'1F' AND v = .5",
+];
+
+/// What takes the place of a literal, a gap, or anything else.
+const PIECES: &[&str] = &[
+    "''",
+    "'x'",
+    "'it''s'",
+    "'a\\'b'",
+    "\"q\"",
+    "`n`",
+    "5",
+    "-5",
+    "0",
+    "1.5",
+    "1e5",
+    "1.e",
+    ".5",
+    "0x1f",
+    "NULL",
+    "null",
+    "?",
+    "N'x'",
+    "_utf8'x'",
+    "@a",
+    "@'b'",
+    "@`c`",
+    "@@d",
+    " ",
+    "",
+    "/* c */",
+    "-- c\n",
+    "/*!50000 ",
+    "*/",
+    "(",
+    ")",
+    ",",
+    "),(",
+    ";",
+    "IN",
+    "VALUES",
+    "AND",
+    "OR",
+    "t",
+    "u",
+    ".",
+    "=",
+    "-",
+    "+",
+    "\\",
+    "'",
+    "\0",
+    "\u{e9}",
+    "x",
+];
+
+fn dialects() -> impl Strategy<Value = Dialect> {
+    let flavour = prop_oneof![Just((Flavour::MariaDb, 101_119)), Just((Flavour::MySql, 80_400))];
+    let charset = prop_oneof![
+        6 => Just(Charset::Utf8),
+        1 => Just(Charset::AsciiCompatible),
+        1 => Just(Charset::Gbk),
+        1 => Just(Charset::Sjis)
+    ];
+    (flavour, 0u8..32, charset).prop_map(|((flavour, version), modes, charset)| Dialect {
+        flavour,
+        version,
+        modes: Modes::from_bits_truncate(modes),
+        charset,
+    })
+}
+
+/// A statement, and others made of it by putting pieces in the place of its tokens, or between them.
+fn relatives() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let change = (any::<prop::sample::Index>(), prop::sample::select(PIECES), any::<bool>());
+    let changes = prop::collection::vec(prop::collection::vec(change, 0..3), 1..12);
+    (prop::sample::select(STATEMENTS), changes).prop_map(|(sql, changes)| {
+        let dialect = Dialect::default();
+        let mutant = |changes: Vec<(prop::sample::Index, &str, bool)>| {
+            let mut sql = sql.as_bytes().to_vec();
+            for (place, piece, inserted) in changes {
+                let tokens: Vec<_> = clonelove_sql::Lexer::new(&sql, &dialect).collect();
+                let Some(token) = tokens.get(place.index(tokens.len().max(1))) else { continue };
+                let range = token.range.clone();
+                let range = if inserted { range.start..range.start } else { range };
+                sql.splice(range, piece.bytes());
+            }
+            sql
+        };
+        changes.into_iter().map(mutant).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn relatives_of_a_statement_do_not_get_its_facts(texts in relatives(), dialect in dialects()) {
+        let mut asker = Asker::new(100, Arc::clone(&SCHEMA));
+        for sql in &texts {
+            asker.check(sql, &dialect, Some("app"), 1);
+            asker.check(sql, &dialect, Some("app"), 1);
+        }
+    }
+
+    #[test]
+    fn literals_of_any_bytes_change_nothing_but_keys(
+        sql in prop::sample::select(STATEMENTS),
+        literals in prop::collection::vec((any::<i32>(), "\\PC{0,12}"), 1..30),
+    ) {
+        let mut asker = Asker::new(100, Arc::clone(&SCHEMA));
+        let dialect = Dialect::default();
+        asker.check(sql.as_bytes(), &dialect, Some("app"), 1);
+        let mut other = Vec::new();
+        let mut at = 0;
+        let mut literals = literals.iter().cycle();
+        for token in clonelove_sql::Lexer::new(sql.as_bytes(), &dialect) {
+            let Some((number, text)) = literals.next() else { break };
+            other.extend_from_slice(&sql.as_bytes()[at..token.range.start]);
+            match token.kind {
+                clonelove_sql::TokenKind::Text => {
+                    let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+                    other.extend_from_slice(format!("'{text}'").as_bytes());
+                }
+                clonelove_sql::TokenKind::Number => {
+                    other.extend_from_slice(number.unsigned_abs().to_string().as_bytes());
+                }
+                _ => other.extend_from_slice(&sql.as_bytes()[token.range.clone()]),
+            }
+            at = token.range.end;
+        }
+        other.extend_from_slice(&sql.as_bytes()[at..]);
+        asker.check(&other, &dialect, Some("app"), 1);
+        asker.check(&other, &dialect, Some("app"), 2);
+    }
+}
+
+#[test]
+fn drupals_statements_are_known_as_afresh_and_nearly_all_were_seen_before() {
+    let Some(directory) = recordings() else {
+        println!("NOT COVERED: Drupal recordings (set CLONELOVE_RECORDINGS to their directory)");
+        return;
+    };
+    let mut asker =
+        Asker::new(10_000, Arc::new(support::schema_of("drupal10", &directory.join("drupal10.sql.gz"))));
+    let mut asked = 0u32;
+    for command in commands(&directory.join("drupal10.jsonl.gz")) {
+        asker.check(&command.sql, &command.dialect, Some("drupal10"), 1);
+        asked += 1;
+    }
+    println!("{} of {asked} were seen before, {} entries", asker.seen, asker.cache.len());
+    assert!(asked > 10_000);
+    assert!(f64::from(asker.seen) > 0.9 * f64::from(asked), "{} of {asked}", asker.seen);
+}
+
+#[test]
+fn many_may_ask_at_once() {
+    let cache = Arc::new(FactsCache::new(64, [5, 6]));
+    let dialect = Dialect::default();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let cache = Arc::clone(&cache);
+            scope.spawn(move || {
+                let (schema, mut scratch) = (&SCHEMA, Scratch::default());
+                for round in 0..2000u64 {
+                    let sql = format!("SELECT v{} FROM t WHERE k = 'x{round}'", (round * (thread + 1)) % 100);
+                    let session = Session { dialect: &dialect, schema: Some("app"), plain_charsets: true };
+                    let context = Context { session, schema: Some(schema), snapshot: round / 500 };
+                    let resolve = |facts: &Facts| schema.resolve(facts, Some("app"));
+                    let found = cache.look_up(sql.as_bytes(), context, &mut scratch, resolve);
+                    assert_eq!(essence(&found.known.facts), essence(&analyse(sql.as_bytes(), &dialect)));
+                }
+            });
+        }
+    });
+    assert!(cache.len() <= 64);
+}
