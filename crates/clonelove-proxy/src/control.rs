@@ -87,6 +87,8 @@ pub struct KeepsOnPrimary {
     pub table: String,
     /// Reads so far.
     pub reads: u64,
+    /// It was written past the binary log: its reads stay there until a logged change of its definition.
+    pub unlogged: bool,
 }
 
 /// `schema` of [`Status`]: null until the schema is read.

@@ -242,6 +242,15 @@ impl ClientError {
         Self::new(1205, b"HY000", Fault::NoServer, format!("no replica may answer this read: {why}"))
     }
 
+    /// No replica is fresh enough, and as many reads as may are on the primary for that already.
+    pub fn over_budget(table: &str, why: &str) -> Self {
+        let text = format!(
+            "table {table} cannot be read: {why}, and max_primary_reads reads are on the primary for such reasons; \
+             see what delays the replicas, or change over_budget or max_primary_reads"
+        );
+        Self::new(1205, b"HY000", Fault::Limit, text)
+    }
+
     /// Bytes that are no packet of this protocol.
     pub fn malformed(what: &str) -> Self {
         Self::new(1835, b"HY000", Fault::ClientProtocol, format!("malformed packet: {what}"))

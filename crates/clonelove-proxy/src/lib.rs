@@ -7,6 +7,7 @@ mod cluster;
 pub mod control;
 mod crypto;
 pub mod error;
+mod freshness;
 mod known;
 mod learned;
 mod listener;

@@ -44,6 +44,13 @@ pub struct Metrics {
     pub schema_age: Gauge,
     /// 1 while the monitoring account may not see all definitions.
     pub degraded_no_privilege: IntGauge,
+    /// 1 while the primary's writes have no positions.
+    pub degraded_no_gtid: IntGauge,
+    /// Watermarks of tables, and of keys.
+    pub watermarks: (IntGauge, IntGauge),
+    /// Keys forgotten because there were too many.
+    pub watermark_overflows: IntCounter,
+    stale_spills: IntCounterVec,
     refreshes: IntCounterVec,
     reloads: IntCounterVec,
     loaded: Gauge,
@@ -127,11 +134,11 @@ impl Metrics {
             &["version", "commit"],
         )?;
         build.with_label_values(&[version, commit]).set(1);
-        make.inert()?;
         #[cfg(target_os = "linux")]
         make.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let (queries, query_seconds) = make.queries()?;
         let (refused, errors) = make.faults()?;
+        let (degraded_no_privilege, degraded_no_gtid) = make.degraded()?;
         Ok(Arc::new(Metrics {
             queries,
             query_seconds,
@@ -158,7 +165,14 @@ impl Metrics {
             retries: make.retries()?,
             settings: make.settings()?,
             schema_age: make.float("clonelove_schema_age_seconds", "Since the schema was last read.")?,
-            degraded_no_privilege: make.degraded()?,
+            degraded_no_privilege,
+            degraded_no_gtid,
+            watermarks: make.watermarks()?,
+            watermark_overflows: make.counter(
+                "clonelove_watermark_overflows_total",
+                "Watermarks of keys that gave way to their tables' because there were too many.",
+            )?,
+            stale_spills: make.spills()?,
             refreshes: make.refreshes()?,
             reloads: make.reloads()?,
             loaded: make.float(
@@ -188,6 +202,11 @@ impl Metrics {
     /// The running configuration was loaded at this Unix time.
     pub fn config_loaded(&self, unix_seconds: f64) {
         self.loaded.set(unix_seconds);
+    }
+
+    /// A read went to the primary for want of a fresh replica. The first tables have labels of their own.
+    pub(crate) fn spilled(&self, label: &str) {
+        self.stale_spills.with_label_values(&[label]).inc();
     }
 
     /// One command was answered.
@@ -441,8 +460,8 @@ impl Maker {
         Ok(refreshes)
     }
 
-    /// All causes are there from the start; answers the one that is known today.
-    fn degraded(&self) -> Result<IntGauge, prometheus::Error> {
+    /// All causes are there from the start; answers no_privilege and no_gtid.
+    fn degraded(&self) -> Result<(IntGauge, IntGauge), prometheus::Error> {
         let degraded = self.gauges(
             "clonelove_freshness_degraded",
             "1 while something keeps the freshness promise from being whole.",
@@ -451,7 +470,20 @@ impl Maker {
         for cause in ["no_gtid", "no_tracking", "no_privilege", "binlog_behind"] {
             degraded.with_label_values(&[cause]).set(0);
         }
-        Ok(degraded.with_label_values(&["no_privilege"]))
+        let of = |cause| degraded.with_label_values(&[cause]);
+        Ok((of("no_privilege"), of("no_gtid")))
+    }
+
+    fn watermarks(&self) -> Result<(IntGauge, IntGauge), prometheus::Error> {
+        let watermarks = self.gauges("clonelove_watermarks", "Watermarks held, by scope.", &["scope"])?;
+        Ok((watermarks.with_label_values(&["table"]), watermarks.with_label_values(&["key"])))
+    }
+
+    fn spills(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let help = "Reads sent to the primary for freshness, by table: the first 20 tables, and the rest.";
+        let spills = self.counters("clonelove_stale_spills_total", help, &["table"])?;
+        spills.with_label_values(&["other"]);
+        Ok(spills)
     }
 
     fn retries(&self) -> Result<Retries, prometheus::Error> {
@@ -473,26 +505,6 @@ impl Maker {
             answered: settings.with_label_values(&["answered"]),
             sent: settings.with_label_values(&["sent"]),
         })
-    }
-
-    /// Published names whose features are not built yet: there from the start, so that dashboards
-    /// and alerts written for them work.
-    fn inert(&self) -> Result<(), prometheus::Error> {
-        let watermarks = self.gauges("clonelove_watermarks", "Watermarks held, by scope.", &["scope"])?;
-        for scope in ["table", "key"] {
-            watermarks.with_label_values(&[scope]).set(0);
-        }
-        self.counter(
-            "clonelove_watermark_overflows_total",
-            "Watermarks forgotten because there were too many.",
-        )?;
-        self.counters(
-            "clonelove_stale_spills_total",
-            "Reads sent to the primary for freshness, by table.",
-            &["table"],
-        )?
-        .with_label_values(&["other"]);
-        Ok(())
     }
 }
 

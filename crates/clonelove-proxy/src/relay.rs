@@ -17,6 +17,7 @@ use clonelove_wire::{Caps, Status};
 
 use crate::backend::conn::BackendConn;
 use crate::error::{Fault, ServerFault};
+use crate::freshness::Pending;
 use crate::net::Buffered;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,6 +36,12 @@ pub(crate) struct Relay<'a> {
     pub(crate) hold: fn(u16) -> bool,
     /// Nothing is written before all of the reply is there; for short ones only.
     pub(crate) gather: bool,
+    /// What the statement may commit: told of positions before anything of the reply goes on to the client.
+    pub(crate) pending: Option<&'a Pending>,
+    /// The reply is read to its end, whether or not there is a client to have it.
+    pub(crate) to_the_end: bool,
+    /// The client is gone.
+    pub(crate) gone: bool,
     /// Time spent waiting for either side.
     pub(crate) waited: Duration,
 }
@@ -153,12 +160,17 @@ impl Relay<'_> {
         if bytes.len() < DIRECT {
             self.out.extend_from_slice(bytes);
         } else {
+            self.raise(progress);
             progress.sends(tracker);
-            if !self.out.is_empty() {
-                self.client.write_all(self.out).await.map_err(Side::Client)?;
-                self.out.clear();
+            let mut written = Ok(());
+            if !self.out.is_empty() && !self.gone {
+                written = self.client.write_all(self.out).await;
             }
-            self.client.write_all(bytes).await.map_err(Side::Client)?;
+            self.out.clear();
+            if written.is_ok() && !self.gone {
+                written = self.client.write_all(bytes).await;
+            }
+            left(written, &mut self.gone, self.to_the_end)?;
         }
         let pass = scan.pass.min(self.conn.io.input.len());
         self.conn.io.input.advance(pass);
@@ -169,16 +181,24 @@ impl Relay<'_> {
         if self.out.is_empty() || self.gather {
             return Ok(());
         }
+        self.raise(progress);
         progress.sends(tracker);
-        let written = self.client.write_all(self.out).await;
+        let written = if self.gone { Ok(()) } else { self.client.write_all(self.out).await };
         self.out.clear();
-        written.map_err(Side::Client)
+        left(written, &mut self.gone, self.to_the_end)
+    }
+
+    /// What a part of the reply tells is known here before the client has that part.
+    fn raise(&self, progress: &Progress) {
+        if let (Some(pending), Some(position)) = (self.pending, &progress.heard.position) {
+            pending.raise(position);
+        }
     }
 
     /// Waits for the server, as long as it lives and the client is there.
     async fn wait(&mut self) -> Result<(), Side> {
         loop {
-            let watch_client = self.client.input.is_empty();
+            let watch_client = self.client.input.is_empty() && !self.gone;
             tokio::select! {
                 biased;
                 read = self.conn.io.fill() => return match read {
@@ -188,9 +208,9 @@ impl Relay<'_> {
                 },
                 () = self.conn.life.cancelled() => return Err(Side::LifeEnded(Arc::clone(&self.conn.server))),
                 read = self.client.fill_idle(), if watch_client => match read {
-                    Ok(0) => return Err(Side::Client(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(0) => left(Err(io::ErrorKind::UnexpectedEof.into()), &mut self.gone, self.to_the_end)?,
                     Ok(_) => {}
-                    Err(error) => return Err(Side::Client(error)),
+                    Err(error) => left(Err(error), &mut self.gone, self.to_the_end)?,
                 },
             }
         }
@@ -213,6 +233,7 @@ impl Relay<'_> {
                 let heard = &mut progress.heard;
                 heard.transaction = Some(transaction(status));
                 heard.plain_eof = kind == EofKind::Rows;
+                heard.plain_eofs |= heard.plain_eof;
                 heard.warnings = warnings;
                 if kind == EofKind::Rows {
                     heard.rows = Some(tracker.take_rows());
@@ -260,6 +281,7 @@ impl Relay<'_> {
         heard.affected = heard.affected.saturating_add(ok.affected);
         heard.affected_last = ok.affected;
         heard.warnings = ok.warnings;
+        heard.changed = changed(ok.info);
         if ok.insert_id != 0 {
             heard.insert_id = ok.insert_id;
         }
@@ -333,6 +355,27 @@ impl Progress {
         self.sequence = tracker.sequence();
         self.mid_packet = tracker.mid_packet();
     }
+}
+
+/// A client that left is an error, unless the reply matters all the same.
+fn left(result: io::Result<()>, gone: &mut bool, to_the_end: bool) -> Result<(), Side> {
+    match result {
+        Err(_) if to_the_end => {
+            *gone = true;
+            Ok(())
+        }
+        other => other.map_err(Side::Client),
+    }
+}
+
+/// The second of the three numbers in `Rows matched: 2  Changed: 1  Warnings: 0`, in whatever language.
+fn changed(info: &[u8]) -> Option<u64> {
+    let mut numbers = info.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let (_, changed, _) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    if numbers.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(changed).ok()?.parse().ok()
 }
 
 fn transaction(status: Status) -> Transaction {

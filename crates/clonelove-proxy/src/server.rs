@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use clonelove_route::freshness::Stamp;
 use clonelove_route::journal::{Journal, says_transaction};
 use clonelove_route::position::Position;
 use clonelove_route::report::Report;
@@ -22,6 +23,7 @@ use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
 use crate::cluster::Waiters;
 use crate::error::{Fault, ServerFault};
+use crate::freshness::Freshness;
 use crate::metrics::{Metrics, ServerMetrics};
 use crate::session::version_number;
 use crate::settings::{Pool as PoolSettings, ServerSettings};
@@ -39,7 +41,9 @@ pub(crate) struct Server {
     pub(crate) pinned: AtomicU64,
     pub(crate) monitors: AtomicU64,
     /// What it is known to have executed; none while its monitoring connection is broken.
-    pub(crate) known: ArcSwapOption<Position>,
+    known: ArcSwapOption<Position>,
+    /// Where that is weighed against what was written.
+    freshness: Arc<Freshness>,
     /// Who waits for its position.
     pub(crate) waiters: Waiters,
     pub(crate) metrics: ServerMetrics,
@@ -97,7 +101,12 @@ pub(crate) enum NoConnection {
 }
 
 impl Server {
-    pub(crate) fn new(index: usize, settings: ServerSettings, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        settings: ServerSettings,
+        metrics: &Metrics,
+        freshness: &Arc<Freshness>,
+    ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
             index,
@@ -108,6 +117,7 @@ impl Server {
             pinned: AtomicU64::new(0),
             monitors: AtomicU64::new(0),
             known: ArcSwapOption::empty(),
+            freshness: Arc::clone(freshness),
             waiters: Waiters::default(),
             metrics: metrics.server(&name),
             nudge: Notify::new(),
@@ -127,7 +137,62 @@ impl Server {
         let old = self.life.swap(Arc::new(CancellationToken::new()));
         old.cancel();
         self.pool.clear();
+        self.forget_position();
+    }
+
+    /// How long ago the oldest write that it lacks became known, in seconds; none while its position is unknown.
+    pub(crate) fn lag(&self) -> Option<f64> {
+        self.freshness.lag(self.index).map(|lag| lag.as_secs_f64())
+    }
+
+    /// Whether it is known to have all writes up to one.
+    pub(crate) fn has(&self, stamp: Stamp) -> bool {
+        self.freshness.has(self.index, stamp)
+    }
+
+    /// The position that brings it nearer to a stamp.
+    pub(crate) fn position_towards(&self, stamp: Stamp) -> Option<Position> {
+        self.freshness.position_towards(self.index, stamp)
+    }
+
+    /// What it is known to have executed.
+    pub(crate) fn known(&self) -> Option<Arc<Position>> {
+        self.known.load_full()
+    }
+
+    /// Its position is not known any more: it may have gone back.
+    pub(crate) fn forget_position(&self) {
         self.known.store(None);
+        self.freshness.applied(self.index, None);
+    }
+
+    /// It told what it has executed. `last` is what it told on the same connection before: a server that lacks any of
+    /// that has lost transactions, and all that was known of it is void. False then.
+    pub(crate) fn told_position(&self, last: &mut Option<Arc<Position>>, position: Position) -> bool {
+        let position = Arc::new(position);
+        let before = last.replace(Arc::clone(&position));
+        if before.is_some_and(|before| !position.covers(&before)) {
+            tracing::warn!(server = %self.name, "its position moved backwards: it lost transactions");
+            self.end_life();
+            return false;
+        }
+        // What another connection told meanwhile may be ahead of this.
+        if self.known.load().as_ref().is_none_or(|known| !known.covers(&position)) {
+            self.freshness.applied(self.index, Some(&position));
+            self.known.store(Some(position));
+        }
+        true
+    }
+
+    /// A connection that was made just now must find the server no earlier than it was known to be before.
+    pub(crate) fn went_back(&self, before: Option<&Position>, now: &Position) -> bool {
+        let went_back = before.is_some_and(|before| !now.covers(before));
+        if went_back {
+            tracing::warn!(server = %self.name, "its position moved backwards: it lost transactions");
+            self.end_life();
+            self.nudge.notify_one();
+        }
+        went_back
     }
 
     /// It cannot be brought to these settings, as a replica without time-zone tables cannot.
@@ -298,6 +363,7 @@ impl Server {
             charset: target.charset,
         };
         let born = Instant::now();
+        let before = self.known();
         let (io, session) = log_in(&self.name, &settings, &wish, until).await?;
         let mut conn = BackendConn {
             io,
@@ -314,6 +380,7 @@ impl Server {
             last_insert_id: Some(0),
             tainted: false,
             diagnostics: false,
+            owes_position: false,
             native: false,
             born,
             worn_at: born + jittered(max_age, session.greeting.connection_id),
@@ -328,9 +395,12 @@ impl Server {
         }
         let like = (target.like)();
         let set_up = conn.set_up(need.report, &like);
-        timeout_at(until, set_up).await.map_err(|_| {
+        let position = timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;
+        if position.is_some_and(|now| self.went_back(before.as_deref(), &now)) {
+            return Err(ServerFault::new(&self.name, Fault::ServerLost, "it lost transactions that it had"));
+        }
         Ok(conn)
     }
 

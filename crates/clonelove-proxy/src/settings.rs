@@ -229,6 +229,10 @@ pub struct Routing {
     pub fresh_wait: Duration,
     /// The longest wait under `over_budget = "wait"`.
     pub max_wait: Duration,
+    /// Reads at once that may go to the primary for want of a fresh replica; 0 is no limit.
+    pub max_primary_reads: usize,
+    /// What happens to those beyond it, and to those for which there is no primary.
+    pub over_budget: OverBudget,
     /// A replica further behind gets no reads.
     pub max_lag: Duration,
     /// A replica whose clock is further off gets no reads.
@@ -245,7 +249,7 @@ pub struct Routing {
     pub mode: Mode,
 }
 
-/// `freshness`; the other modes of the design are not built yet.
+/// `freshness`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Freshness {
@@ -253,6 +257,30 @@ pub enum Freshness {
     Eventual,
     /// A connection sees its own writes.
     Session,
+    /// A read reflects every acknowledged write of the tables it touches.
+    Table,
+    /// The same, by rows where both statements bound a column by literals.
+    Key,
+    /// The same for writers elsewhere: the primary is asked before each read.
+    Strict,
+}
+
+impl Freshness {
+    /// Whether reads reflect what other sessions wrote.
+    pub fn is_global(self) -> bool {
+        matches!(self, Freshness::Table | Freshness::Key | Freshness::Strict)
+    }
+}
+
+/// `over_budget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverBudget {
+    /// The read waits for a replica, up to `max_wait`.
+    Wait,
+    /// It gets what a replica has.
+    Stale,
+    /// It is refused.
+    Error,
 }
 
 /// `fallback`.
@@ -333,9 +361,11 @@ pub type PeerAddress = Option<SocketAddr>;
 impl Default for Routing {
     fn default() -> Self {
         Self {
-            freshness: Freshness::Session,
+            freshness: Freshness::Key,
             fresh_wait: Duration::from_millis(5),
             max_wait: Duration::from_secs(10),
+            max_primary_reads: 0,
+            over_budget: OverBudget::Wait,
             max_lag: Duration::from_secs(30),
             max_skew: Duration::from_secs(1),
             fallback: Fallback::Primary,

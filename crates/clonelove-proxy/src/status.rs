@@ -12,7 +12,7 @@ use clonelove_route::topology::{Node, Role};
 
 use crate::cluster::Snapshot;
 use crate::control::{
-    ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, LearnedStatus, ListenStatus, PinStatus,
+    ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, KeepsOnPrimary, LearnedStatus, ListenStatus, PinStatus,
     SchemaStatus, ServerStatus, Status,
 };
 use crate::proxy::Readiness;
@@ -42,8 +42,8 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
             mode: settings.routing.freshness,
             scope: "proxy",
             degraded: degraded(shared),
-            watermarks: BTreeMap::from([("table", 0), ("key", 0)]),
-            keeps_on_primary: Vec::new(),
+            watermarks: watermarks(shared),
+            keeps_on_primary: keeps_on_primary(shared),
         },
         schema: schema(shared),
         clients: ClientsStatus {
@@ -80,11 +80,43 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
     }
 }
 
+fn watermarks(shared: &Shared) -> BTreeMap<&'static str, u64> {
+    let counts = shared.cluster.freshness.counts();
+    BTreeMap::from([("table", counts.tables as u64), ("key", counts.keys as u64)])
+}
+
+/// Tables whose reads went to the primary, and those whose reads must.
+fn keeps_on_primary(shared: &Shared) -> Vec<KeepsOnPrimary> {
+    let freshness = &shared.cluster.freshness;
+    let mut list: Vec<_> = freshness
+        .spills()
+        .into_iter()
+        .take(MOST)
+        .map(|(table, reads)| KeepsOnPrimary { table, reads, unlogged: false })
+        .collect();
+    let view = shared.cluster.schema.view();
+    for id in freshness.unlogged().into_iter().take(MOST) {
+        let name = view.as_ref().and_then(|view| view.name(id)).unwrap_or_else(|| format!("#{:016x}", id.0));
+        match list.iter_mut().find(|one| one.table == name) {
+            Some(known) => known.unlogged = true,
+            None => list.push(KeepsOnPrimary { table: name, reads: 0, unlogged: true }),
+        }
+    }
+    list
+}
+
 /// What keeps the promise from being whole.
 fn degraded(shared: &Shared) -> Vec<Degraded> {
     let view = shared.cluster.schema.view();
     let missing = view.as_ref().map(|view| view.missing()).unwrap_or_default();
-    missing.iter().map(|one| Degraded { cause: "no_privilege", hint: one.hint.clone() }).collect()
+    let mut degraded: Vec<Degraded> =
+        missing.iter().map(|one| Degraded { cause: "no_privilege", hint: one.hint.clone() }).collect();
+    if !shared.cluster.freshness.promises() {
+        let hint = "switch the primary's binary log on (log_bin), on MySQL with gtid_mode=ON: until then a read may \
+                    miss what was written before it";
+        degraded.push(Degraded { cause: "no_gtid", hint: hint.to_owned() });
+    }
+    degraded
 }
 
 fn schema(shared: &Shared) -> SchemaStatus {
@@ -149,7 +181,7 @@ fn server_status(shared: &Shared, server: &Server, node: &Node) -> ServerStatus 
             .and_then(|report| report.binlog_position.as_ref())
             .map(|position| position.to_text())
     } else {
-        server.known.load().as_ref().map(|position| position.to_text())
+        server.known().map(|position| position.to_text())
     };
     ServerStatus {
         name: node.name.clone(),
@@ -212,6 +244,12 @@ pub(crate) fn refresh_metrics(shared: &Shared) {
     let snapshot = shared.cluster.snapshot();
     let age = shared.cluster.schema.view().as_ref().map(|view| view.read_at().elapsed().as_secs_f64());
     shared.metrics.schema_age.set(age.unwrap_or(f64::NAN));
+    let counts = shared.cluster.freshness.counts();
+    let (tables, keys) = &shared.metrics.watermarks;
+    tables.set(i64::try_from(counts.tables).unwrap_or(i64::MAX));
+    keys.set(i64::try_from(counts.keys).unwrap_or(i64::MAX));
+    let overflows = &shared.metrics.watermark_overflows;
+    overflows.inc_by(counts.overflows.saturating_sub(overflows.get()));
     let by = &shared.metrics.by_server;
     let as_gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     for (server, node) in snapshot.servers.iter().zip(&snapshot.topology.servers) {

@@ -130,7 +130,7 @@ pub struct Session {
     /// The replica that served its last read.
     pub last_replica: Option<usize>,
     /// What that replica was known to have then.
-    pub seen: Option<Position>,
+    pub seen: Option<std::sync::Arc<Position>>,
     /// Everything to the primary, by configuration of the user or the listener.
     pub primary_only: bool,
 }
@@ -166,6 +166,10 @@ pub struct Heard {
     pub rows: Option<u64>,
     /// The reply's last part ended in a plain EOF, which carries no trackers.
     pub plain_eof: bool,
+    /// So did one of its parts.
+    pub plain_eofs: bool,
+    /// Rows that an UPDATE changed, of those that it found; none when the reply does not say.
+    pub changed: Option<u64>,
 }
 
 impl Session {
@@ -479,7 +483,7 @@ fn is_empty(sql: &[u8], dialect: &Dialect) -> bool {
 }
 
 /// The error says that nothing was begun.
-fn never_ran(heard: &Heard) -> bool {
+pub fn never_ran(heard: &Heard) -> bool {
     /// No right, no database, syntax, no such column, table, procedure, function or prepared statement, an empty
     /// statement, the wrong number of arguments, something that this version cannot do.
     const NEVER_ENTERED: [u16; 14] =

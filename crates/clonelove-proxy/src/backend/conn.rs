@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_route::journal::{Journal, Way};
+use clonelove_route::position::Position;
 use clonelove_route::report::{Flavour, Report};
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
@@ -43,6 +44,8 @@ pub(crate) struct BackendConn {
     pub(crate) last_insert_id: Option<u64>,
     /// What ran on it may have set user variables that nobody heard of.
     pub(crate) tainted: bool,
+    /// A position of what ran on it was not told yet, and would come with the reply to another statement.
+    pub(crate) owes_position: bool,
     /// It may still show warnings of a statement before.
     pub(crate) diagnostics: bool,
     /// The last statement on it was its session's own, so what that left can be asked for.
@@ -171,19 +174,19 @@ impl BackendConn {
         }
     }
 
-    /// The set-up burst on a new connection, with the check of who answers.
+    /// The set-up burst on a new connection, with the check of who answers. Answers what a replica has executed.
     pub(crate) async fn set_up(
         &mut self,
         report: &Report,
         like: &[(String, String)],
-    ) -> Result<(), ServerFault> {
+    ) -> Result<Option<Position>, ServerFault> {
         let mut statements = vec![setup::burst(self.flavour, self.usage, like, self.manner())];
         if self.charset == SERVER_CHARSET {
             // MariaDB makes something of its own of it in a handshake.
             statements.extend(setup::set_names(SERVER_CHARSET, self.flavour));
         }
         let texts = statements.join("; ");
-        statements.push(setup::identity_statement(self.flavour).to_owned());
+        statements.push(setup::identity_statement(self.flavour, self.usage).to_owned());
         let requests: Vec<(Command, &[u8])> =
             statements.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
         let mut replies = self.ask(&requests).await?;
@@ -207,7 +210,10 @@ impl BackendConn {
             Some(true) if self.usage == Use::Primary => {
                 Err(ServerFault::new(&self.server, Fault::NoPrimary, "it has become read-only"))
             }
-            Some(_) => Ok(()),
+            Some(_) => {
+                let position = row.get(5).and_then(Option::as_deref);
+                Ok(position.and_then(|text| Position::parse(self.flavour, text).ok()))
+            }
         }
     }
 
@@ -250,6 +256,9 @@ impl BackendConn {
             steps.statements.push((Command::Query, format!("SET last_insert_id = {id}").into_bytes()));
         }
         let heard = steps.reset || target.asks_diagnostics && !steps.statements.is_empty();
+        if target.no_diagnostics && self.owes_position {
+            steps.statements.push((Command::Query, b"DO 0".to_vec()));
+        }
         if target.no_diagnostics && (self.diagnostics || heard) {
             // A statement that uses a table, if only a derived one.
             steps.statements.push((Command::Query, b"SELECT 1 FROM (SELECT 1) AS t".to_vec()));
@@ -294,6 +303,7 @@ impl BackendConn {
             self.last_insert_id = target.last_insert_id;
         }
         if target.no_diagnostics {
+            self.owes_position = false;
             self.diagnostics = false;
         }
         self.journal = target.journal.clone();

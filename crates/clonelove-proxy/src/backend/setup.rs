@@ -58,12 +58,21 @@ fn trackers(flavour: Flavour) -> &'static str {
     }
 }
 
-/// Asks a server who it is and whether it accepts writes. Needs no privilege.
-pub(crate) fn identity_statement(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::MariaDb => "SELECT @@server_id, @@hostname, @@port, @@datadir, @@global.read_only",
-        Flavour::MySql => {
+/// Asks a server who it is and whether it accepts writes; a replica also what it has executed. Needs no privilege.
+pub(crate) fn identity_statement(flavour: Flavour, usage: Use) -> &'static str {
+    match (flavour, usage) {
+        (Flavour::MariaDb, Use::Primary) => {
+            "SELECT @@server_id, @@hostname, @@port, @@datadir, @@global.read_only"
+        }
+        (Flavour::MariaDb, Use::Reads) => {
+            "SELECT @@server_id, @@hostname, @@port, @@datadir, @@global.read_only, @@global.gtid_slave_pos"
+        }
+        (Flavour::MySql, Use::Primary) => {
             "SELECT @@server_id, @@server_uuid, '', '', @@global.read_only OR @@global.super_read_only"
+        }
+        (Flavour::MySql, Use::Reads) => {
+            "SELECT @@server_id, @@server_uuid, '', '', @@global.read_only OR @@global.super_read_only, \
+             @@global.gtid_executed"
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clonelove_route::election::{Candidate, Election, Pinned, Verdict};
+use clonelove_route::freshness::Stamp;
 use clonelove_route::health::{Health, HealthRules, State, Surroundings, Transition};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Report, UnlikeDefaults};
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::schema::Definitions;
+use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::{Address, RoleSetting, ServerSettings, Settings};
@@ -39,6 +41,8 @@ pub(crate) struct Cluster {
     started: Instant,
     /// What is known of the definitions of tables and routines.
     pub(crate) schema: Arc<Definitions>,
+    /// What was written, and who has it.
+    pub(crate) freshness: Arc<Freshness>,
 }
 
 /// What everybody reads: the topology, and the running servers by the same indices.
@@ -80,15 +84,21 @@ struct Slot {
 pub(crate) struct Found {
     pub(crate) report: Report,
     pub(crate) greeting: Arc<Greeting>,
+    /// The position that the same connection told before.
+    pub(crate) last: Option<Arc<Position>>,
 }
+
+/// How long the primary may take to tell its position.
+const ASK_PRIMARY: Duration = Duration::from_secs(1);
 
 impl Cluster {
     pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+        let freshness = Freshness::new(settings.limits.watermarks);
         let slots = settings
             .servers
             .iter()
             .enumerate()
-            .map(|(at, one)| Slot::new(at, one.clone(), &metrics))
+            .map(|(at, one)| Slot::new(at, one.clone(), &metrics, &freshness))
             .collect();
         let fold = Fold {
             slots,
@@ -114,6 +124,7 @@ impl Cluster {
             schema: Definitions::new(Arc::clone(&metrics)),
             metrics,
             started: Instant::now(),
+            freshness,
         })
     }
 
@@ -129,6 +140,15 @@ impl Cluster {
         }
         let (cluster, settings) = (Arc::clone(self), Arc::clone(settings));
         let make = move || schema::keep(Arc::clone(&cluster), Arc::clone(&settings));
+        tasks.spawn(probe::for_ever(make, tasks.clone(), stopped.clone(), Arc::clone(&self.metrics)));
+        let cluster = Arc::clone(self);
+        let make = move || {
+            let asked = Arc::clone(&cluster);
+            Arc::clone(&cluster.freshness).settle_doubts(move || {
+                let asked = Arc::clone(&asked);
+                async move { asked.primary_position(ASK_PRIMARY).await }
+            })
+        };
         tasks.spawn(probe::for_ever(make, tasks.clone(), stopped.clone(), Arc::clone(&self.metrics)));
     }
 
@@ -148,6 +168,7 @@ impl Cluster {
         let mut fold = self.state.lock();
         fold.rules = rules(settings);
         fold.warm_up = settings.routing.warm_up;
+        self.freshness.set_limit(settings.limits.watermarks);
         let mut fresh = Vec::new();
         for (at, slot) in fold.slots.iter_mut().enumerate() {
             let still = settings.servers.iter().find(|one| one.name == slot.server.name.as_ref());
@@ -170,7 +191,7 @@ impl Cluster {
                 slot.server.name.as_ref() == one.name && !slot.server.removed.load(Ordering::Relaxed)
             });
             if !known {
-                let slot = Slot::new(fold.slots.len(), one.clone(), &self.metrics);
+                let slot = Slot::new(fold.slots.len(), one.clone(), &self.metrics, &self.freshness);
                 fresh.push(Arc::clone(&slot.server));
                 fold.slots.push(slot);
             }
@@ -219,21 +240,20 @@ impl Cluster {
     }
 
     /// A probe came to its end.
-    fn observe(&self, at: usize, found: Result<Found, String>) {
+    fn observe(&self, at: usize, mut found: Result<Found, String>) -> Option<Arc<Position>> {
         let now = self.now();
         let mut fold = self.state.lock();
         let rules = fold.rules;
-        let Some(slot) = fold.slots.get_mut(at) else { return };
+        let slot = fold.slots.get_mut(at)?;
         let before = slot.health.generation();
         let transition = match &found {
             Ok(found) => {
                 slot.greeting = Some(Arc::clone(&found.greeting));
-                slot.server.known.store(found.report.position.clone().map(Arc::new));
                 slot.health.observe(Ok(&found.report), &rules, now)
             }
             Err(why) => {
                 *slot.server.last_error.lock() = Some(why.clone());
-                slot.server.known.store(None);
+                slot.server.forget_position();
                 slot.health.observe(Err(why), &rules, now)
             }
         };
@@ -241,7 +261,13 @@ impl Cluster {
         if slot.health.generation() != before {
             slot.server.end_life();
         }
+        if let Ok(Found { report, last, .. }) = &mut found
+            && let Some(position) = report.position.clone()
+        {
+            slot.server.told_position(last, position);
+        }
         self.publish(&mut fold);
+        found.ok()?.last
     }
 
     /// The operator takes a server out, or lets it in again. False when there is none of that name.
@@ -279,6 +305,9 @@ impl Cluster {
             fold.slots.iter().zip(&settings).map(|(slot, one)| slot.member(one)).collect();
         let next = fold.topology.next(&members, verdict, &fold.rules, fold.warm_up, now);
         self.tell_of_change(&fold.topology, &next, &fold.slots);
+        self.begin_epoch(&fold.topology, &next);
+        let serving = next.eligible().map(|(at, _)| at);
+        self.freshness.forget(serving);
         fold.topology = next;
         if let Some(greeting) =
             primary.and_then(|at| fold.slots.get(at)).and_then(|slot| slot.greeting.clone())
@@ -290,6 +319,38 @@ impl Cluster {
         fold.note_defaults(&snapshot);
         self.snapshot.store(Arc::new(snapshot));
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// With another primary, or one that lost transactions, what was known of writes is of the past.
+    fn begin_epoch(&self, before: &Topology, after: &Topology) {
+        let Some(node) = after.primary_node() else { return self.begin_without_primary(after) };
+        let Some(report) = node.report.as_deref() else { return };
+        let writes = report.gtid.writes;
+        if before.epoch == after.epoch && self.freshness.promises() == writes {
+            return;
+        }
+        let mut position = report.binlog_position.clone();
+        if let (Some(position), Some(replicated)) = (&mut position, &report.position) {
+            position.union(replicated);
+        }
+        self.freshness.begin(position.as_ref().filter(|_| writes));
+        self.metrics.degraded_no_gtid.set(i64::from(!writes));
+        if !writes {
+            let why = "its writes have no positions: replicas may be asked for what they lack (see docs/freshness.md)";
+            tracing::warn!(server = %node.name, "{why}");
+        }
+    }
+
+    /// A start without a primary: what some server has is all there is.
+    fn begin_without_primary(&self, found: &Topology) {
+        let unknown = found.servers.iter().any(|node| node.report.is_none() && node.state != State::Down);
+        if found.epoch > 0 || self.freshness.has_begun() || unknown {
+            return;
+        }
+        let mut positions = found.servers.iter().filter_map(|node| node.position().cloned());
+        let Some(mut all) = positions.next() else { return };
+        positions.for_each(|position| all.union(&position));
+        self.freshness.begin(Some(&all));
     }
 
     /// One log line for a change of primary; connections made under the old roles are closed.
@@ -319,10 +380,10 @@ impl Cluster {
 }
 
 impl Slot {
-    fn new(at: usize, settings: ServerSettings, metrics: &Metrics) -> Self {
+    fn new(at: usize, settings: ServerSettings, metrics: &Metrics, freshness: &Arc<Freshness>) -> Self {
         let label = settings.name.clone();
         Self {
-            server: Arc::new(Server::new(at, settings, metrics)),
+            server: Arc::new(Server::new(at, settings, metrics, freshness)),
             label,
             health: Health::new(),
             greeting: None,
@@ -351,7 +412,7 @@ impl Slot {
             pinned: if self.is_removed() { Pinned::Replica } else { pinned(settings.role) },
             weight: settings.weight,
             zone: &settings.zone,
-            lag: None,
+            lag: self.server.lag(),
             health: &self.health,
         }
     }
@@ -520,6 +581,12 @@ impl Cluster {
         let snapshot = self.snapshot();
         let server = snapshot.servers.get(snapshot.topology.primary?)?;
         positions::ask_primary(server, within).await
+    }
+
+    /// Waits until one of these servers is known to have all writes up to a stamp.
+    pub(crate) async fn wait_for_stamp(&self, servers: &[usize], stamp: Stamp, until: Instant) -> bool {
+        let snapshot = self.snapshot();
+        positions::wait_for_stamp(&snapshot, servers, stamp, until).await
     }
 
     /// Waits until one of these servers has reached a position; answers which.

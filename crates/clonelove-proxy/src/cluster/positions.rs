@@ -1,11 +1,13 @@
 //! What servers have executed, asked when somebody needs to know: one monitoring connection per server
 //! waits on it for the positions that reads are waiting for. Owns the waiting; must not route.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use clonelove_route::freshness::Stamp;
 use clonelove_route::position::Position;
 use clonelove_route::report::Flavour;
 use parking_lot::Mutex;
@@ -22,6 +24,8 @@ use crate::settings::Settings;
 
 /// One question to the server waits so long there before it is asked anew, for whoever came meanwhile.
 const STANDING: Duration = Duration::from_millis(20);
+/// Stamps that are remembered for one server; the others are learnt of with these.
+const MOST_STAMPS: usize = 256;
 /// Readers that wait at one server at a time; the others go on without.
 const MOST_WAITING: usize = 10_000;
 
@@ -29,6 +33,10 @@ const MOST_WAITING: usize = 10_000;
 #[derive(Default)]
 pub(crate) struct Waiters {
     wanted: Mutex<Vec<Wanted>>,
+    /// Stamps that reads asked for; the server is asked until it has them, for the reads that will come.
+    stamps: Mutex<BTreeSet<Stamp>>,
+    /// Woken whenever the server has told how far it is.
+    told: Notify,
     any: Notify,
 }
 
@@ -85,6 +93,38 @@ pub(super) async fn wait_for_one(snapshot: &Snapshot, wait: FreshWait<'_>) -> Op
     None
 }
 
+/// Waits until one of the servers is known to have a stamp. Each goes on being asked for it.
+pub(super) async fn wait_for_stamp(
+    snapshot: &Snapshot,
+    servers: &[usize],
+    stamp: Stamp,
+    until: Instant,
+) -> bool {
+    let asked: Vec<&Arc<Server>> = servers.iter().filter_map(|at| snapshot.servers.get(*at)).collect();
+    loop {
+        let mut told: Vec<_> = asked.iter().map(|server| Box::pin(server.waiters.told.notified())).collect();
+        for waiting in &mut told {
+            waiting.as_mut().enable();
+        }
+        if asked.iter().any(|server| server.has(stamp)) {
+            return true;
+        }
+        for server in &asked {
+            server.waiters.want_stamp(stamp);
+        }
+        let first = std::future::poll_fn(|cx| {
+            if told.iter_mut().any(|waiting| waiting.as_mut().poll(cx).is_ready()) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        });
+        if asked.is_empty() || timeout_at(until, first).await.is_err() {
+            return false;
+        }
+    }
+}
+
 /// The position that a primary has reached, asked after this call.
 pub(super) async fn ask_primary(server: &Arc<Server>, within: Duration) -> Option<Position> {
     let receiver = server.waiters.current()?;
@@ -102,6 +142,21 @@ impl Waiters {
         self.add(Wanted::Current(sender)).then_some(receiver)
     }
 
+    /// Nobody can be told anything now.
+    fn give_up(&self) {
+        self.stamps.lock().clear();
+        self.told.notify_waiters();
+    }
+
+    /// A read needs a stamp that this server is not known to have.
+    fn want_stamp(&self, stamp: Stamp) {
+        let mut stamps = self.stamps.lock();
+        if stamps.len() < MOST_STAMPS && stamps.insert(stamp) {
+            drop(stamps);
+            self.any.notify_one();
+        }
+    }
+
     fn add(&self, wanted: Wanted) -> bool {
         let mut list = self.wanted.lock();
         if list.len() >= MOST_WAITING {
@@ -117,24 +172,29 @@ impl Waiters {
 /// Serves the waiters of one server, for ever.
 pub(super) async fn follow(server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
     let mut connection: Option<(BackendConn, MonitorCount)> = None;
+    // What that connection told last.
+    let mut told = None;
     while !server.removed.load(Ordering::Relaxed) {
         let batch = next_batch(&server).await;
         // The server may have closed it for being idle.
         if connection.as_mut().is_none_or(|(conn, _)| !conn.is_fit()) {
             let monitor = settings.load().monitor.clone();
+            told = None;
             connection = match monitoring_connection(&server, &monitor).await {
                 Ok((conn, _)) => Some((conn, MonitorCount::new(&server))),
                 Err(fault) => {
                     server.note_fault(&fault);
+                    server.waiters.give_up();
                     None
                 }
             };
         }
         // Without a connection the batch is dropped, which tells its readers to go on without.
         let Some((conn, _)) = &mut connection else { continue };
-        if let Err(fault) = serve(conn, &server, batch).await {
+        if let Err(fault) = serve(conn, &server, batch, &mut told).await {
             server.note_fault(&fault);
-            server.known.store(None);
+            server.forget_position();
+            server.waiters.give_up();
             connection = None;
         }
     }
@@ -144,7 +204,7 @@ async fn next_batch(server: &Server) -> Vec<Wanted> {
     loop {
         let mut batch = std::mem::take(&mut *server.waiters.wanted.lock());
         batch.retain(|wanted| !wanted.is_given_up());
-        if !batch.is_empty() {
+        if !batch.is_empty() || server.stamp_to_ask().is_some() {
             return batch;
         }
         server.waiters.any.notified().await;
@@ -152,13 +212,19 @@ async fn next_batch(server: &Server) -> Vec<Wanted> {
 }
 
 /// One question for the whole batch. Whoever is not served by its answer is put back.
-async fn serve(conn: &mut BackendConn, server: &Server, batch: Vec<Wanted>) -> Result<(), ServerFault> {
+async fn serve(
+    conn: &mut BackendConn,
+    server: &Server,
+    batch: Vec<Wanted>,
+    told: &mut Option<Arc<Position>>,
+) -> Result<(), ServerFault> {
     let asks_current = batch.iter().any(|wanted| matches!(wanted, Wanted::Current(_)));
     let first = batch.iter().find_map(|wanted| match wanted {
         Wanted::Reached(position, _) if !asks_current => Some(position),
         _ => None,
     });
-    let sql = question(conn.flavour, first);
+    let towards = server.stamp_to_ask().filter(|_| first.is_none() && !asks_current);
+    let sql = question(conn.flavour, first.or(towards.as_ref()));
     let rows = conn.rows(&sql, STANDING + Duration::from_secs(2)).await?;
     let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
     let column = |at: usize| {
@@ -167,7 +233,7 @@ async fn serve(conn: &mut BackendConn, server: &Server, batch: Vec<Wanted>) -> R
     };
     let (executed, written) = (column(1), column(2));
     if let Some(executed) = &executed {
-        server.known.store(Some(Arc::new(executed.clone())));
+        server.told_position(told, executed.clone());
     }
     let mut back = Vec::new();
     for wanted in batch {
@@ -187,7 +253,24 @@ async fn serve(conn: &mut BackendConn, server: &Server, batch: Vec<Wanted>) -> R
         }
     }
     server.waiters.wanted.lock().append(&mut back);
+    server.waiters.told.notify_waiters();
     Ok(())
+}
+
+impl Server {
+    /// The position to wait for on behalf of the oldest stamp that is wanted and not there yet.
+    fn stamp_to_ask(&self) -> Option<Position> {
+        let mut stamps = self.waiters.stamps.lock();
+        while let Some(stamp) = stamps.first().copied() {
+            if !self.has(stamp)
+                && let Some(position) = self.position_towards(stamp)
+            {
+                return Some(position);
+            }
+            stamps.pop_first();
+        }
+        None
+    }
 }
 
 /// Waits for a position, if one is given, and then tells those of the server: as a replica, and as a

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use clonelove_route::journal::Journal;
+use clonelove_route::position::Position;
 use clonelove_route::report::{Flavour, Report, ResultRows, probe_statements, report_from};
 use clonelove_wire::packet::Greeting;
 use clonelove_wire::{Caps, Command};
@@ -84,7 +85,10 @@ async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<S
             server.metrics.error(fault.fault);
             tracing::debug!(server = %server.name, error = %fault.detail, "probe failed");
         }
-        cluster.observe(server.index, result.map_err(|fault| fault.detail));
+        let told = cluster.observe(server.index, result.map_err(|fault| fault.detail));
+        if let Some(probe) = &mut connection {
+            probe.told = told;
+        }
         // After a restart or a change behind the address even our own connection is of the past.
         // And a reload may ask for a safer one.
         connection = connection
@@ -111,6 +115,8 @@ struct Probe {
     version: u32,
     /// As it was connected by.
     tls: Arc<Connector>,
+    /// The position it told last.
+    told: Option<Arc<Position>>,
     _count: MonitorCount,
 }
 
@@ -153,7 +159,7 @@ async fn ask(
     let mut report: Report = report_from(probe.flavour, &results)
         .map_err(|error| ServerFault::new(&server.name, Fault::ServerProtocol, error))?;
     report.measure_clock(sent, unix_now());
-    Ok(Found { report, greeting: Arc::clone(&probe.greeting) })
+    Ok(Found { report, greeting: Arc::clone(&probe.greeting), last: probe.told.take() })
 }
 
 fn rows(server: &Arc<Server>, reply: Reply, sql: &str) -> Result<ResultRows, ServerFault> {
@@ -177,7 +183,7 @@ async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFa
     let (conn, greeting) = monitoring_connection(server, monitor).await?;
     let flavour = if greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
     let version = version_number(greeting.version.trim_start_matches("5.5.5-"));
-    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, tls, _count: MonitorCount::new(server) })
+    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, tls, told: None, _count: MonitorCount::new(server) })
 }
 
 /// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.
@@ -210,6 +216,7 @@ pub(super) async fn monitoring_connection(
         last_insert_id: None,
         tainted: false,
         diagnostics: false,
+        owes_position: false,
         native: false,
         born: Instant::now(),
         worn_at: Instant::now(),

@@ -1,21 +1,31 @@
 //! Which replica answers a read: one that is eligible and has what the read must reflect, now or in a moment.
-//! Owns the wait for it; that a read may go to one at all is the plan's business.
+//! Owns the wait for it, and what happens when it is in vain; that a read may go to one at all is the plan's business.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clonelove_route::balance::Balance as How;
 use clonelove_route::decide::{Chosen, Moment, choose};
+use clonelove_route::freshness::{Kept, Need, Reads, Stamp};
+use clonelove_route::position::Position;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::OwnWrites;
+use clonelove_sql::keys::Keys;
+use clonelove_sql::{Kind, TableSet};
 use tokio::time::Instant;
 
 use super::ClientSession;
-use crate::cluster::FreshWait;
-use crate::settings::{Balance, Fallback, Freshness, Routing};
+use super::statement::Statement;
+use crate::cluster::{FreshWait, Snapshot};
+use crate::error::ClientError;
+use crate::freshness::why_kept;
+use crate::settings::{Balance, Fallback, Freshness, OverBudget, Routing};
 
 /// How long the primary may take to tell its position.
 const ASK_PRIMARY: Duration = Duration::from_secs(1);
+/// While the primary may not be asked, what a read needs is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Which replica a read may use.
 pub(super) enum Replica {
@@ -23,55 +33,170 @@ pub(super) enum Replica {
     Use(usize, Reason),
     /// None: the primary, for this reason.
     Primary(Reason),
-    /// None, and the configuration says that the primary is not to be asked.
-    Refuse(String),
+    /// None, and the primary is not to be asked.
+    Refuse(ClientError, Reason),
+}
+
+/// The statements under way that this session may have seen something of: those numbered below.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Observed {
+    /// In an answer of the primary.
+    pub(super) on_primary: u64,
+    /// In any answer; its last replica has what it showed.
+    pub(super) anywhere: u64,
+}
+
+/// What a read needs, as far as can be said now.
+struct Wanted {
+    need: Need,
+    keys: Option<Keys>,
+}
+
+/// What became of a choice.
+enum Found {
+    Replica(usize),
+    /// None has it, but these may.
+    NotYet(Vec<usize>, Stamp),
+    /// None can be known to.
+    Kept(Kept),
+    None,
 }
 
 impl ClientSession {
-    pub(super) async fn choose_replica(&mut self, not: &[usize], reason: Reason) -> Replica {
+    pub(super) async fn choose_replica(
+        &mut self,
+        statement: &mut Statement,
+        not: &[usize],
+        reason: Reason,
+    ) -> Replica {
         let settings = self.shared.settings.load_full();
-        let needs = settings.routing.freshness != Freshness::Eventual;
-        if needs && self.state.own_writes == OwnWrites::Unknown {
-            match Box::pin(self.shared.cluster.primary_position(ASK_PRIMARY)).await {
-                Some(position) => self.state.own_writes = OwnWrites::Known(position),
-                None => return Replica::Primary(Reason::Stale),
-            }
+        let routing = &settings.routing;
+        if !routing.freshness.is_global() || statement.facts.kind == Kind::Session {
+            return Box::pin(self.choose_for_itself(not, routing, reason)).await;
         }
-        match self.choose_now(not, &settings.routing) {
-            Chosen::Replica(at) => Replica::Use(at, reason),
-            Chosen::NotYet(eligible) => {
-                Box::pin(self.wait_for_fresh(&eligible, settings.routing.fresh_wait, reason)).await
+        let floor = match Box::pin(self.strict_floor(routing)).await {
+            Ok(floor) => floor,
+            Err(()) => return self.spill_or_not(statement, not, routing, "the primary did not answer").await,
+        };
+        match self.find_fresh(statement, not, routing, floor) {
+            Found::Replica(at) => Replica::Use(at, reason),
+            Found::NotYet(eligible, stamp) => {
+                let waited = Box::pin(self.wait_for(&eligible, stamp, routing.fresh_wait)).await;
+                match waited.then(|| self.find_fresh(statement, not, routing, floor)) {
+                    Some(Found::Replica(at)) if reason == Reason::Read => Replica::Use(at, Reason::ReadWaited),
+                    Some(Found::Replica(at)) => Replica::Use(at, reason),
+                    _ => {
+                        let why = "no replica has what was written to it yet";
+                        Box::pin(self.spill_or_not(statement, not, routing, why)).await
+                    }
+                }
             }
-            Chosen::None if settings.routing.fallback == Fallback::Error => Replica::Refuse(format!(
-                "none is eligible ({}) and routing.fallback is \"error\"",
-                self.shared.cluster.snapshot().why_not_eligible()
-            )),
-            Chosen::None => Replica::Primary(Reason::NoReplica),
+            Found::Kept(kept) => Box::pin(self.kept(statement, not, routing, kept)).await,
+            Found::None => self.none_eligible(routing),
         }
     }
 
-    fn choose_now(&mut self, not: &[usize], routing: &Routing) -> Chosen {
-        let dice = self.dice.roll();
+    fn none_eligible(&self, routing: &Routing) -> Replica {
+        if routing.fallback == Fallback::Error {
+            let why = self.shared.cluster.snapshot().why_not_eligible();
+            let why = format!("none is eligible ({why}) and routing.fallback is \"error\"");
+            return Replica::Refuse(ClientError::not_fresh(&why), Reason::NoServer);
+        }
+        Replica::Primary(Reason::NoReplica)
+    }
+
+    async fn kept(
+        &mut self,
+        statement: &mut Statement,
+        not: &[usize],
+        routing: &Routing,
+        kept: Kept,
+    ) -> Replica {
+        match self.spill_or_not(statement, not, routing, why_kept(kept)).await {
+            Replica::Primary(Reason::Stale) if kept == Kept::Pending => Replica::Primary(Reason::Pending),
+            other => other,
+        }
+    }
+
+    /// `strict`: the primary is asked how far it is, one question for all who ask at a time.
+    async fn strict_floor(&mut self, routing: &Routing) -> Result<Stamp, ()> {
+        let freshness = &self.shared.cluster.freshness;
+        if routing.freshness != Freshness::Strict || !freshness.promises() {
+            return Ok(0);
+        }
+        let position = self.shared.cluster.primary_position(ASK_PRIMARY).await.ok_or(())?;
+        Ok(freshness.reached(&position))
+    }
+
+    /// Looks for a replica that has what a read needs: by its tables first, by its rows only where that may help.
+    fn find_fresh(&mut self, statement: &Statement, not: &[usize], routing: &Routing, floor: Stamp) -> Found {
         let snapshot = self.shared.cluster.snapshot();
-        let needs = routing.freshness != Freshness::Eventual;
-        let own = match &self.state.own_writes {
-            OwnWrites::Known(position) if needs => Some(position),
-            _ => None,
+        let mut wanted = Wanted { need: Need::Stamp(0), keys: None };
+        let by_tables = self.find_with(&snapshot, statement, not, routing, floor, &mut wanted);
+        if matches!(by_tables, Found::Replica(_) | Found::None) || !self.may_have_keys(statement, routing) {
+            return by_tables;
+        }
+        wanted.keys = self.keys_of_read(statement);
+        if wanted.keys.is_none() {
+            return by_tables;
+        }
+        self.find_with(&snapshot, statement, not, routing, floor, &mut wanted)
+    }
+
+    fn may_have_keys(&self, statement: &Statement, routing: &Routing) -> bool {
+        let Some(resolved) = &statement.resolved else { return false };
+        let mut tables = resolved.read.iter();
+        let (Some(only), None) = (tables.next(), tables.next()) else { return false };
+        let keyed = matches!(routing.freshness, Freshness::Key | Freshness::Strict);
+        keyed && self.shared.cluster.freshness.has_keys(only)
+    }
+
+    fn find_with(
+        &mut self,
+        snapshot: &Snapshot,
+        statement: &Statement,
+        not: &[usize],
+        routing: &Routing,
+        floor: Stamp,
+        wanted: &mut Wanted,
+    ) -> Found {
+        let none = TableSet::default();
+        let reads = reads_of(statement, &none, wanted.keys.as_ref());
+        let freshness = Arc::clone(&self.shared.cluster.freshness);
+        wanted.need = freshness.need(&reads, self.observed.on_primary);
+        let stamp = match wanted.need {
+            Need::Stamp(stamp) => stamp.max(floor),
+            Need::Primary(kept) => return Found::Kept(kept),
         };
+        // What its last replica showed it, another may not have yet, if it is still under way.
+        let elsewhere = !freshness.sees_pending(&reads, self.observed.anywhere);
+        let last = self.state.last_replica;
+        let seen = self.state.seen.clone();
         let fresh = |at: usize| {
-            let known = snapshot.servers.get(at).and_then(|server| server.known.load_full());
-            let has = |need: Option<&_>| {
-                need.is_none_or(|need| known.as_ref().is_some_and(|known| known.covers(need)))
-            };
-            // A session does not go back in time when it changes its replica.
-            let seen = self.state.seen.as_ref().filter(|_| needs && self.state.last_replica != Some(at));
-            has(own) && has(seen)
+            let same = last == Some(at);
+            let has_seen = || seen.as_deref().is_none_or(|seen| knows(snapshot, at, seen));
+            freshness.has(at, stamp) && (same || last.is_none() || elsewhere && has_seen())
         };
+        match self.choose_among(snapshot, not, routing, &fresh) {
+            Chosen::Replica(at) => Found::Replica(at),
+            Chosen::NotYet(eligible) => Found::NotYet(eligible, stamp),
+            Chosen::None => Found::None,
+        }
+    }
+
+    fn choose_among(
+        &mut self,
+        snapshot: &Snapshot,
+        not: &[usize],
+        routing: &Routing,
+        fresh: &dyn Fn(usize) -> bool,
+    ) -> Chosen {
+        let dice = self.dice.roll();
         let in_flight =
             |at: usize| snapshot.servers.get(at).map_or(0, |server| server.in_flight.load(Ordering::Relaxed));
         let moment = Moment {
             in_flight: &in_flight,
-            fresh: &fresh,
+            fresh,
             balance: match routing.balance {
                 Balance::LeastInFlight => How::LeastInFlight,
                 Balance::WeightedRandom => How::WeightedRandom,
@@ -82,7 +207,132 @@ impl ClientSession {
         choose(&snapshot.topology, &self.state, not, &moment)
     }
 
-    async fn wait_for_fresh(&mut self, eligible: &[usize], within: Duration, reason: Reason) -> Replica {
+    /// Waits until one of these servers has a stamp, or may have; each goes on being asked when the wait is over, for
+    /// the reads that will come.
+    async fn wait_for(&self, eligible: &[usize], stamp: Stamp, within: Duration) -> bool {
+        let begun = Instant::now();
+        let cluster = &self.shared.cluster;
+        let reached = cluster.wait_for_stamp(eligible, stamp, begun + within).await;
+        self.shared.metrics.fresh_wait.observe(begun.elapsed().as_secs_f64());
+        reached
+    }
+
+    /// No replica is fresh enough: the primary, if it may be asked.
+    async fn spill_or_not(
+        &mut self,
+        statement: &mut Statement,
+        not: &[usize],
+        routing: &Routing,
+        why: &'static str,
+    ) -> Replica {
+        let table = self.culprit(statement);
+        let freshness = &self.shared.cluster.freshness;
+        let there = self.shared.cluster.snapshot().topology.primary.is_some();
+        if there && let Some(spilled) = freshness.spill(routing.max_primary_reads) {
+            statement.spilled = Some(spilled);
+            self.count_spill(&table);
+            return Replica::Primary(Reason::Stale);
+        }
+        match routing.over_budget {
+            OverBudget::Stale => {
+                let snapshot = self.shared.cluster.snapshot();
+                match self.choose_among(&snapshot, not, routing, &|_| true) {
+                    Chosen::Replica(at) => Replica::Use(at, Reason::OverBudgetStale),
+                    _ => self.none_eligible(routing),
+                }
+            }
+            // With the primary gone, no replica comes nearer.
+            OverBudget::Wait if there => self.wait_or_refuse(statement, not, routing, (&table, why)).await,
+            _ if !there => Replica::Primary(Reason::Stale),
+            _ => Replica::Refuse(ClientError::over_budget(&table, why), Reason::OverBudget),
+        }
+    }
+
+    async fn wait_or_refuse(
+        &mut self,
+        statement: &mut Statement,
+        not: &[usize],
+        routing: &Routing,
+        (table, why): (&str, &'static str),
+    ) -> Replica {
+        let until = Instant::now() + routing.max_wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Replica::Refuse(ClientError::over_budget(table, why), Reason::OverBudget);
+            }
+            match self.find_fresh(statement, not, routing, 0) {
+                Found::Replica(at) => return Replica::Use(at, Reason::ReadWaited),
+                Found::NotYet(eligible, stamp) => {
+                    self.wait_for(&eligible, stamp, left).await;
+                }
+                Found::Kept(_) => tokio::time::sleep(LOOK_AGAIN.min(left)).await,
+                Found::None => return self.none_eligible(routing),
+            }
+            if let Some(spilled) = self.shared.cluster.freshness.spill(routing.max_primary_reads) {
+                statement.spilled = Some(spilled);
+                self.count_spill(table);
+                return Replica::Primary(Reason::Stale);
+            }
+        }
+    }
+
+    /// The table that a read has to go to the primary for, for people: of several, one that alone would have to.
+    fn culprit(&self, statement: &Statement) -> String {
+        let (Some(resolved), view) = (&statement.resolved, self.shared.cluster.schema.view()) else {
+            return "?".to_owned();
+        };
+        let snapshot = self.shared.cluster.snapshot();
+        let freshness = &self.shared.cluster.freshness;
+        let stale = |set: &TableSet| {
+            let reads = Reads { all: false, definitions: false, tables: set, keys: None };
+            match freshness.need(&reads, self.observed.on_primary) {
+                Need::Primary(_) => true,
+                Need::Stamp(stamp) => !snapshot.topology.eligible().any(|(at, _)| freshness.has(at, stamp)),
+            }
+        };
+        let alone = resolved.read.iter().find(|table| {
+            let mut set = TableSet::default();
+            set.add(*table);
+            stale(&set)
+        });
+        let table = alone.or_else(|| resolved.read.iter().next());
+        table.and_then(|table| view.as_ref()?.name(table)).unwrap_or_else(|| "*".to_owned())
+    }
+
+    fn count_spill(&self, table: &str) {
+        let label = self.shared.cluster.freshness.count_spill(table);
+        self.shared.metrics.spilled(if label { table } else { "other" });
+    }
+
+    /// `eventual` and `session`: what the session itself wrote and saw, at most.
+    async fn choose_for_itself(&mut self, not: &[usize], routing: &Routing, reason: Reason) -> Replica {
+        let needs = routing.freshness == Freshness::Session;
+        if needs && self.state.own_writes == OwnWrites::Unknown {
+            match Box::pin(self.shared.cluster.primary_position(ASK_PRIMARY)).await {
+                Some(position) => self.state.own_writes = OwnWrites::Known(position),
+                None => return Replica::Primary(Reason::Stale),
+            }
+        }
+        let snapshot = self.shared.cluster.snapshot();
+        let own = match &self.state.own_writes {
+            OwnWrites::Known(position) if needs => Some(position.clone()),
+            _ => None,
+        };
+        let (last, seen) = (self.state.last_replica, self.state.seen.clone().filter(|_| needs));
+        let fresh = |at: usize| {
+            let has = |need: Option<&Position>| need.is_none_or(|need| knows(&snapshot, at, need));
+            // A session does not go back in time when it changes its replica.
+            has(own.as_ref()) && has(seen.as_deref().filter(|_| last != Some(at)))
+        };
+        match self.choose_among(&snapshot, not, routing, &fresh) {
+            Chosen::Replica(at) => Replica::Use(at, reason),
+            Chosen::NotYet(eligible) => self.wait_for_own(&eligible, routing.fresh_wait, reason).await,
+            Chosen::None => self.none_eligible(routing),
+        }
+    }
+
+    async fn wait_for_own(&mut self, eligible: &[usize], within: Duration, reason: Reason) -> Replica {
         let own = match &self.state.own_writes {
             OwnWrites::Known(position) => Some(position.clone()),
             _ => None,
@@ -93,7 +343,7 @@ impl ClientSession {
                 own
             }
             (Some(own), None) => own,
-            (None, Some(seen)) => seen.clone(),
+            (None, Some(seen)) => seen.as_ref().clone(),
             (None, None) => return Replica::Primary(Reason::Stale),
         };
         let begun = Instant::now();
@@ -105,5 +355,24 @@ impl ClientSession {
             Some(at) => Replica::Use(at, reason),
             None => Replica::Primary(Reason::Stale),
         }
+    }
+}
+
+fn knows(snapshot: &Snapshot, at: usize, need: &Position) -> bool {
+    let known = snapshot.servers.get(at).and_then(|server| server.known());
+    known.is_some_and(|known| known.covers(need))
+}
+
+/// What a statement reads. Without knowledge of the schema that may be anything, and so it is for a transaction whose
+/// statements are still to come.
+fn reads_of<'a>(statement: &'a Statement, none: &'a TableSet, keys: Option<&'a Keys>) -> Reads<'a> {
+    match &statement.resolved {
+        Some(resolved) if statement.facts.kind == Kind::Read => Reads {
+            all: resolved.all_tables,
+            definitions: resolved.reads_definitions,
+            tables: &resolved.read,
+            keys,
+        },
+        _ => Reads { all: true, definitions: true, tables: none, keys: None },
     }
 }

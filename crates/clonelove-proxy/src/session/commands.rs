@@ -211,6 +211,9 @@ impl ClientSession {
             return if next == Next::Close { next } else { told };
         }
         let limit = self.shared.settings.load().limits.max_packet;
+        if ran == Ran::Primary {
+            statement.pending = self.begin_write(&statement);
+        }
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
             _ => &mut self.primary,

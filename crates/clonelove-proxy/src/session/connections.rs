@@ -142,6 +142,7 @@ impl ClientSession {
         self.prepared.clear();
         self.to_check = None;
         self.patience = None;
+        self.wrote = None;
         self.state.primary_only = self.user.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;
@@ -283,6 +284,8 @@ impl ClientSession {
     /// The primary connection is closed, with what it kept for the next statement.
     pub(super) fn lose_primary(&mut self) {
         self.primary = None;
+        // What it held of a transaction, the server takes back.
+        self.wrote = None;
         self.state.traces.last_insert_id_moved = false;
         self.state.traces.found_rows_moved = false;
         if self.state.held.is_some_and(|held| held.ran == Ran::Primary) {

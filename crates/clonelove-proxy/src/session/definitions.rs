@@ -20,6 +20,8 @@ impl ClientSession {
         statement.facts.why = resolved.why;
         statement.leaves = resolved.leaves;
         statement.known = !resolved.all_tables;
+        statement.generation = view.generation;
+        statement.resolved = Some(Box::new(resolved));
     }
 
     /// A new snapshot may hold what this one does not, but for what is the session's own.

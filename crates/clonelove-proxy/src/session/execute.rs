@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::reason::Reason;
-use clonelove_route::session::{OwnWrites, Ran};
+use clonelove_route::session::{Heard, OwnWrites, Ran};
 use clonelove_sql::{Effect, Kind, analyse};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{HEADER, write_packet};
@@ -126,8 +126,9 @@ impl ClientSession {
                 Ok(sent) => sent,
                 Err(unready) => return Box::pin(self.without_primary(statement, unready)).await,
             };
+            statement.pending = self.begin_write(&statement);
             match self.exchange_on_primary(&mut statement, sent).await {
-                Ok(outcome) => return self.answered(&statement, Ran::Primary, outcome, reason).await,
+                Ok(outcome) => return self.answered(&mut statement, Ran::Primary, outcome, reason).await,
                 Err(fault) if again && !fault.forwarded && !matches!(fault.side, Side::Client(_)) => {
                     again = false;
                     self.lose_primary();
@@ -220,7 +221,7 @@ impl ClientSession {
                     let error = ClientError::in_read_only_transaction(flavour).payload();
                     write_packet(&mut self.out, 1, &error);
                 }
-                self.answered(&statement, Ran::Replica(at), outcome, reason).await
+                self.answered(&mut statement, Ran::Replica(at), outcome, reason).await
             }
             Err(fault) => {
                 self.shared.metrics.query(reason, statement.begun.elapsed().as_secs_f64());
@@ -243,15 +244,14 @@ impl ClientSession {
         let mut not = self.refusing_replicas();
         let first = not.len();
         loop {
-            let (at, reason) = match self.choose_replica(&not, reason).await {
+            let (at, reason) = match self.choose_replica(&mut statement, &not, reason).await {
                 Replica::Use(at, reason) => (at, reason),
                 Replica::Primary(why) => {
                     let why = if not.len() == first { why } else { Reason::Retried };
                     return Box::pin(self.spill(statement, why)).await;
                 }
-                Replica::Refuse(why) => {
-                    let error = ClientError::not_fresh(&why);
-                    return Box::pin(self.refuse(&statement, &error, Reason::NoServer)).await;
+                Replica::Refuse(error, reason) => {
+                    return Box::pin(self.refuse(&statement, &error, reason)).await;
                 }
             };
             statement = match self.try_replica(statement, at, reason).await {
@@ -290,17 +290,15 @@ impl ClientSession {
                 return Tried::Elsewhere(statement);
             }
         };
-        let seen = self.replica.as_ref().and_then(|leased| leased.server.known.load_full());
+        let seen = self.replica.as_ref().and_then(|leased| leased.server.known());
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Tried::Elsewhere(statement) };
         match exchange(client, *caps, leased, out, &mut statement, (sent, held_back)).await {
             Ok(Outcome { held: Some(code), .. }) => self.held(statement, code),
             Ok(outcome) => {
                 self.state.last_replica = Some(at);
-                if let Some(seen) = seen {
-                    self.state.seen = Some(seen.as_ref().clone());
-                }
-                Tried::Answered(self.answered(&statement, Ran::Replica(at), outcome, reason).await)
+                self.state.seen = seen.or(self.state.seen.take());
+                Tried::Answered(self.answered(&mut statement, Ran::Replica(at), outcome, reason).await)
             }
             Err(fault) => {
                 self.lose_replica();
@@ -345,7 +343,13 @@ impl ClientSession {
     }
 
     /// The client has its answer: the session learns from it.
-    async fn answered(&mut self, statement: &Statement, ran: Ran, outcome: Outcome, reason: Reason) -> Next {
+    async fn answered(
+        &mut self,
+        statement: &mut Statement,
+        ran: Ran,
+        outcome: Outcome,
+        reason: Reason,
+    ) -> Next {
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
             _ => &mut self.primary,
@@ -355,18 +359,21 @@ impl ClientSession {
         {
             leased.server.metrics.replies_sql.inc();
         }
-        let sql = statement.sql();
         if !statement.command.has_reply() {
             return Next::Go;
         }
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
-        let settled = self.state.after_leaving(statement.leaves, sql, &statement.facts, ran, &outcome.heard);
+        let heard = &outcome.heard;
+        let settled = self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard);
+        self.note_writes(statement, ran, heard);
+        let sql = statement.sql();
         if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
             self.state.pins.prepared(id);
             self.prepared.insert(id, Arc::clone(prepared));
         }
-        self.note_on_connection(ran, statement, self.state.traces.last_insert_id_moved && !moved);
+        let moved = self.state.traces.last_insert_id_moved && !moved;
+        self.note_on_connection(ran, statement, heard, moved);
         self.remember(before, sql, settled);
         self.forget_after(&statement.facts);
         self.note_definitions(statement, outcome.heard.failed);
@@ -392,8 +399,20 @@ impl ClientSession {
         }
     }
 
+    /// Tells the watermarks what was written, and remembers what else may have been seen in the answer.
+    fn note_writes(&mut self, statement: &mut Statement, ran: Ran, heard: &Heard) {
+        let observed = self.shared.cluster.freshness.observed();
+        self.observed.anywhere = observed;
+        if let Ran::Replica(_) = ran {
+            return;
+        }
+        self.observed.on_primary = observed;
+        let caps = self.caps;
+        self.end_write(statement, heard, caps);
+    }
+
     /// The connection that ran a statement is in the state that this led to.
-    fn note_on_connection(&mut self, ran: Ran, statement: &Statement, moved_id: bool) {
+    fn note_on_connection(&mut self, ran: Ran, statement: &Statement, heard: &Heard, moved_id: bool) {
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
             _ => &mut self.primary,
@@ -402,6 +421,7 @@ impl ClientSession {
         conn.native = true;
         conn.diagnostics = self.state.held.is_some();
         conn.tainted |= !statement.is_read();
+        conn.owes_position |= !statement.is_read() && (heard.failed || heard.plain_eofs);
         if moved_id {
             conn.last_insert_id = None;
         }
@@ -457,12 +477,16 @@ impl ClientSession {
             out,
             hold: |_| false,
             gather: false,
+            pending: statement.pending.as_ref(),
+            to_the_end: statement.pending.is_some(),
+            gone: false,
             waited: Duration::ZERO,
         };
         let result = relay.reply(tracker).await;
-        statement.waited += relay.waited;
+        let waited = relay.waited;
+        statement.waited += waited;
         match result {
-            Ok(outcome) => self.answered(&statement, ran, outcome, reason).await,
+            Ok(outcome) => self.answered(&mut statement, ran, outcome, reason).await,
             Err(fault) => self.failed_on_primary(&statement, fault, reason).await,
         }
     }
@@ -492,9 +516,13 @@ async fn exchange(
     let tracker = ReplyTracker::new(statement.command, leased.conn.caps);
     let gather = statement.value.is_some();
     let conn = &mut leased.conn;
-    let mut relay = Relay { client, client_caps, conn, out, hold, gather, waited: Duration::ZERO };
+    let pending = statement.pending.as_ref();
+    let (to_the_end, gone, waited) = (pending.is_some(), false, Duration::ZERO);
+    let mut relay =
+        Relay { client, client_caps, conn, out, hold, gather, pending, to_the_end, gone, waited };
     let result = relay.reply(tracker).await;
-    statement.waited += relay.waited;
+    let waited = relay.waited;
+    statement.waited += waited;
     if let (Some(value), Ok(Outcome { error: None, .. })) = (&statement.value, &result) {
         replace_value(out, leased.conn.caps, value);
     }

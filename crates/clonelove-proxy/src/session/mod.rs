@@ -12,6 +12,7 @@ mod long;
 mod remembered;
 mod settle;
 mod statement;
+mod writes;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,9 @@ use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
 use remembered::ToCheck;
+use choice::Observed;
 use statement::Prepared;
+use writes::Wrote;
 
 /// A client that may give commands.
 pub(crate) struct ClientSession {
@@ -67,6 +70,10 @@ pub(crate) struct ClientSession {
     out: BytesMut,
     shown: Option<Pin>,
     dice: Dice,
+    /// What the open transaction has written.
+    wrote: Option<Box<Wrote>>,
+    /// Statements under way that the session may have seen something of.
+    observed: Observed,
 }
 
 /// What a client that waits may keep of the buffer for its replies.
@@ -228,6 +235,8 @@ impl ClientSession {
             out: BytesMut::new(),
             shown: None,
             dice: Dice::new(view_id),
+            wrote: None,
+            observed: Observed::default(),
         };
         session.begin_state();
         session

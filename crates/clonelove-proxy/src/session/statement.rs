@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use clonelove_sql::{Facts, Kind, Leaves, Why, digest_hash, digest_text};
+use clonelove_sql::{Facts, Kind, Leaves, Resolved, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::HEADER;
 use tokio::time::Instant;
+
+use crate::freshness::{Pending, Spilled};
 
 /// A statement that was prepared on the primary connection.
 pub(super) struct Prepared {
@@ -28,6 +30,13 @@ pub(super) struct Statement {
     pub(super) prepared: Option<Arc<Prepared>>,
     /// What its only value is, whatever the server says.
     pub(super) value: Option<String>,
+    /// What the schema says of it, and the snapshot that said so.
+    pub(super) resolved: Option<Box<Resolved>>,
+    pub(super) generation: u64,
+    /// It may commit something, and its reply is still to come.
+    pub(super) pending: Option<Pending>,
+    /// It is a read on the primary for want of a fresh replica.
+    pub(super) spilled: Option<Spilled>,
     pub(super) begun: Instant,
     /// The part of the time that was not the proxy's own.
     pub(super) waited: std::time::Duration,
@@ -43,6 +52,10 @@ impl Statement {
             value: None,
             leaves: Leaves::Unknown,
             known: false,
+            resolved: None,
+            generation: 0,
+            pending: None,
+            spilled: None,
             begun: Instant::now(),
             waited: std::time::Duration::ZERO,
         }
@@ -64,6 +77,11 @@ impl Statement {
             }
             _ => &[],
         }
+    }
+
+    /// The SQL text, where its literals are all there is to it.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        (self.command == Command::Query && !self.frame.is_empty()).then(|| self.sql())
     }
 
     /// It is only to be prepared: what it does, it does not do yet. What it asks about the statement before, it is

@@ -82,6 +82,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         last_insert_id: None,
         tainted: false,
         diagnostics: false,
+        owes_position: false,
         native: false,
         worn_at: Instant::now(),
         flavour: Flavour::MariaDb,

@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     is("user", "route", "\"split\""),
     is("user", "admin", "false"),
     is("users", "from", "\"config\""),
-    is("routing", "freshness", "\"session\""),
+    is("routing", "freshness", "\"key\""),
     is("routing", "freshness_scope", "\"proxy\""),
     is("routing", "fresh_wait", "\"5ms\""),
     is("routing", "max_wait", "\"10s\""),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_proxy::settings::{
-    Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, Pool,
+    Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, OverBudget,
+    Pool,
     RoleSetting, Route, Routing, Secret, ServerSettings, User,
 };
 use clonelove_proxy::tls::ClientTls;
@@ -182,25 +183,12 @@ pub(super) fn users(section: &Section<'_>) {
 
 /// `[routing]`.
 pub(super) fn routing(section: &Section<'_>) -> Routing {
-    const FRESHNESS: &str = "write \"session\" (a connection sees its own writes) or \"eventual\"";
     section.choice(
         "freshness_scope",
         (),
         &[
             ("proxy", Is(())),
             ("cluster", NotYet("leave it out: \"proxy\" covers writes made through this clonelove")),
-        ],
-    );
-    if section.count("max_primary_reads", 0, 0..=MANY) != 0 {
-        section.wrong("max_primary_reads", "is not built yet", "leave it out, or write 0: no limit");
-    }
-    section.choice(
-        "over_budget",
-        (),
-        &[
-            ("wait", Is(())),
-            ("stale", NotYet("leave it out, or write \"wait\"")),
-            ("error", NotYet("leave it out, or write \"wait\"")),
         ],
     );
     let usual = Routing::default();
@@ -212,9 +200,9 @@ pub(super) fn routing(section: &Section<'_>) -> Routing {
             &[
                 ("eventual", Is(Freshness::Eventual)),
                 ("session", Is(Freshness::Session)),
-                ("table", NotYet(FRESHNESS)),
-                ("key", NotYet(FRESHNESS)),
-                ("strict", NotYet(FRESHNESS)),
+                ("table", Is(Freshness::Table)),
+                ("key", Is(Freshness::Key)),
+                ("strict", Is(Freshness::Strict)),
             ],
         ),
         fresh_wait: section.duration(
@@ -223,6 +211,16 @@ pub(super) fn routing(section: &Section<'_>) -> Routing {
             Duration::ZERO..=Duration::from_secs(60),
         ),
         max_wait: section.duration("max_wait", usual.max_wait, Duration::ZERO..=DAY),
+        max_primary_reads: section.count_usize("max_primary_reads", usual.max_primary_reads, 0..=MANY),
+        over_budget: section.choice(
+            "over_budget",
+            usual.over_budget,
+            &[
+                ("wait", Is(OverBudget::Wait)),
+                ("stale", Is(OverBudget::Stale)),
+                ("error", Is(OverBudget::Error)),
+            ],
+        ),
         max_lag: section.duration("max_lag", usual.max_lag, second..=DAY),
         max_skew: section.duration("max_skew", usual.max_skew, MILLISECOND..=DAY),
         fallback: section.choice(

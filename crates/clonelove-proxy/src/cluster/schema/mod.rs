@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
+use clonelove_sql::keys::{self, Keys};
 use clonelove_sql::schema::{Counts, MissingGrant};
 use clonelove_sql::{Facts, Kind, Leaves, Resolved, Schema, TableId, TableName, Why};
 use parking_lot::Mutex;
@@ -306,6 +307,39 @@ impl View {
     ) -> impl Iterator<Item = TableId> + 'a {
         let id = move |table: &TableName| Some(TableId::of(table.schema.as_deref().or(schema)?, &table.name));
         unknown.filter_map(id).filter(|id| self.schema.table(*id).is_none())
+    }
+
+    /// `schema.table`, of one that it holds.
+    pub(crate) fn name(&self, id: TableId) -> Option<String> {
+        self.schema.table(id).map(|table| format!("{}.{}", table.schema, table.name))
+    }
+
+    /// What bounds the rows that a read touches; `resolved` is what [`View::resolve`] said of it.
+    pub(crate) fn keys_of_read(
+        &self,
+        sql: &[u8],
+        facts: &Facts,
+        resolved: &Resolved,
+        session: keys::Session<'_>,
+    ) -> Option<Keys> {
+        if resolved.all_tables || resolved.derived {
+            return None;
+        }
+        keys::of_read(sql, facts, &self.schema, session)
+    }
+
+    /// What bounds the rows that a write touches, before and after.
+    pub(crate) fn keys_of_write(
+        &self,
+        sql: &[u8],
+        facts: &Facts,
+        resolved: &Resolved,
+        session: keys::Session<'_>,
+    ) -> Option<Keys> {
+        if resolved.all_tables || self.doubts.wider {
+            return None;
+        }
+        keys::of_write(sql, facts, &self.schema, session)
     }
 
     /// When it was read.

@@ -8,6 +8,7 @@ use clonelove_sql::{Facts, Resolved, Schema};
 use super::super::probe::monitoring_connection;
 use super::read::read_definitions;
 use crate::error::{Fault, ServerFault};
+use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::{RoleSetting, Settings};
@@ -45,9 +46,10 @@ pub async fn explain_schema(settings: &Settings) -> Result<Told, ServerFault> {
     let nobody = Arc::from("none");
     let mut fault = ServerFault::new(&nobody, Fault::NoServer, "no server is configured");
     let metrics = Metrics::new("", "").map_err(|error| ServerFault::new(&nobody, Fault::Internal, error))?;
+    let freshness = Freshness::new(0);
     let mut readable = None;
     for (at, one) in settings.servers.iter().enumerate() {
-        let server = Arc::new(Server::new(at, one.clone(), &metrics));
+        let server = Arc::new(Server::new(at, one.clone(), &metrics, &freshness));
         match writable(&server, settings, one.role).await {
             Ok(true) => return told(&server, settings).await,
             Ok(false) => {

@@ -1,0 +1,352 @@
+//! The watermarks as all sessions share them: one lock, the statements under way, the tables that are in doubt, and who
+//! asks the primary about them. Owns when the outside learns of a write; the rules are `clonelove_route::freshness`'s.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use clonelove_route::freshness::{Counts, Freshness as Marks, Kept, Need, Reads, Stamp, Writes};
+use clonelove_route::position::Position;
+use clonelove_sql::TableId;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// XA transactions that are prepared and remembered; of the others' COMMIT, any table is written.
+const MOST_XA: usize = 1_000;
+/// Tables whose reads had to go to the primary, by name.
+const MOST_SPILLS: usize = 1_000;
+/// Of these, the first have metrics of their own.
+const MOST_LABELS: usize = 20;
+
+/// The watermarks of this process.
+pub(crate) struct Freshness {
+    marks: RwLock<Marks>,
+    /// The number of the next statement that may commit, and of the oldest under way: read without the lock.
+    next_pending: AtomicU64,
+    oldest_pending: AtomicU64,
+    /// Grows with every [`Freshness::begin`]: what was sent before is not of this history.
+    era: AtomicU64,
+    started: Instant,
+    /// Wakes whoever asks the primary about what is in doubt.
+    doubtful: Notify,
+    /// What XA transactions wrote that are prepared, by the text of their ids.
+    xa: Mutex<HashMap<Vec<u8>, Writes>>,
+    /// Reads on the primary at this moment that a fresh replica would have answered.
+    spilled: AtomicI64,
+    spills: Mutex<HashMap<String, (u64, bool)>>,
+}
+
+impl Freshness {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            marks: RwLock::new(Marks::new(limit)),
+            next_pending: AtomicU64::new(1),
+            oldest_pending: AtomicU64::new(1),
+            era: AtomicU64::new(0),
+            started: Instant::now(),
+            doubtful: Notify::new(),
+            xa: Mutex::default(),
+            spilled: AtomicI64::new(0),
+            spills: Mutex::default(),
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.marks.write().set_limit(limit);
+    }
+
+    /// An epoch begins with the primary at this position; `None`: its writes have none.
+    pub(crate) fn begin(&self, primary: Option<&Position>) {
+        let mut marks = self.marks.write();
+        self.era.fetch_add(1, Ordering::AcqRel);
+        marks.begin(primary, self.now());
+        self.xa.lock().clear();
+    }
+
+    /// Whether an epoch has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.era() > 0
+    }
+
+    /// The history that positions told from now on belong to.
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Whether the primary's writes have positions.
+    pub(crate) fn promises(&self) -> bool {
+        self.marks.read().promises()
+    }
+
+    /// What a server is known to have executed; `None`: that is not known any more.
+    pub(crate) fn applied(&self, server: usize, position: Option<&Position>) {
+        self.marks.write().applied(server, position);
+    }
+
+    /// What a read needs of the server that answers it; `observed`: see [`Freshness::observed`].
+    pub(crate) fn need(&self, reads: &Reads<'_>, observed: u64) -> Need {
+        // Nothing that the session may have seen is still under way.
+        let observed = if observed <= self.oldest_pending.load(Ordering::Acquire) { 0 } else { observed };
+        self.marks.read().need(reads, observed)
+    }
+
+    /// Whether a session that may have seen the pending writes below `observed` would read of one of them.
+    pub(crate) fn sees_pending(&self, reads: &Reads<'_>, observed: u64) -> bool {
+        observed > self.oldest_pending.load(Ordering::Acquire)
+            && self.marks.read().sees_pending(reads, observed)
+    }
+
+    /// Which servers have a stamp.
+    pub(crate) fn has(&self, server: usize, stamp: Stamp) -> bool {
+        self.marks.read().has(server, stamp)
+    }
+
+    /// Whether the bounds of single rows could lower what a read of this table needs.
+    pub(crate) fn has_keys(&self, table: TableId) -> bool {
+        self.marks.read().has_keys(table)
+    }
+
+    /// A server answered just now: what is under way below this number may have been seen in the answer.
+    pub(crate) fn observed(&self) -> u64 {
+        self.next_pending.load(Ordering::Acquire)
+    }
+
+    /// A statement that may commit is about to be sent.
+    pub(crate) fn pending(self: &Arc<Self>, writes: Writes) -> Pending {
+        let mut marks = self.marks.write();
+        let id = marks.begin_pending(writes.clone());
+        self.show_pending(&marks);
+        let era = self.era();
+        drop(marks);
+        Pending { freshness: Arc::clone(self), era, id, writes, settled: false }
+    }
+
+    fn show_pending(&self, marks: &Marks) {
+        self.oldest_pending.store(marks.oldest_pending(), Ordering::Release);
+        self.next_pending.store(marks.next_pending(), Ordering::Release);
+    }
+
+    /// A write that became known otherwise than by the reply to a statement of ours.
+    pub(crate) fn raise(&self, writes: &Writes, position: &Position, era: u64) {
+        let mut marks = self.marks.write();
+        if era == self.era() {
+            marks.raise(writes, position, self.now());
+        } else {
+            marks.doubt(writes.clone());
+            self.doubtful.notify_one();
+        }
+    }
+
+    /// Something may have been committed of which no position was told.
+    pub(crate) fn doubt(&self, writes: Writes) {
+        if writes.is_empty() {
+            return;
+        }
+        self.marks.write().doubt(writes);
+        self.doubtful.notify_one();
+    }
+
+    /// The primary was seen at a position.
+    pub(crate) fn reached(&self, position: &Position) -> Stamp {
+        self.marks.write().reached(position, self.now())
+    }
+
+    /// The position that a server must reach to come nearer to a stamp.
+    pub(crate) fn position_towards(&self, server: usize, stamp: Stamp) -> Option<Position> {
+        self.marks.read().position_towards(server, stamp).cloned()
+    }
+
+    /// How long ago the oldest write that a server lacks became known.
+    pub(crate) fn lag(&self, server: usize) -> Option<Duration> {
+        self.marks.read().lag(server, self.now())
+    }
+
+    /// Forgets what all servers that serve reads have.
+    pub(crate) fn forget(&self, serving: impl Iterator<Item = usize>) {
+        self.marks.write().forget(serving);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.marks.read().counts()
+    }
+
+    /// Tables whose reads stay on the primary, because they were written past the binary log.
+    pub(crate) fn unlogged(&self) -> Vec<TableId> {
+        self.marks.read().unlogged_tables().collect()
+    }
+
+    /// Asks the primary for its position whenever something is in doubt, for ever.
+    pub(crate) async fn settle_doubts<F>(self: Arc<Self>, ask: impl Fn() -> F)
+    where
+        F: Future<Output = Option<Position>>,
+    {
+        loop {
+            let (upto, era) = {
+                let marks = self.marks.read();
+                (marks.is_in_doubt().then(|| marks.doubts_upto()), self.era())
+            };
+            let Some(upto) = upto else {
+                self.doubtful.notified().await;
+                continue;
+            };
+            if let Some(position) = ask().await {
+                let mut marks = self.marks.write();
+                if self.era() == era {
+                    marks.settle_doubts(upto, &position, self.now());
+                }
+            } else {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+
+    /// An XA transaction is prepared: what it wrote becomes visible when it is committed, by whomever.
+    pub(crate) fn xa_prepared(&self, xid: Vec<u8>, writes: Writes) {
+        let mut xa = self.xa.lock();
+        if xa.len() < MOST_XA {
+            xa.insert(xid, writes);
+        }
+    }
+
+    /// What a prepared XA transaction wrote; `None` when that is not known.
+    pub(crate) fn xa_writes(&self, xid: &[u8]) -> Option<Writes> {
+        self.xa.lock().get(xid).cloned()
+    }
+
+    pub(crate) fn xa_ended(&self, xid: &[u8]) {
+        self.xa.lock().remove(xid);
+    }
+
+    /// Counts a read that goes to the primary for want of a fresh replica, unless there are `most` already.
+    pub(crate) fn spill(self: &Arc<Self>, most: usize) -> Option<Spilled> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        if self.spilled.fetch_add(1, Ordering::AcqRel) >= most && most > 0 {
+            self.spilled.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Spilled(Arc::clone(self)))
+    }
+
+    /// Counts it by the table that it was for. Whether that is one of those with a label of their own.
+    pub(crate) fn count_spill(&self, table: &str) -> bool {
+        let mut spills = self.spills.lock();
+        let known = spills.len();
+        match spills.get_mut(table) {
+            Some((count, labelled)) => {
+                *count = count.saturating_add(1);
+                *labelled
+            }
+            None if known < MOST_SPILLS => {
+                spills.insert(table.to_owned(), (1, known < MOST_LABELS));
+                known < MOST_LABELS
+            }
+            None => false,
+        }
+    }
+
+    /// Tables by the reads that they sent to the primary, the most first.
+    pub(crate) fn spills(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<_> = self.spills.lock().iter().map(|(table, (reads, _))| (table.clone(), *reads)).collect();
+        all.sort_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
+        all
+    }
+}
+
+/// A primary that did not tell its position is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A statement that may commit, from before it is sent until what it wrote is known. Dropped without that, it leaves
+/// its tables in doubt.
+pub(crate) struct Pending {
+    freshness: Arc<Freshness>,
+    era: u64,
+    id: u64,
+    pub(crate) writes: Writes,
+    settled: bool,
+}
+
+/// What a reply told of a statement that may have committed.
+pub(crate) struct Told<'a> {
+    /// The position of what it committed.
+    pub(crate) position: Option<&'a Position>,
+    /// It may have committed more than that, of which nothing was told.
+    pub(crate) in_doubt: bool,
+    /// It wrote, and no replica will ever hear of it.
+    pub(crate) unlogged: bool,
+}
+
+impl Pending {
+    /// Its reply has come. `more` is what else of its transaction became visible with it.
+    pub(crate) fn settle(mut self, more: Option<&Writes>, told: &Told<'_>) {
+        let mut writes = std::mem::take(&mut self.writes);
+        if let Some(more) = more {
+            writes.add(more);
+        }
+        self.conclude(&writes, told);
+        self.settled = true;
+    }
+
+    /// A part of its reply has come, and goes on to the client before the rest is there.
+    pub(crate) fn raise(&self, position: &Position) {
+        self.freshness.raise(&self.writes, position, self.era);
+    }
+
+    fn conclude(&self, writes: &Writes, told: &Told<'_>) {
+        let freshness = &self.freshness;
+        let mut marks = freshness.marks.write();
+        let of_this_history = freshness.era() == self.era;
+        let mut in_doubt = told.in_doubt || !of_this_history && told.position.is_some();
+        if let Some(position) = told.position.filter(|_| of_this_history)
+            && !writes.is_empty()
+        {
+            marks.raise(writes, position, freshness.now());
+        }
+        if told.unlogged {
+            marks.unlogged(writes);
+        }
+        in_doubt &= !writes.is_empty() && marks.promises();
+        if in_doubt {
+            marks.doubt(writes.clone());
+        }
+        marks.end_pending(self.id);
+        freshness.show_pending(&marks);
+        drop(marks);
+        if in_doubt {
+            freshness.doubtful.notify_one();
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.settled {
+            let writes = std::mem::take(&mut self.writes);
+            self.conclude(&writes, &Told { position: None, in_doubt: true, unlogged: false });
+        }
+    }
+}
+
+/// A read on the primary that a fresh replica would have answered, for as long as it lasts.
+pub(crate) struct Spilled(Arc<Freshness>);
+
+impl Drop for Spilled {
+    fn drop(&mut self) {
+        self.0.spilled.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Why a read went to the primary, for people.
+pub(crate) fn why_kept(kept: Kept) -> &'static str {
+    match kept {
+        Kept::NoFloor => "the primary's position is not known",
+        Kept::InDoubt => "it was written, and the position of that is not known yet",
+        Kept::Pending => "it is being written, and this session may have seen that",
+        Kept::Unlogged => "it was written past the binary log",
+    }
+}
