@@ -143,15 +143,6 @@ impl Freshness {
         }
     }
 
-    /// Something may have been committed of which no position was told.
-    pub(crate) fn doubt(&self, writes: Writes) {
-        if writes.is_empty() {
-            return;
-        }
-        self.marks.write().doubt(writes);
-        self.doubtful.notify_one();
-    }
-
     /// The primary was seen at a position.
     pub(crate) fn reached(&self, position: &Position) -> Stamp {
         self.marks.write().reached(position, self.now())
@@ -252,7 +243,8 @@ impl Freshness {
 
     /// Tables by the reads that they sent to the primary, the most first.
     pub(crate) fn spills(&self) -> Vec<(String, u64)> {
-        let mut all: Vec<_> = self.spills.lock().iter().map(|(table, (reads, _))| (table.clone(), *reads)).collect();
+        let mut all: Vec<_> =
+            self.spills.lock().iter().map(|(table, (reads, _))| (table.clone(), *reads)).collect();
         all.sort_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
         all
     }

@@ -12,8 +12,8 @@ use clonelove_route::topology::{Node, Role};
 
 use crate::cluster::Snapshot;
 use crate::control::{
-    ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, KeepsOnPrimary, LearnedStatus, ListenStatus, PinStatus,
-    SchemaStatus, ServerStatus, Status,
+    ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, KeepsOnPrimary, LearnedStatus, ListenStatus,
+    PinStatus, SchemaStatus, ServerStatus, Status,
 };
 use crate::proxy::Readiness;
 use crate::server::Server;

@@ -40,7 +40,11 @@ fn a_session_sees_its_own_writes_on_the_primary_until_the_replica_has_them_mysql
 }
 
 fn own_writes(flavour: Flavour) -> Result<()> {
-    let (cluster, proxy) = with_one_replica(flavour, "\"5ms\"")?;
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 5)?;
+    let session = quick(&cluster).set("routing", "freshness", "\"session\"");
+    let proxy = Clonelove::start_with(session)?;
+    wait_eligible(&proxy, "replica1")?;
     let held = Held::new(&cluster.replicas[0])?;
     let mut writer = client(&proxy)?;
     for round in 1_u32..=10 {

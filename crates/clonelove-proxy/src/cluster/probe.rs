@@ -183,7 +183,15 @@ async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFa
     let (conn, greeting) = monitoring_connection(server, monitor).await?;
     let flavour = if greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
     let version = version_number(greeting.version.trim_start_matches("5.5.5-"));
-    Ok(Probe { conn, greeting: Arc::new(greeting), flavour, version, tls, told: None, _count: MonitorCount::new(server) })
+    Ok(Probe {
+        conn,
+        greeting: Arc::new(greeting),
+        flavour,
+        version,
+        tls,
+        told: None,
+        _count: MonitorCount::new(server),
+    })
 }
 
 /// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.

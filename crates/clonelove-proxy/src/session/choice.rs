@@ -83,7 +83,9 @@ impl ClientSession {
             Found::NotYet(eligible, stamp) => {
                 let waited = Box::pin(self.wait_for(&eligible, stamp, routing.fresh_wait)).await;
                 match waited.then(|| self.find_fresh(statement, not, routing, floor)) {
-                    Some(Found::Replica(at)) if reason == Reason::Read => Replica::Use(at, Reason::ReadWaited),
+                    Some(Found::Replica(at)) if reason == Reason::Read => {
+                        Replica::Use(at, Reason::ReadWaited)
+                    }
                     Some(Found::Replica(at)) => Replica::Use(at, reason),
                     _ => {
                         let why = "no replica has what was written to it yet";

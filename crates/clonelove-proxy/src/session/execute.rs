@@ -365,7 +365,8 @@ impl ClientSession {
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
         let heard = &outcome.heard;
-        let settled = self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard);
+        let settled =
+            self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard);
         self.note_writes(statement, ran, heard);
         let sql = statement.sql();
         if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
@@ -518,8 +519,7 @@ async fn exchange(
     let conn = &mut leased.conn;
     let pending = statement.pending.as_ref();
     let (to_the_end, gone, waited) = (pending.is_some(), false, Duration::ZERO);
-    let mut relay =
-        Relay { client, client_caps, conn, out, hold, gather, pending, to_the_end, gone, waited };
+    let mut relay = Relay { client, client_caps, conn, out, hold, gather, pending, to_the_end, gone, waited };
     let result = relay.reply(tracker).await;
     let waited = relay.waited;
     statement.waited += waited;

@@ -12,9 +12,9 @@ mod long;
 mod remembered;
 mod settle;
 mod statement;
-mod writes;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::collections::HashMap;
 use std::io;
@@ -37,11 +37,11 @@ use crate::listener::Door;
 use crate::net::Buffered;
 use crate::settings::{Route, User};
 use crate::shared::{Pinned, Shared, View};
+use choice::Observed;
 use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
 use remembered::ToCheck;
-use choice::Observed;
 use statement::Prepared;
 use writes::Wrote;
 

@@ -163,7 +163,11 @@ impl ClientSession {
             }
         }
         self.note_xa(statement, &wrote, failed);
-        if heard.position.is_some() && own.is_empty() && wrote.is_none() && is_transaction_control(&statement.facts) {
+        if heard.position.is_some()
+            && own.is_empty()
+            && wrote.is_none()
+            && is_transaction_control(&statement.facts)
+        {
             // Nobody saw what it committed.
             own = Writes::anything();
         }
@@ -231,10 +235,9 @@ impl ClientSession {
 /// What reads, whatever it is kept on the primary for.
 fn is_harmless(facts: &Facts) -> bool {
     let harmless = match (facts.kind, facts.why) {
-        (Kind::Read, why) => matches!(
-            why,
-            None | Some(Why::LockingRead | Why::PreviousStatement | Why::ServerSpecific)
-        ),
+        (Kind::Read, why) => {
+            matches!(why, None | Some(Why::LockingRead | Why::PreviousStatement | Why::ServerSpecific))
+        }
         _ => false,
     };
     harmless && facts.tables_written.is_empty() && facts.parts.is_empty() && facts.functions.is_empty()
@@ -281,7 +284,9 @@ fn changed_rows(statement: &Statement, heard: &Heard, caps: Caps) -> bool {
     }
     match heard.changed {
         Some(changed) => changed > 0,
-        None => !statement.sql().windows(b"DUPLICATE".len()).any(|word| word.eq_ignore_ascii_case(b"DUPLICATE")),
+        None => {
+            !statement.sql().windows(b"DUPLICATE".len()).any(|word| word.eq_ignore_ascii_case(b"DUPLICATE"))
+        }
     }
 }
 

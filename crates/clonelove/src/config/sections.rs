@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use clonelove_proxy::settings::{
     Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, OverBudget,
-    Pool,
-    RoleSetting, Route, Routing, Secret, ServerSettings, User,
+    Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
 };
 use clonelove_proxy::tls::ClientTls;
 use toml::Spanned;

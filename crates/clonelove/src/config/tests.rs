@@ -370,13 +370,7 @@ fn values_out_of_range_are_told() {
 #[test]
 fn what_is_not_built_yet_is_refused() {
     let table = [
-        ("routing", "freshness = \"table\""),
-        ("routing", "freshness = \"key\""),
-        ("routing", "freshness = \"strict\""),
         ("routing", "freshness_scope = \"cluster\""),
-        ("routing", "max_primary_reads = 5"),
-        ("routing", "over_budget = \"stale\""),
-        ("routing", "over_budget = \"error\""),
         ("users", "from = \"primary\""),
         ("user", "admin = true"),
         ("listen", "proxy_protocol = [\"10.0.0.0/8\"]"),
