@@ -108,10 +108,26 @@ impl Connection {
     /// # Errors
     /// When the server is not there or refuses; the latter is a [`SqlError`].
     pub fn open_tcp(address: &str, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
+        Self::open_tcp_with(address, (user, password), schema, 0)
+    }
+
+    /// As [`open_tcp`](Self::open_tcp), with further capability flags. Where they change what replies look like, as
+    /// DEPRECATE_EOF does, replies are to be read packet by packet.
+    ///
+    /// # Errors
+    /// As [`open_tcp`](Self::open_tcp).
+    pub fn open_tcp_with(
+        address: &str,
+        (user, password): (&str, &str),
+        schema: Option<&str>,
+        flags: u32,
+    ) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Self::open_over(Stream::Tcp(stream), user, password, schema)
+        let mut connection = Self::over(Stream::Tcp(stream));
+        let nonce = connection.greeted()?;
+        connection.log_in(&nonce, (user, password), schema, flags)
     }
 
     /// Logs in over TLS to `host:port`. The request for TLS and the begin of TLS leave in one segment.

@@ -1,0 +1,5 @@
+//! While it is being made.
+#[path = "e2e"]
+mod here {
+    mod checker;
+}

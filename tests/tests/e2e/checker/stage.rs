@@ -1,0 +1,324 @@
+//! The servers, the proxy before them, and what is done to both. Owns the faults and their end; judges nothing.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clonelove_testkit::{
+    Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, Server, wait_until,
+};
+
+use super::relay::Relay;
+use super::world::World;
+
+/// What ails the servers, or the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Nothing,
+    /// Both replicas are a second behind, always.
+    ConstantLag,
+    /// Now one replica applies nothing, now the other, though they seem well.
+    Stutter,
+    /// The applying thread of now one replica, now the other is stopped.
+    StoppedApplier,
+    /// One replica applies nothing at all, the other is a little behind.
+    OneFarBehind,
+    /// SIGSTOP and SIGCONT.
+    Frozen,
+    /// SIGKILL of a replica that does not write through: it comes back with less than it had.
+    KilledReplica,
+    /// The primary shows a commit long before it answers.
+    SemiSync,
+    /// Replicas apply transactions in another order than the primary wrote them.
+    CommitOrderOff,
+    /// kill -9 of clonelove, and its restart, while replicas lag.
+    KilledProxy,
+}
+
+impl Trouble {
+    /// Each of them, beginning with none.
+    pub(crate) const ALL: [Trouble; 10] = [
+        Trouble::Nothing,
+        Trouble::ConstantLag,
+        Trouble::Stutter,
+        Trouble::StoppedApplier,
+        Trouble::OneFarBehind,
+        Trouble::Frozen,
+        Trouble::KilledReplica,
+        Trouble::SemiSync,
+        Trouble::CommitOrderOff,
+        Trouble::KilledProxy,
+    ];
+}
+
+/// A cluster whose replication goes through relays, and the proxy.
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) proxy: Clonelove,
+    config: Config,
+    relays: Vec<Relay>,
+    /// Reads that ran on replicas, as former processes counted them.
+    before: f64,
+}
+
+impl Stage {
+    pub(crate) fn set(world: &World, flavour: Flavour, routing: &[(&str, &str)]) -> Result<Self> {
+        let cluster = Cluster::start(flavour, options(flavour))?;
+        let mut relays = Vec::new();
+        for replica in &cluster.replicas {
+            let relay = Relay::to(cluster.primary.address())?;
+            replicate_through(replica, &relay)?;
+            relays.push(relay);
+        }
+        for server in cluster.servers() {
+            server.query("SET GLOBAL log_bin_trust_function_creators = 1")?;
+        }
+        semi_sync(&cluster, flavour.family())?;
+        world.set_up(&mut in_app(&cluster.primary)?)?;
+        cluster.wait_caught_up()?;
+        let mut config = Config::for_cluster(&cluster)
+            .set("log", "level", "\"warn\"")
+            .set("monitor", "timeout", "\"500ms\"")
+            .set("routing", "warm_up", "\"1ms\"");
+        for (key, value) in routing {
+            config = config.set("routing", key, &format!("\"{value}\""));
+        }
+        let proxy = Clonelove::start_with(config.clone())?;
+        *world.address.lock() = proxy.addr();
+        Ok(Self { cluster, proxy, config, relays, before: 0.0 })
+    }
+
+    /// How many reads ran on replicas so far.
+    pub(crate) fn on_replicas(&self) -> Result<f64> {
+        Ok(self.before + self.proxy.metric("clonelove_queries_total", &["target=\"replica\""])?)
+    }
+
+    /// Lets so many reads pass under this trouble, and ends it.
+    pub(crate) fn endure(&mut self, world: &World, trouble: Trouble, reads: u64) -> Result<()> {
+        *world.trouble.lock() = format!("{trouble:?}");
+        let goal = world.reads.load(Ordering::Relaxed) + reads;
+        match trouble {
+            Trouble::Nothing => pass(world, goal)?,
+            Trouble::ConstantLag => {
+                self.delay([(1000, 0), (1000, 0)]);
+                pass(world, goal)?;
+            }
+            Trouble::Stutter => self.stutter(world, goal)?,
+            Trouble::StoppedApplier => self.stop_appliers(world, goal)?,
+            Trouble::OneFarBehind => {
+                let held = hold(&self.cluster.replicas[0])?;
+                self.delay([(0, 0), (200, 0)]);
+                pass(world, goal)?;
+                drop(held);
+            }
+            Trouble::Frozen => self.freeze(world, goal)?,
+            Trouble::KilledReplica => self.kill_replicas(world, goal)?,
+            Trouble::SemiSync => {
+                switch_semi_sync(&self.cluster, true)?;
+                self.delay([(150, 250), (500, 250)]);
+                pass(world, goal)?;
+                switch_semi_sync(&self.cluster, false)?;
+            }
+            Trouble::CommitOrderOff => {
+                self.commit_order(false)?;
+                self.delay([(50, 0), (300, 0)]);
+                pass(world, goal)?;
+                self.commit_order(true)?;
+            }
+            Trouble::KilledProxy => self.kill_proxy(world, goal)?,
+        }
+        self.delay([(0, 0), (0, 0)]);
+        self.cluster.wait_caught_up()
+    }
+
+    fn delay(&self, milliseconds: [(u64, u64); 2]) {
+        for (relay, (from_primary, to_primary)) in self.relays.iter().zip(milliseconds) {
+            relay.delay(from_primary, to_primary);
+        }
+    }
+
+    fn stutter(&self, world: &World, goal: u64) -> Result<()> {
+        for replica in self.cluster.replicas.iter().cycle() {
+            if passed(world, goal) {
+                break;
+            }
+            let held = hold(replica)?;
+            pass_some(world, goal, 250)?;
+            drop(held);
+            pass_some(world, goal, 50)?;
+        }
+        Ok(())
+    }
+
+    fn stop_appliers(&self, world: &World, goal: u64) -> Result<()> {
+        for replica in self.cluster.replicas.iter().cycle() {
+            if passed(world, goal) {
+                break;
+            }
+            replica.stop_sql_thread()?;
+            pass_some(world, goal, 250)?;
+            replica.start_sql_thread()?;
+            pass_some(world, goal, 400)?;
+        }
+        Ok(())
+    }
+
+    fn freeze(&self, world: &World, goal: u64) -> Result<()> {
+        self.delay([(100, 0), (100, 0)]);
+        for replica in self.cluster.replicas.iter().cycle() {
+            if passed(world, goal) {
+                break;
+            }
+            replica.freeze()?;
+            pass_some(world, goal, 600)?;
+            replica.thaw()?;
+            pass_some(world, goal, 600)?;
+        }
+        Ok(())
+    }
+
+    /// What it fetches again comes late, so that it stays behind for a while.
+    fn kill_replicas(&self, world: &World, goal: u64) -> Result<()> {
+        for (replica, delays) in
+            self.cluster.replicas.iter().zip([[(3000, 0), (0, 0)], [(0, 0), (3000, 0)]]).cycle()
+        {
+            pass_some(world, goal, 1500)?;
+            if passed(world, goal) {
+                break;
+            }
+            replica.kill9()?;
+            self.delay(delays);
+            replica.start()?;
+            pass_some(world, goal, 2500)?;
+            self.delay([(0, 0), (0, 0)]);
+        }
+        Ok(())
+    }
+
+    fn kill_proxy(&mut self, world: &World, goal: u64) -> Result<()> {
+        let step = goal.saturating_sub(world.reads.load(Ordering::Relaxed)) / 3;
+        self.delay([(1500, 0), (400, 0)]);
+        let held = hold(&self.cluster.replicas[1])?;
+        for _ in 0..2 {
+            pass_some(world, goal, step)?;
+            self.before = self.on_replicas()?;
+            self.proxy.process_mut().kill9()?;
+            self.proxy = Clonelove::start_with(self.config.clone())?;
+            *world.address.lock() = self.proxy.addr();
+        }
+        drop(held);
+        pass(world, goal)
+    }
+
+    /// MariaDB keeps the order within a domain always; there are two.
+    fn commit_order(&self, keep: bool) -> Result<()> {
+        let (keep, workers) = if keep { ("ON", 0) } else { ("OFF", 4) };
+        for replica in &self.cluster.replicas {
+            replica.stop_sql_thread()?;
+            replica.query(&match replica.flavour().family() {
+                Family::MariaDb => {
+                    format!("STOP SLAVE; SET GLOBAL slave_parallel_threads = {workers}; START SLAVE")
+                }
+                Family::MySql => format!(
+                    "SET GLOBAL replica_preserve_commit_order = {keep}; \
+                     SET GLOBAL replica_parallel_workers = {}; START REPLICA SQL_THREAD",
+                    workers.max(1)
+                ),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Replicas forget up to a second when they are killed, and take it well when they are told again what they have.
+fn options(flavour: Flavour) -> ClusterOptions {
+    let replica_extra: &[&str] = match flavour.family() {
+        Family::MariaDb => &["--log-slave-updates=0", "--slave-exec-mode=IDEMPOTENT"],
+        Family::MySql => &["--log-replica-updates=OFF", "--replica-exec-mode=IDEMPOTENT"],
+    };
+    let mut replica_extra: Vec<String> = replica_extra.iter().map(|option| (*option).to_owned()).collect();
+    replica_extra.push("--innodb-flush-log-at-trx-commit=0".to_owned());
+    ClusterOptions { uniform: true, replica_extra, ..ClusterOptions::default() }
+}
+
+fn in_app(server: &Server) -> Result<Connection> {
+    let mut root = server.connect()?;
+    root.query("USE app")?;
+    Ok(root)
+}
+
+fn replicate_through(replica: &Server, relay: &Relay) -> Result<()> {
+    let port = relay.port();
+    replica.query(&match replica.flavour().family() {
+        Family::MariaDb => format!(
+            "STOP SLAVE; CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, \
+             MASTER_USE_GTID=slave_pos; START SLAVE"
+        ),
+        Family::MySql => format!(
+            "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, \
+             SOURCE_AUTO_POSITION=1; START REPLICA"
+        ),
+    })?;
+    wait_until("replication through a relay", Duration::from_secs(30), || {
+        let state = replica.replication()?;
+        if state.io == "Yes" { Ok(true) } else { bail!("{state:?}") }
+    })
+}
+
+/// Made ready, and switched off.
+fn semi_sync(cluster: &Cluster, family: Family) -> Result<()> {
+    if family == Family::MySql {
+        cluster.primary.query("INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'")?;
+        for replica in &cluster.replicas {
+            replica.query("INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'")?;
+        }
+    }
+    Ok(())
+}
+
+/// The primary answers when a replica has acknowledged, and shows the commit before.
+fn switch_semi_sync(cluster: &Cluster, on: bool) -> Result<()> {
+    let on = if on { "ON" } else { "OFF" };
+    let (source, replica) = match cluster.primary.flavour().family() {
+        Family::MariaDb => ("rpl_semi_sync_master", "rpl_semi_sync_slave"),
+        Family::MySql => ("rpl_semi_sync_source", "rpl_semi_sync_replica"),
+    };
+    cluster.primary.query(&format!(
+        "SET GLOBAL {source}_wait_point = 'AFTER_COMMIT'; SET GLOBAL {source}_timeout = 10000; \
+         SET GLOBAL {source}_enabled = {on}"
+    ))?;
+    for one in &cluster.replicas {
+        one.query(&format!("SET GLOBAL {replica}_enabled = {on}"))?;
+        one.stop_io_thread()?;
+        one.start_io_thread()?;
+    }
+    Ok(())
+}
+
+/// Applies nothing for as long as this lives, though its threads run and reads go on.
+fn hold(server: &Server) -> Result<Connection> {
+    let mut lock = server.connect()?;
+    lock.query("FLUSH TABLES WITH READ LOCK")?;
+    Ok(lock)
+}
+
+fn passed(world: &World, goal: u64) -> bool {
+    world.is_over() || world.reads.load(Ordering::Relaxed) >= goal
+}
+
+/// Waits until so many reads were made, however long that takes, as long as there are any.
+fn pass(world: &World, goal: u64) -> Result<()> {
+    let mut last = world.reads.load(Ordering::Relaxed);
+    while !passed(world, goal) {
+        wait_until("reads to go on", Duration::from_secs(60), || {
+            passed(world, goal) || world.reads.load(Ordering::Relaxed) > last
+        })?;
+        last = world.reads.load(Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The same for the next `some` of them.
+fn pass_some(world: &World, goal: u64, some: u64) -> Result<()> {
+    pass(world, goal.min(world.reads.load(Ordering::Relaxed) + some))
+}

@@ -1,0 +1,294 @@
+//! Everything that is written and read, and what became of it. Owns the cells and the tallies; the visitors act on it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clonelove_testkit::{Connection, Family, wait_until};
+use parking_lot::Mutex;
+
+use super::client::{Client, Failure};
+use super::dice::Dice;
+use super::judge::{Breach, Cell, Memory, judge};
+use super::subjects::{Reading, SUBJECTS, Sees, Subject};
+
+/// A run ends at so many breaches: they are of a kind, and one is too many.
+const ENOUGH: usize = 40;
+
+/// What is being checked.
+pub(crate) struct World {
+    pub(crate) family: Family,
+    shelves: Vec<Shelf>,
+    weights: usize,
+    begun: Instant,
+    /// Where the proxy is.
+    pub(crate) address: Mutex<String>,
+    /// What ails the servers now.
+    pub(crate) trouble: Mutex<String>,
+    pub(crate) over: AtomicBool,
+    pub(crate) reads: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    /// Numbers that nobody else has.
+    unique: AtomicU64,
+    /// Rows that were to be merged so far.
+    pub(crate) merges: AtomicU64,
+    pub(crate) breaches: Mutex<Vec<String>>,
+    /// What was refused or lost, by its error.
+    pub(crate) failures: Mutex<BTreeMap<String, u64>>,
+}
+
+/// A subject and its cells.
+pub(crate) struct Shelf {
+    pub(crate) subject: &'static Subject,
+    cells: Vec<Cell>,
+}
+
+/// A row of a table of a subject.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) shelf: usize,
+    pub(crate) table: usize,
+    /// From 0; in texts it counts from 1.
+    pub(crate) row: usize,
+}
+
+impl World {
+    pub(crate) fn new(family: Family) -> Self {
+        let here = |subject: &&Subject| subject.only.is_none_or(|only| only == family);
+        let shelves: Vec<Shelf> = SUBJECTS.iter().filter(here).map(Shelf::new).collect();
+        Self {
+            family,
+            weights: shelves.iter().map(|shelf| shelf.subject.weight).sum(),
+            shelves,
+            begun: Instant::now(),
+            address: Mutex::default(),
+            trouble: Mutex::default(),
+            over: AtomicBool::new(false),
+            reads: 0.into(),
+            writes: 0.into(),
+            unique: 0.into(),
+            merges: 0.into(),
+            breaches: Mutex::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Makes all tables, and the rows that are there from the start.
+    pub(crate) fn set_up(&self, root: &mut Connection) -> Result<()> {
+        root.query("CREATE TABLE app.merged (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)")?;
+        for shelf in &self.shelves {
+            for table in 0..shelf.subject.tables {
+                for sql in shelf.subject.setup {
+                    root.query(&fill(sql, table, 0, 0, 0, 0))?;
+                }
+                let rows = 0..shelf.subject.rows;
+                let firsts = shelf.subject.first.iter();
+                let all = firsts.flat_map(|sql| rows.clone().map(move |row| fill(sql, table, row, row, 0, 0)));
+                let all = all.collect::<Vec<_>>().join("; ");
+                if !all.is_empty() {
+                    root.query(&all)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shelf(&self, at: usize) -> &Shelf {
+        &self.shelves[at]
+    }
+
+    /// All rows of all tables.
+    pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
+        self.shelves.iter().enumerate().flat_map(|(shelf, one)| {
+            let tables = 0..one.subject.tables;
+            tables.flat_map(move |table| {
+                (0..one.subject.rows).map(move |row| Spot { shelf, table, row })
+            })
+        })
+    }
+
+    /// Any row, the first subjects', tables' and rows being the likeliest.
+    pub(crate) fn spot_to_read(&self, dice: &mut Dice) -> Spot {
+        let shelf = dice.skewed(self.shelves.len());
+        self.within(shelf, dice)
+    }
+
+    /// Any row, subjects by their weight.
+    pub(crate) fn spot_to_write(&self, dice: &mut Dice) -> Spot {
+        let mut left = dice.below(self.weights);
+        for (at, shelf) in self.shelves.iter().enumerate() {
+            if left < shelf.subject.weight {
+                return self.within(at, dice);
+            }
+            left -= shelf.subject.weight;
+        }
+        self.within(0, dice)
+    }
+
+    fn within(&self, shelf: usize, dice: &mut Dice) -> Spot {
+        let subject = self.shelves[shelf].subject;
+        Spot { shelf, table: dice.skewed(subject.tables), row: dice.skewed(subject.rows) }
+    }
+
+    pub(crate) fn cell(&self, spot: Spot) -> &Cell {
+        self.shelves[spot.shelf].cell(spot.table, spot.row)
+    }
+
+    pub(crate) fn unique(&self) -> u64 {
+        self.unique.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Microseconds since the begin.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// A new connection; waits while the proxy is away. `None` when all is over.
+    pub(crate) fn connect(&self, deprecate_eof: bool) -> Option<Client> {
+        let opened = wait_until("the proxy to let a visitor in", Duration::from_secs(60), || {
+            if self.is_over() {
+                return Some(None);
+            }
+            let address = self.address.lock().clone();
+            match Client::open(&address, deprecate_eof) {
+                Ok(client) => Some(Some(client)),
+                Err(failure) => {
+                    self.note_failure("connect", &failure);
+                    None
+                }
+            }
+        });
+        opened.unwrap_or_else(|error| {
+            self.note_breach(format!("{error:#}"));
+            None
+        })
+    }
+
+    pub(crate) fn note_failure(&self, doing: &str, failure: &Failure) {
+        let what = match failure {
+            Failure::Refused(code, text) => {
+                format!("{doing}: {code} {}", text.split(['\'', '`', '(']).next().unwrap_or_default())
+            }
+            Failure::Lost(_) => format!("{doing}: lost"),
+        };
+        *self.failures.lock().entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn note_breach(&self, breach: String) {
+        let trouble = self.trouble.lock().clone();
+        let mut breaches = self.breaches.lock();
+        breaches.push(format!("[{:.3} s, {trouble}] {breach}", self.now() as f64 / 1e6));
+        if breaches.len() >= ENOUGH {
+            self.over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shelf {
+    fn new(subject: &'static Subject) -> Self {
+        let count = subject.tables * subject.rows;
+        // Without a statement that makes it a row is not there; a sequence always has its one.
+        let present = !subject.first.is_empty() || subject.name == "sequences";
+        Self { subject, cells: (0..count).map(|_| Cell::new(present)).collect() }
+    }
+
+    fn cell(&self, table: usize, row: usize) -> &Cell {
+        &self.cells[table * self.subject.rows + row]
+    }
+}
+
+/// A read that is about to be sent: what it must reflect.
+pub(crate) struct Expected<'a> {
+    shelf: &'a Shelf,
+    reading: &'static Reading,
+    spot: Spot,
+    /// Rows and what was acknowledged of them.
+    floors: Vec<(usize, u64)>,
+    begun: u64,
+}
+
+impl<'a> Expected<'a> {
+    /// Taken before the read is sent.
+    pub(crate) fn now(world: &'a World, spot: Spot, last: usize, reading: &'static Reading) -> Self {
+        let shelf = world.shelf(spot.shelf);
+        let rows: Vec<usize> = match reading.sees {
+            Sees::Row | Sees::Pair => vec![spot.row],
+            Sees::Ends if last == spot.row => vec![last],
+            Sees::Ends => vec![spot.row, last],
+            Sees::Range => (spot.row..=last).collect(),
+            Sees::Whole | Sees::Sum => (0..shelf.subject.rows).collect(),
+        };
+        let floor = |row: usize| (row, shelf.cell(spot.table, row).floor());
+        Self { shelf, reading, spot, floors: rows.into_iter().map(floor).collect(), begun: world.now() }
+    }
+
+    /// What is wrong with these rows, if anything is.
+    pub(crate) fn judge(&self, rows: &[Vec<Option<i64>>], memory: &mut Memory) -> Vec<String> {
+        if self.reading.sees == Sees::Sum {
+            let floor: u64 = self.floors.iter().map(|(_, floor)| floor).sum();
+            let seen = rows.first().and_then(|row| row.first().copied().flatten()).unwrap_or(0);
+            let seen = u64::try_from(seen).unwrap_or_default();
+            let stale = (seen < floor).then_some(Breach::Stale { floor, seen: Some(seen) });
+            let odd = (!seen.is_multiple_of(2)).then_some(Breach::NeverWritten { seen, begun: 0 });
+            return stale.into_iter().chain(odd).map(|breach| self.say(self.spot.row, &breach)).collect();
+        }
+        let mut wrong = Vec::new();
+        for (row, floor) in &self.floors {
+            let number = i64::try_from(row + 1).ok();
+            let found = rows.iter().find(|found| found.first() == Some(&number));
+            let versions = found.map_or(&[][..], |found| &found[1..]);
+            let cell = self.shelf.cell(self.spot.table, *row);
+            let id = self.spot.shelf << 16 | self.spot.table << 8 | row;
+            let seen = versions.first().copied().flatten();
+            let place = self.reading.place;
+            wrong.extend(judge(cell, *floor, seen, memory, (id, place)).map(|breach| self.say(*row, &breach)));
+            if self.reading.sees == Sees::Pair {
+                let other = versions.get(1).copied().flatten();
+                wrong.extend(
+                    judge(cell, *floor, other, memory, (id, place + 1)).map(|breach| self.say(*row, &breach)),
+                );
+                let torn = (seen != other).then_some(Breach::Torn { one: seen, other });
+                wrong.extend(torn.map(|breach| self.say(*row, &breach)));
+            }
+        }
+        wrong
+    }
+
+    /// A breach in words, with what is needed to understand it.
+    pub(crate) fn say(&self, row: usize, breach: &Breach) -> String {
+        let cell = self.shelf.cell(self.spot.table, row);
+        let age = (self.begun as f64 - cell.acked_at() as f64) / 1e3;
+        format!(
+            "{} table {} row {}: {breach}; last acknowledged {age:.1} ms before the read began; written by {:?}",
+            self.shelf.subject.name,
+            self.spot.table,
+            row + 1,
+            cell.last_write(),
+        )
+    }
+}
+
+/// Puts numbers into a text; rows are counted from 1 there.
+pub(crate) fn fill(text: &str, table: usize, row: usize, last: usize, version: u64, unique: u64) -> String {
+    let mut filled = String::with_capacity(text.len() + 16);
+    let mut parts = text.split('$');
+    filled.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let number = match part.as_bytes().first() {
+            Some(b't') => table as u64,
+            Some(b'k') => row as u64 + 1,
+            Some(b'l') => last as u64 + 1,
+            Some(b'n') => version,
+            Some(b'u') => version + 1,
+            _ => unique,
+        };
+        filled.push_str(&number.to_string());
+        filled.push_str(part.get(1..).unwrap_or_default());
+    }
+    filled
+}
