@@ -4,11 +4,11 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 #![expect(clippy::print_stdout, reason = "a run tells what it saw; the harness shows it on demand")]
 
-mod client;
+pub(crate) mod client;
 mod dice;
 mod judge;
-mod relay;
-mod stage;
+pub(crate) mod relay;
+pub(crate) mod stage;
 mod subjects;
 mod visitors;
 mod world;

@@ -247,7 +247,7 @@ fn in_app(server: &Server) -> Result<Connection> {
     Ok(root)
 }
 
-fn replicate_through(replica: &Server, relay: &Relay) -> Result<()> {
+pub(crate) fn replicate_through(replica: &Server, relay: &Relay) -> Result<()> {
     let port = relay.port();
     replica.query(&match replica.flavour().family() {
         Family::MariaDb => format!(
@@ -266,7 +266,7 @@ fn replicate_through(replica: &Server, relay: &Relay) -> Result<()> {
 }
 
 /// Made ready, and switched off.
-fn semi_sync(cluster: &Cluster, family: Family) -> Result<()> {
+pub(crate) fn semi_sync(cluster: &Cluster, family: Family) -> Result<()> {
     if family == Family::MySql {
         cluster.primary.query("INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'")?;
         for replica in &cluster.replicas {
@@ -277,7 +277,7 @@ fn semi_sync(cluster: &Cluster, family: Family) -> Result<()> {
 }
 
 /// The primary answers when a replica has acknowledged, and shows the commit before.
-fn switch_semi_sync(cluster: &Cluster, on: bool) -> Result<()> {
+pub(crate) fn switch_semi_sync(cluster: &Cluster, on: bool) -> Result<()> {
     let on = if on { "ON" } else { "OFF" };
     let (source, replica) = match cluster.primary.flavour().family() {
         Family::MariaDb => ("rpl_semi_sync_master", "rpl_semi_sync_slave"),

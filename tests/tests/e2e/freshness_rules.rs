@@ -1,0 +1,68 @@
+//! One small test for each rule of freshness: a replica is held back, something is done, and somebody else's read
+//! must show it. That the replica would have shown something older is made sure of before.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
+
+mod early;
+mod keys;
+mod positions;
+mod rule;
+mod writes;
+
+use anyhow::Result;
+use clonelove_testkit::Flavour;
+
+/// Makes a test for each flavour that a check is for.
+macro_rules! on_all {
+    ($check:path => $mariadb:ident, $mariadb_sid:ident, $mysql_sid:ident) => {
+        #[test]
+        fn $mariadb() -> Result<()> {
+            $check(Flavour::MariaDbDistribution)
+        }
+
+        #[test]
+        fn $mariadb_sid() -> Result<()> {
+            if Flavour::MariaDbSid.covered()? { $check(Flavour::MariaDbSid) } else { Ok(()) }
+        }
+
+        #[test]
+        fn $mysql_sid() -> Result<()> {
+            if Flavour::MySqlSid.covered()? { $check(Flavour::MySqlSid) } else { Ok(()) }
+        }
+    };
+}
+
+on_all!(writes::hold => what_is_written_is_read_by_everybody_on_mariadb,
+    what_is_written_is_read_by_everybody_on_mariadb_sid, what_is_written_is_read_by_everybody_on_mysql_sid);
+on_all!(keys::hold => what_is_written_to_a_key_is_read_and_other_keys_stay_on_replicas_on_mariadb,
+    what_is_written_to_a_key_is_read_and_other_keys_stay_on_replicas_on_mariadb_sid,
+    what_is_written_to_a_key_is_read_and_other_keys_stay_on_replicas_on_mysql_sid);
+on_all!(early::what_the_primary_shows_early => what_the_primary_shows_early_stays_seen_on_mariadb,
+    what_the_primary_shows_early_stays_seen_on_mariadb_sid, what_the_primary_shows_early_stays_seen_on_mysql_sid);
+on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,
+    a_write_whose_connection_was_lost_is_in_doubt_on_mariadb_sid,
+    a_write_whose_connection_was_lost_is_in_doubt_on_mysql_sid);
+on_all!(positions::a_replica_that_came_back_earlier => a_replica_that_came_back_earlier_gets_no_read_on_mariadb,
+    a_replica_that_came_back_earlier_gets_no_read_on_mariadb_sid,
+    a_replica_that_came_back_earlier_gets_no_read_on_mysql_sid);
+on_all!(positions::a_restart_of_clonelove => a_restart_forgets_no_write_on_mariadb,
+    a_restart_forgets_no_write_on_mariadb_sid, a_restart_forgets_no_write_on_mysql_sid);
+on_all!(positions::more_than_is_remembered => what_is_forgotten_raises_the_floor_on_mariadb,
+    what_is_forgotten_raises_the_floor_on_mariadb_sid, what_is_forgotten_raises_the_floor_on_mysql_sid);
+on_all!(positions::gaps => a_later_write_does_not_stand_for_an_earlier_one_on_mariadb,
+    a_later_write_does_not_stand_for_an_earlier_one_on_mariadb_sid,
+    a_later_write_does_not_stand_for_an_earlier_one_on_mysql_sid);
+
+#[test]
+fn a_replicas_own_binlog_is_not_its_position() -> Result<()> {
+    positions::own_binlog(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_replica_with_an_intended_delay_is_behind() -> Result<()> {
+    positions::intended_delay(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn writes_of_a_former_primary_are_read_after_a_change_of_primary() -> Result<()> {
+    positions::change_of_primary(Flavour::MariaDbDistribution)
+}

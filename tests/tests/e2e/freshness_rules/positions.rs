@@ -1,0 +1,249 @@
+//! What a replica has: how far it is, what it lost, and what is remembered of what it must have.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clonelove_testkit::{
+    Clonelove, ClusterOptions, Connection, DEFAULT_TIMEOUT, Family, Flavour, Server, wait_until,
+};
+
+use super::super::support::{uniform_of, wait_eligible, wait_known, wait_said};
+use super::rule::{Scene, config, open, perform, say, with_replica};
+
+const ONE: &str = "CREATE TABLE one (id INT PRIMARY KEY, v INT NOT NULL)";
+const ROWS: &str = "INSERT INTO one VALUES (1, 0), (2, 0)";
+const READ: &str = "SELECT v FROM one WHERE id = 1";
+const WRITE: &str = "UPDATE one SET v = 1 WHERE id = 1";
+const BYSTANDER: &str = "SELECT v FROM bystander WHERE id = 1";
+
+fn given() -> Vec<String> {
+    [ONE, ROWS].map(str::to_owned).to_vec()
+}
+
+fn write(scene: &Scene, steps: &[&str]) -> Result<()> {
+    perform(&mut scene.client(true)?, steps, str::to_owned)
+}
+
+fn must_be_told(scene: &Scene, read: &str, wanted: &str, on_replica: bool) -> Result<()> {
+    let told = scene.told(read)?;
+    ensure!(told == (wanted.to_owned(), on_replica), "{read} gave {told:?}, not {wanted:?} (a replica: {on_replica})");
+    Ok(())
+}
+
+/// A replica restored from a backup, under the name and with the identity that it had before. Its delay, which the
+/// backup brought along, keeps it where it is.
+pub(super) fn a_replica_that_came_back_earlier(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    let data = scene.cluster.folder().join("replica1/data");
+    let backup = scene.cluster.folder().join("replica1/backup");
+    replica.delay(3600)?;
+    replica.stop()?;
+    copy(&data, &backup)?;
+    replica.start()?;
+    replica.delay(0)?;
+    write(&scene, &[WRITE])?;
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    wait_eligible(&scene.proxy, replica.name())?;
+    must_be_told(&scene, READ, "1", true)?;
+
+    replica.kill9()?;
+    std::fs::remove_dir_all(&data)?;
+    copy(&backup, &data)?;
+    replica.start()?;
+    ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the backup is not old enough");
+    let position = replica.applied_position()?;
+    wait_until("the replica to be known again", DEFAULT_TIMEOUT, || {
+        let told = scene.told(READ)?;
+        ensure!(!told.1 && told.0 == "1", "{READ} gave {told:?} while the replica came back");
+        wait_said_now(&scene.proxy, &position)
+    })?;
+    wait_eligible(&scene.proxy, replica.name())?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    Ok(())
+}
+
+fn wait_said_now(proxy: &Clonelove, position: &str) -> Result<bool> {
+    let status = proxy.status()?;
+    let servers = status["servers"].as_array().context("no servers")?;
+    let replica = servers.iter().find(|server| server["name"] == "replica1").context("no replica1")?;
+    Ok(replica["position"] == position && replica["eligible"] == true)
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    let done = Command::new("cp").args(["--archive", "--no-target-directory"]).arg(from).arg(to).status()?;
+    ensure!(done.success(), "cp {} {}: {done}", from.display(), to.display());
+    Ok(())
+}
+
+/// kill -9 and an end in good order: what the process knew is gone, what it promised is not.
+pub(super) fn a_restart_of_clonelove(flavour: Flavour) -> Result<()> {
+    let freshness = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
+    let mut scene = Scene::on(uniform_of(flavour, 1)?, &given(), freshness)?;
+    wait_known(&scene.proxy, &scene.cluster.replicas[0], &scene.cluster.primary)?;
+    // Held by hand: what holds it must outlive two proxies.
+    let lock = hold(&scene.cluster.replicas[0])?;
+    must_be_told(&scene, READ, "0", true)?;
+    write(&scene, &[WRITE])?;
+    for kill in [true, false] {
+        let next = freshness(config(&scene.cluster));
+        if kill {
+            scene.proxy.process_mut().kill9()?;
+            scene.proxy = Clonelove::start_with(next)?;
+        } else {
+            std::mem::replace(&mut scene.proxy, Clonelove::spawn(next)?).shut_down()?;
+            scene.proxy.wait_ready()?;
+        }
+        must_be_told(&scene, READ, "1", false)?;
+        wait_said(&scene.proxy, "replica1", "state", "up")?;
+        must_be_told(&scene, READ, "1", false)?;
+        // Nobody knows what was written before: the replica has to have all of it.
+        must_be_told(&scene, BYSTANDER, "1", false)?;
+    }
+    drop(lock);
+    wait_known(&scene.proxy, &scene.cluster.replicas[0], &scene.cluster.primary)?;
+    must_be_told(&scene, READ, "1", true)
+}
+
+fn hold(server: &Server) -> Result<Connection> {
+    let mut lock = server.connect()?;
+    lock.query("FLUSH TABLES WITH READ LOCK")?;
+    Ok(lock)
+}
+
+/// Writes to more tables, and to more keys, than there is memory for.
+pub(super) fn more_than_is_remembered(flavour: Flavour) -> Result<()> {
+    for freshness in ["table", "key"] {
+        let mut given = given();
+        given.extend((0..40).map(|number| format!("CREATE TABLE t_{number} (id INT PRIMARY KEY, v INT NOT NULL)")));
+        let scene = Scene::on(uniform_of(flavour, 1)?, &given, |config| {
+            config.set("routing", "freshness", &format!("\"{freshness}\"")).set("limits", "watermarks", "10")
+        })?;
+        let held = scene.hold()?;
+        let mut writes: Vec<String> = (0..40).map(|number| format!("INSERT INTO t_{number} VALUES (1, 1)")).collect();
+        writes.extend((10..50).map(|number| format!("INSERT INTO one VALUES ({number}, 1)")));
+        let steps: Vec<&str> = writes.iter().map(String::as_str).collect();
+        write(&scene, &steps)?;
+        for number in 0..40 {
+            must_be_told(&scene, &format!("SELECT v FROM t_{number} WHERE id = 1"), "1", false)?;
+        }
+        for number in 10..50 {
+            must_be_told(&scene, &format!("SELECT v FROM one WHERE id = {number}"), "1", false)?;
+        }
+        held.release(&scene.cluster.primary)?;
+        wait_known(&scene.proxy, &scene.cluster.replicas[0], &scene.cluster.primary)?;
+        must_be_told(&scene, "SELECT v FROM t_0 WHERE id = 1", "1", true)?;
+    }
+    Ok(())
+}
+
+/// A replica that has applied a later write and not an earlier one: MySQL's with its commit order off, MariaDB's
+/// with a second domain. A block that writes in both domains tells the last one's position only.
+pub(super) fn gaps(flavour: Flavour) -> Result<()> {
+    let mariadb = flavour.family() == Family::MariaDb;
+    let extra: &[&str] = if mariadb {
+        &["--slave-parallel-threads=4"]
+    } else {
+        &["--replica-preserve-commit-order=OFF", "--replica-parallel-workers=4"]
+    };
+    let mut given = given();
+    given.push("CREATE TABLE two (id INT PRIMARY KEY, v INT NOT NULL)".to_owned());
+    given.push("INSERT INTO two VALUES (1, 0)".to_owned());
+    if mariadb {
+        given.push(
+            "CREATE PROCEDURE both_domains() BEGIN UPDATE one SET v = 1 WHERE id = 1; \
+             SET SESSION gtid_domain_id = 1; UPDATE two SET v = 1; SET SESSION gtid_domain_id = 0; END"
+                .to_owned(),
+        );
+    }
+    let scene = Scene::on(with_replica(flavour, extra)?, &given, |config| {
+        config.set("routing", "freshness", "\"table\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    let mut lock = replica.connect()?;
+    lock.query("BEGIN")?;
+    lock.query("SELECT * FROM app.one WHERE id = 1 FOR UPDATE")?;
+    must_be_told(&scene, READ, "0", true)?;
+    let (steps, seen): (&[&str], _) = if mariadb {
+        (&["CALL both_domains()"], "SELECT v FROM app.two")
+    } else {
+        (&[WRITE, "UPDATE one SET v = 1 WHERE id = 2"], "SELECT v FROM app.one WHERE id = 2")
+    };
+    write(&scene, steps)?;
+    wait_until("the replica to have the later write", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(replica.value(seen)? == "1")
+    })?;
+    let position = replica.applied_position()?;
+    wait_said(&scene.proxy, "replica1", "position", position)?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    lock.query("ROLLBACK")?;
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    must_be_told(&scene, READ, "1", true)
+}
+
+/// What a replica wrote itself gives its binlog a higher number than the primary's, and its rows nothing.
+pub(super) fn own_binlog(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(with_replica(flavour, &["--gtid-strict-mode=0"])?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    let mut lock = replica.connect()?;
+    lock.query("BEGIN")?;
+    lock.query("SELECT * FROM app.one WHERE id = 1 FOR UPDATE")?;
+    replica.query("CREATE TABLE test.own (a INT)")?;
+    for _ in 0..20 {
+        replica.query("INSERT INTO test.own VALUES (1)")?;
+    }
+    write(&scene, &[WRITE])?;
+    ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the replica was not held back");
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    lock.query("ROLLBACK").map(drop)
+}
+
+/// A delay on purpose is a lag like any other.
+pub(super) fn intended_delay(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+    })?;
+    scene.cluster.replicas[0].delay(3600)?;
+    wait_eligible(&scene.proxy, "replica1")?;
+    write(&scene, &[WRITE])?;
+    must_be_told(&scene, READ, "1", false)?;
+    wait_until("other tables to be read on the replica", DEFAULT_TIMEOUT, || scene.told(BYSTANDER).map(|told| told.1))?;
+    must_be_told(&scene, READ, "1", false)
+}
+
+/// The replica that is far behind stays so under the new primary, which has what the old one acknowledged.
+pub(super) fn change_of_primary(flavour: Flavour) -> Result<()> {
+    let options = ClusterOptions { replicas: 2, uniform: true, ..ClusterOptions::default() };
+    let scene = Scene::on(clonelove_testkit::Cluster::start(flavour, options)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+    })?;
+    let [next, behind] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    behind.delay(3600)?;
+    write(&scene, &[WRITE])?;
+    next.wait_caught_up(&scene.cluster.primary)?;
+    scene.cluster.primary.kill9()?;
+    next.promote()?;
+    behind.repoint(next)?;
+    ensure!(behind.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the replica is not behind any more");
+    wait_said(&scene.proxy, next.name(), "role", "primary")?;
+    wait_eligible(&scene.proxy, behind.name())?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    // Told to a session that was there before, too.
+    let mut session = open(&scene.proxy, true)?;
+    ensure!(say(&mut session, READ) == "1");
+    Ok(())
+}

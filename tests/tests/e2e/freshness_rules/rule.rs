@@ -1,0 +1,228 @@
+//! A rule as a row of a table, and the playing of it.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use clonelove_testkit::{Clonelove, Cluster, ClusterOptions, Config, Family, Flavour};
+
+use super::super::checker::client::{Client, Failure, Way};
+use super::super::support::{Held, hasty, reason, uniform_of, wait_eligible, wait_known};
+
+/// One rule. In all texts `$` stands for the number of the playing, since each is played with and without
+/// DEPRECATE_EOF.
+#[derive(Clone, Copy)]
+pub(crate) struct Rule {
+    /// What a person would call it.
+    pub(crate) name: &'static str,
+    /// Only servers of this family have it.
+    pub(crate) only: Option<Family>,
+    /// Made beforehand, as root on the primary.
+    pub(crate) given: &'static [&'static str],
+    /// Done by one session; `!1062 INSERT …` must come to that error.
+    pub(crate) done: &'static [&'static str],
+    /// Read by a new session afterwards.
+    pub(crate) read: &'static str,
+    /// What the replica shows.
+    pub(crate) before: &'static str,
+    /// What must be shown.
+    pub(crate) after: &'static str,
+    /// It is known of every read that it does not need this: one of another table stays on the replica.
+    pub(crate) spares: &'static str,
+    /// The replica will never have it.
+    pub(crate) for_good: bool,
+}
+
+/// A rule to begin from.
+pub(crate) const RULE: Rule = Rule {
+    name: "",
+    only: None,
+    given: &[],
+    done: &[],
+    read: "",
+    before: "0",
+    after: "1",
+    spares: "SELECT v FROM bystander WHERE id = 1",
+    for_good: false,
+};
+
+/// Servers, a proxy, and the replica that is held back.
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
+    pub(crate) proxy: Clonelove,
+}
+
+impl Scene {
+    /// One replica, the tables of all rules, and a proxy that waits for no replica.
+    pub(crate) fn set(flavour: Flavour, freshness: &str, given: &[String]) -> Result<Self> {
+        let cluster = uniform_of(flavour, 1)?;
+        Self::on(cluster, given, |config| config.set("routing", "freshness", &format!("\"{freshness}\"")))
+    }
+
+    /// The same on a cluster that is there.
+    pub(crate) fn on(cluster: Cluster, given: &[String], with: impl Fn(Config) -> Config) -> Result<Self> {
+        for server in cluster.servers() {
+            server.query("SET GLOBAL log_bin_trust_function_creators = 1")?;
+        }
+        let mut root = cluster.primary.connect()?;
+        root.query("USE app")?;
+        let unlogged = match cluster.primary.flavour().family() {
+            Family::MariaDb => "BINLOG ADMIN",
+            Family::MySql => "SESSION_VARIABLES_ADMIN",
+        };
+        root.query(&format!("GRANT {unlogged} ON *.* TO app@'%'"))?;
+        for sql in ["CREATE TABLE bystander (id INT PRIMARY KEY, v INT NOT NULL)", "INSERT INTO bystander VALUES (1, 1)"] {
+            root.query(sql)?;
+        }
+        for sql in given {
+            root.query(sql)?;
+            if sql.starts_with("XA PREPARE") {
+                // It is committed by somebody else.
+                root = cluster.primary.connect()?;
+                root.query("USE app")?;
+            }
+        }
+        cluster.wait_caught_up()?;
+        let proxy = Clonelove::start_with(with(config(&cluster)))?;
+        for replica in &cluster.replicas {
+            wait_eligible(&proxy, replica.name())?;
+        }
+        Ok(Self { cluster, proxy })
+    }
+
+    /// A session of its own.
+    pub(crate) fn client(&self, deprecate_eof: bool) -> Result<Client> {
+        open(&self.proxy, deprecate_eof)
+    }
+
+    /// Holds the first replica back, once the proxy knows that it has everything.
+    pub(crate) fn hold(&self) -> Result<Held<'_>> {
+        wait_known(&self.proxy, &self.cluster.replicas[0], &self.cluster.primary)?;
+        Held::new(&self.cluster.replicas[0])
+    }
+
+    /// What a new session is told, and whether a replica told it.
+    pub(crate) fn told(&self, sql: &str) -> Result<(String, bool)> {
+        let mut session = self.client(false)?;
+        self.told_to(&mut session, sql)
+    }
+
+    /// The same for a session that is there.
+    pub(crate) fn told_to(&self, session: &mut Client, sql: &str) -> Result<(String, bool)> {
+        let before = on_replicas(&self.proxy)?;
+        let said = say(session, sql);
+        Ok((said, on_replicas(&self.proxy)? > before))
+    }
+}
+
+/// The config of all rules' proxies: the replica's position is looked at often, and nothing waits for it.
+pub(crate) fn config(cluster: &Cluster) -> Config {
+    hasty(Config::for_cluster(cluster)).set("routing", "fresh_wait", "\"1ms\"")
+}
+
+/// A cluster of one replica with these options for it.
+pub(crate) fn with_replica(flavour: Flavour, replica_extra: &[&str]) -> Result<Cluster> {
+    let replica_extra = replica_extra.iter().map(|option| (*option).to_owned()).collect();
+    Cluster::start(flavour, ClusterOptions { replicas: 1, uniform: true, replica_extra, ..ClusterOptions::default() })
+}
+
+/// A session through the proxy, in schema `app`.
+pub(crate) fn open(proxy: &Clonelove, deprecate_eof: bool) -> Result<Client> {
+    Client::open(&proxy.addr(), deprecate_eof).map_err(|failure| anyhow::anyhow!("log-in: {failure}"))
+}
+
+/// The first value, or what came in its place, in words.
+pub(crate) fn say(session: &mut Client, sql: &str) -> String {
+    match session.ask(sql, Way::Text) {
+        Ok(rows) => match rows.first().map(|row| row.first().copied().flatten()) {
+            Some(Some(value)) => value.to_string(),
+            Some(None) => "NULL".to_owned(),
+            None => "nothing".to_owned(),
+        },
+        Err(Failure::Refused(code, _)) => format!("error {code}"),
+        Err(Failure::Lost(how)) => format!("lost: {how}"),
+    }
+}
+
+fn on_replicas(proxy: &Clonelove) -> Result<f64> {
+    Ok(reason(proxy, "read")? + reason(proxy, "read_waited")?)
+}
+
+/// Does what a rule says, with the errors it says.
+pub(crate) fn perform(session: &mut Client, steps: &[&str], numbered: impl Fn(&str) -> String) -> Result<()> {
+    for step in steps {
+        let (wanted, sql) = match step.strip_prefix('!').and_then(|rest| rest.split_once(' ')) {
+            Some((code, sql)) => (Some(code.parse()?), sql),
+            None => (None, *step),
+        };
+        let (way, sql) = match sql.strip_prefix("PREPARED ") {
+            Some(sql) => (Way::Prepared, sql),
+            None => (Way::Text, sql),
+        };
+        let code = match session.ask(&numbered(sql), way) {
+            Ok(_) => None,
+            Err(failure) => Some(failure.code().with_context(|| format!("{sql}: {failure}"))?),
+        };
+        ensure!(code == wanted, "{sql} came to {code:?}, not to {wanted:?}");
+    }
+    Ok(())
+}
+
+/// Plays all rules, each twice; tells every one that was broken.
+pub(crate) fn play_all(flavour: Flavour, freshness: &str, rules: &[Rule]) -> Result<()> {
+    let named = std::env::var("CLONELOVE_RULES").unwrap_or_default();
+    let here = |rule: &&Rule| {
+        rule.only.is_none_or(|only| only == flavour.family()) && (named.is_empty() || rule.name.contains(&named))
+    };
+    let rules: Vec<&Rule> = rules.iter().filter(here).collect();
+    let numbers = |at: usize| [2 * at, 2 * at + 1];
+    let mut given = Vec::new();
+    for (at, rule) in rules.iter().enumerate() {
+        for number in numbers(at) {
+            given.extend(rule.given.iter().map(|sql| numbered(sql, number)));
+        }
+    }
+    let scene = Scene::set(flavour, freshness, &given)?;
+    let mut broken = String::new();
+    for (at, rule) in rules.iter().enumerate() {
+        for number in numbers(at) {
+            if let Err(error) = play(&scene, rule, number) {
+                let eof = if number % 2 == 1 { "with" } else { "without" };
+                let _ = write!(broken, "\n{} ({eof} DEPRECATE_EOF): {error:#}", rule.name);
+            }
+        }
+    }
+    ensure!(broken.is_empty(), "{} of {} rules:{broken}", broken.lines().count() - 1, 2 * rules.len());
+    Ok(())
+}
+
+fn numbered(sql: &str, number: usize) -> String {
+    sql.replace('$', &number.to_string())
+}
+
+fn play(scene: &Scene, rule: &Rule, number: usize) -> Result<()> {
+    let held = scene.hold()?;
+    let read = numbered(rule.read, number);
+    let (before, after) = (numbered(rule.before, number), numbered(rule.after, number));
+    let played = (|| {
+        let told = scene.told(&read)?;
+        ensure!(told.0 == before, "beforehand {read} gave {}, not {before}", told.0);
+        ensure!(told.1 || before.starts_with("error"), "beforehand {read} did not run on the replica");
+        let mut session = scene.client(number % 2 == 1)?;
+        perform(&mut session, rule.done, |sql| numbered(sql, number))?;
+        let told = scene.told(&read)?;
+        ensure!(told.0 == after, "{read} gave a new session {}, not {after} (a replica: {})", told.0, told.1);
+        if !rule.spares.is_empty() {
+            let told = scene.told(rule.spares)?;
+            ensure!(told.1, "{} did not run on the replica, though it has nothing to do with it", rule.spares);
+        }
+        Ok(())
+    })();
+    held.release(&scene.cluster.primary)?;
+    played?;
+    // Once the replica has it, it answers again; what it will never have it must never be asked for.
+    wait_known(&scene.proxy, &scene.cluster.replicas[0], &scene.cluster.primary)?;
+    let told = scene.told(&read)?;
+    ensure!(told.0 == after, "once the replica had all there was, {read} gave {}, not {after}", told.0);
+    ensure!(told.1 != rule.for_good || after.starts_with("error"), "then {read} ran on a replica: {}", told.1);
+    Ok(())
+}
