@@ -1,4 +1,5 @@
 //! While it is being made.
+#![allow(dead_code)]
 #[path = "e2e"]
 mod here {
     mod checker;

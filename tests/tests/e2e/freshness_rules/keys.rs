@@ -124,9 +124,8 @@ const TRAPS: &[Rule] = &[
         ..named("IN compared", &["UPDATE one_$ SET v = 1 WHERE name = 'a'"])
     }),
     table(Rule {
-        read: "SELECT v FROM one_$ WHERE v BETWEEN 0 AND name = 'b' AND name = 'a'",
-        after: "nothing",
-        ..named("BETWEEN … AND", &["UPDATE one_$ SET v = 1 WHERE name = 'a'"])
+        read: "SELECT MAX(v) FROM one_$ WHERE v BETWEEN 0 AND id = 1",
+        ..numbered("BETWEEN … AND", &["UPDATE one_$ SET v = 1 WHERE id = 3"])
     }),
     table(Rule {
         read: "SELECT (SELECT v FROM one_$ WHERE id = 1) FROM one_$ WHERE id = 2",
