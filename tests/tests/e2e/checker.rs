@@ -26,7 +26,7 @@ use world::World;
 /// How long a run is to be: reads in all. For `cargo xtask checker`.
 const READS_ENV: &str = "CLONELOVE_CHECKER_READS";
 /// Which `routing.freshness` is checked, in place of the strictest that a test asks for.
-const FRESHNESS_ENV: &str = "CLONELOVE_CHECKER_FRESHNESS";
+pub(crate) const FRESHNESS_ENV: &str = "CLONELOVE_CHECKER_FRESHNESS";
 /// Troubles by name, separated by commas; all of them when it is not set.
 const TROUBLES_ENV: &str = "CLONELOVE_CHECKER_TROUBLES";
 
@@ -84,7 +84,8 @@ fn run(plan: &Plan) -> Result<Report> {
         outcome
     });
     let told = report(&world, &stage, &freshness, &shares);
-    outcome.with_context(|| told.as_ref().map_or_else(|error| format!("{error:#}"), |told| told.text.clone()))?;
+    outcome
+        .with_context(|| told.as_ref().map_or_else(|error| format!("{error:#}"), |told| told.text.clone()))?;
     if told.as_ref().is_ok_and(|told| told.breaches.is_empty()) {
         // At rest every row is what was last acknowledged.
         world.over.store(false, Ordering::Relaxed);
@@ -129,8 +130,8 @@ fn reads(otherwise: u64) -> u64 {
 fn holds(flavour: Flavour, count: u64) -> Result<()> {
     let plan = Plan { flavour, freshness: "key", mode: "split", reads: reads(count), until_caught: false };
     let report = run(&plan)?;
-    println!("{}: {}", flavour.name(), report.text);
     ensure!(report.breaches.is_empty(), "{}", report.text);
+    println!("{}: {}", flavour.name(), report.text);
     ensure!(report.reads >= plan.reads, "{}", report.text);
     ensure!(report.on_replicas > 0.2, "too few reads ran on replicas to show anything: {}", report.text);
     Ok(())

@@ -80,8 +80,7 @@ impl Client {
     /// Logs in to schema `app`.
     pub(crate) fn open(address: &str, deprecate_eof: bool) -> Result<Self, Failure> {
         let flags = if deprecate_eof { DEPRECATE_EOF } else { 0 };
-        let connection =
-            Connection::open_tcp_with(address, (APP_USER, APP_PASSWORD), Some("app"), flags)?;
+        let connection = Connection::open_tcp_with(address, (APP_USER, APP_PASSWORD), Some("app"), flags)?;
         Ok(Self { connection, deprecate_eof })
     }
 

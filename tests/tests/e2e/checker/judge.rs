@@ -139,9 +139,13 @@ pub(crate) enum Breach {
 
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |version: &Option<u64>| version.map_or("no row".to_owned(), |version| format!("version {version}"));
+        let row = |version: &Option<u64>| {
+            version.map_or("no row".to_owned(), |version| format!("version {version}"))
+        };
         match self {
-            Breach::Stale { floor, seen } => write!(f, "STALE: {}, though {floor} was acknowledged", row(seen)),
+            Breach::Stale { floor, seen } => {
+                write!(f, "STALE: {}, though {floor} was acknowledged", row(seen))
+            }
             Breach::BackInTime { before, seen } => {
                 write!(f, "BACK IN TIME: {}, after the session had seen {before}", row(seen))
             }

@@ -119,8 +119,24 @@ const PLAIN: Subject = Subject {
 
 /// All of them, the hottest first.
 pub(crate) const SUBJECTS: &[Subject] = &[
-    ROWS, NAMES, PAIRS, PROCEDURES, FUNCTIONS, TRIGGERS, CASCADES, NON_TRANSACTIONAL, ARIA, RETURNING, XA,
-    DOMAINS, COPIES, SEQUENCES, ALTERED, SWAPPED, COMING_AND_GOING, EMPTIED,
+    ROWS,
+    NAMES,
+    PAIRS,
+    PROCEDURES,
+    FUNCTIONS,
+    TRIGGERS,
+    CASCADES,
+    NON_TRANSACTIONAL,
+    ARIA,
+    RETURNING,
+    XA,
+    DOMAINS,
+    COPIES,
+    SEQUENCES,
+    ALTERED,
+    SWAPPED,
+    COMING_AND_GOING,
+    EMPTIED,
 ];
 
 const ROWS: Subject = Subject {
@@ -138,7 +154,13 @@ const ROWS: Subject = Subject {
         by(&["UPDATE view_$t SET v = $n WHERE id = $k", "!"]),
         by(&["REPLACE INTO rows_$t (id, v) VALUES ($k, $n)", "!"]),
         by(&["INSERT INTO rows_$t (id, v) VALUES ($k, $n) ON DUPLICATE KEY UPDATE v = $n", "!"]),
-        by(&["SET autocommit = 0", "UPDATE rows_$t SET v = $n WHERE id = $k", "COMMIT", "!", "SET autocommit = 1"]),
+        by(&[
+            "SET autocommit = 0",
+            "UPDATE rows_$t SET v = $n WHERE id = $k",
+            "COMMIT",
+            "!",
+            "SET autocommit = 1",
+        ]),
         by(&["SET autocommit = 0", "UPDATE rows_$t SET v = $n WHERE id = $k", "SET autocommit = 1", "!"]),
         mariadb(&["SET STATEMENT max_statement_time = 60 FOR UPDATE rows_$t SET v = $n WHERE id = $k", "!"]),
         undone(&["BEGIN", "UPDATE rows_$t SET v = $u WHERE id = $k", "ROLLBACK", "!"]),
@@ -166,7 +188,11 @@ const NAMES: Subject = Subject {
         by(&["REPLACE INTO names_$t VALUES ('NAME:$k', $k, $n)", "!"]),
         when(When::Present, Becomes::Kept, &["UPDATE names_$t SET v = '$n' WHERE name = 'name:$k'", "!"]),
         when(When::Present, Becomes::Gone, &["DELETE FROM names_$t WHERE name IN ('name:$k')", "!"]),
-        when(When::Absent, Becomes::Kept, &["INSERT INTO names_$t (name, id, v) VALUES ('name:$k', $k, $n)", "!"]),
+        when(
+            When::Absent,
+            Becomes::Kept,
+            &["INSERT INTO names_$t (name, id, v) VALUES ('name:$k', $k, $n)", "!"],
+        ),
     ],
     reads: &[
         row(0, "SELECT id, v FROM names_$t WHERE name = 'name:$k'"),
@@ -328,7 +354,13 @@ const CASCADES: Subject = Subject {
         when(
             When::Absent,
             Becomes::Kept,
-            &["BEGIN", "INSERT INTO parent VALUES ($k, $n)", "INSERT INTO child VALUES ($k, $n)", "COMMIT", "!"],
+            &[
+                "BEGIN",
+                "INSERT INTO parent VALUES ($k, $n)",
+                "INSERT INTO child VALUES ($k, $n)",
+                "COMMIT",
+                "!",
+            ],
         ),
     ],
     reads: &[
@@ -342,7 +374,9 @@ const CASCADES: Subject = Subject {
 
 const NON_TRANSACTIONAL: Subject = Subject {
     name: "non-transactional",
-    setup: &["CREATE TABLE app.legacy (id INT NOT NULL, v BIGINT NOT NULL, PRIMARY KEY (id, v)) ENGINE = MyISAM"],
+    setup: &[
+        "CREATE TABLE app.legacy (id INT NOT NULL, v BIGINT NOT NULL, PRIMARY KEY (id, v)) ENGINE = MyISAM",
+    ],
     first: &["INSERT INTO app.legacy VALUES ($k, 0)"],
     writes: &[
         by(&["INSERT INTO legacy VALUES ($k, $n)", "!"]),
@@ -456,7 +490,10 @@ const COPIES: Subject = Subject {
     setup: &["CREATE TABLE app.copy (id INT PRIMARY KEY, v BIGINT NOT NULL)"],
     first: &["INSERT INTO app.copy VALUES ($k, 0)"],
     writes: &[
-        by(&["INSERT INTO copy SELECT id, $n FROM rows_0 WHERE rows_0.id = $k ON DUPLICATE KEY UPDATE v = $n", "!"]),
+        by(&[
+            "INSERT INTO copy SELECT id, $n FROM rows_0 WHERE rows_0.id = $k ON DUPLICATE KEY UPDATE v = $n",
+            "!",
+        ]),
         by(&["REPLACE INTO copy SELECT id, $n FROM rows_1 WHERE id = $k", "!"]),
     ],
     reads: &[

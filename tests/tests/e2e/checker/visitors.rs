@@ -11,7 +11,8 @@ use super::subjects::{ACKNOWLEDGED, Reading, When, Writing};
 use super::world::{Expected, Spot, World, fill};
 
 /// What a PHP application says first.
-const GREETING: [&str; 2] = ["SET NAMES utf8mb4 COLLATE utf8mb4_general_ci", "SET sql_mode = 'STRICT_TRANS_TABLES'"];
+const GREETING: [&str; 2] =
+    ["SET NAMES utf8mb4 COLLATE utf8mb4_general_ci", "SET sql_mode = 'STRICT_TRANS_TABLES'"];
 /// Errors that say that something is not there which always is.
 const NOT_THERE: [u16; 4] = [1054, 1146, 1305, 1356];
 /// Errors in which the server, or the proxy, lost the statement: it may have been carried out, or still be.
@@ -134,8 +135,7 @@ impl<'a> Session<'a> {
             one.only.is_none_or(|only| only == self.world.family)
                 && (one.when == When::Any || (one.when == When::Present) == pen.present())
         };
-        let all: Vec<&Writing> =
-            self.world.shelf(spot.shelf).subject.writes.iter().filter(fits).collect();
+        let all: Vec<&Writing> = self.world.shelf(spot.shelf).subject.writes.iter().filter(fits).collect();
         let Some(writing) = all.get(dice.below(all.len())) else { return Ok(false) };
         let way = Way::any(dice);
         let unique = self.world.unique();

@@ -84,7 +84,8 @@ impl World {
                 }
                 let rows = 0..shelf.subject.rows;
                 let firsts = shelf.subject.first.iter();
-                let all = firsts.flat_map(|sql| rows.clone().map(move |row| fill(sql, table, row, row, 0, 0)));
+                let all =
+                    firsts.flat_map(|sql| rows.clone().map(move |row| fill(sql, table, row, row, 0, 0)));
                 let all = all.collect::<Vec<_>>().join("; ");
                 if !all.is_empty() {
                     root.query(&all)?;
@@ -102,9 +103,7 @@ impl World {
     pub(crate) fn spots(&self) -> impl Iterator<Item = Spot> {
         self.shelves.iter().enumerate().flat_map(|(shelf, one)| {
             let tables = 0..one.subject.tables;
-            tables.flat_map(move |table| {
-                (0..one.subject.rows).map(move |row| Spot { shelf, table, row })
-            })
+            tables.flat_map(move |table| (0..one.subject.rows).map(move |row| Spot { shelf, table, row }))
         })
     }
 
@@ -246,7 +245,8 @@ impl<'a> Expected<'a> {
             let id = self.spot.shelf << 16 | self.spot.table << 8 | row;
             let seen = versions.first().copied().flatten();
             let place = self.reading.place;
-            wrong.extend(judge(cell, *floor, seen, memory, (id, place)).map(|breach| self.say(*row, &breach)));
+            wrong
+                .extend(judge(cell, *floor, seen, memory, (id, place)).map(|breach| self.say(*row, &breach)));
             if self.reading.sees == Sees::Pair {
                 let other = versions.get(1).copied().flatten();
                 wrong.extend(

@@ -82,7 +82,7 @@ pub(super) fn a_lost_connection(flavour: Flavour) -> Result<()> {
     let replica = cluster.replicas[0].address();
     let scene = Scene::on(cluster, &[ONE.to_owned(), ONE.replace("one", "two")], |config| {
         let config = config.set("routing", "freshness", "\"table\"").without_servers();
-        config.server("primary", &link.address(), "").server("replica1", &replica, "")
+        config.server("primary", &link.address(), "tls = \"disabled\"").server("replica1", &replica, "")
     })?;
     let held = scene.hold()?;
     for (table, steps, last) in [

@@ -8,7 +8,7 @@ use clonelove_testkit::{
 };
 
 use super::super::support::{uniform_of, wait_eligible, wait_known, wait_said};
-use super::rule::{Scene, config, open, perform, say, with_replica};
+use super::rule::{Scene, config, open, overridden, perform, say, with_replica};
 
 const ONE: &str = "CREATE TABLE one (id INT PRIMARY KEY, v INT NOT NULL)";
 const ROWS: &str = "INSERT INTO one VALUES (1, 0), (2, 0)";
@@ -26,7 +26,10 @@ fn write(scene: &Scene, steps: &[&str]) -> Result<()> {
 
 fn must_be_told(scene: &Scene, read: &str, wanted: &str, on_replica: bool) -> Result<()> {
     let told = scene.told(read)?;
-    ensure!(told == (wanted.to_owned(), on_replica), "{read} gave {told:?}, not {wanted:?} (a replica: {on_replica})");
+    ensure!(
+        told == (wanted.to_owned(), on_replica),
+        "{read} gave {told:?}, not {wanted:?} (a replica: {on_replica})"
+    );
     Ok(())
 }
 
@@ -90,7 +93,7 @@ pub(super) fn a_restart_of_clonelove(flavour: Flavour) -> Result<()> {
     must_be_told(&scene, READ, "0", true)?;
     write(&scene, &[WRITE])?;
     for kill in [true, false] {
-        let next = freshness(config(&scene.cluster));
+        let next = overridden(freshness(config(&scene.cluster)));
         if kill {
             scene.proxy.process_mut().kill9()?;
             scene.proxy = Clonelove::start_with(next)?;
@@ -119,12 +122,15 @@ fn hold(server: &Server) -> Result<Connection> {
 pub(super) fn more_than_is_remembered(flavour: Flavour) -> Result<()> {
     for freshness in ["table", "key"] {
         let mut given = given();
-        given.extend((0..40).map(|number| format!("CREATE TABLE t_{number} (id INT PRIMARY KEY, v INT NOT NULL)")));
+        given.extend(
+            (0..40).map(|number| format!("CREATE TABLE t_{number} (id INT PRIMARY KEY, v INT NOT NULL)")),
+        );
         let scene = Scene::on(uniform_of(flavour, 1)?, &given, |config| {
             config.set("routing", "freshness", &format!("\"{freshness}\"")).set("limits", "watermarks", "10")
         })?;
         let held = scene.hold()?;
-        let mut writes: Vec<String> = (0..40).map(|number| format!("INSERT INTO t_{number} VALUES (1, 1)")).collect();
+        let mut writes: Vec<String> =
+            (0..40).map(|number| format!("INSERT INTO t_{number} VALUES (1, 1)")).collect();
         writes.extend((10..50).map(|number| format!("INSERT INTO one VALUES ({number}, 1)")));
         let steps: Vec<&str> = writes.iter().map(String::as_str).collect();
         write(&scene, &steps)?;
@@ -219,7 +225,9 @@ pub(super) fn intended_delay(flavour: Flavour) -> Result<()> {
     wait_eligible(&scene.proxy, "replica1")?;
     write(&scene, &[WRITE])?;
     must_be_told(&scene, READ, "1", false)?;
-    wait_until("other tables to be read on the replica", DEFAULT_TIMEOUT, || scene.told(BYSTANDER).map(|told| told.1))?;
+    wait_until("other tables to be read on the replica", DEFAULT_TIMEOUT, || {
+        scene.told(BYSTANDER).map(|told| told.1)
+    })?;
     must_be_told(&scene, READ, "1", false)
 }
 

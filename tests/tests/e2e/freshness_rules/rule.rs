@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{Clonelove, Cluster, ClusterOptions, Config, Family, Flavour, wait_until};
 
+use super::super::checker::FRESHNESS_ENV;
 use super::super::checker::client::{Client, Failure, Way};
 use super::super::support::{Held, hasty, reason, uniform_of, wait_eligible, wait_known};
 
@@ -77,7 +78,10 @@ impl Scene {
             Family::MySql => "SESSION_VARIABLES_ADMIN",
         };
         root.query(&format!("GRANT {unlogged} ON *.* TO app@'%'"))?;
-        for sql in ["CREATE TABLE bystander (id INT PRIMARY KEY, v INT NOT NULL)", "INSERT INTO bystander VALUES (1, 1)"] {
+        for sql in [
+            "CREATE TABLE bystander (id INT PRIMARY KEY, v INT NOT NULL)",
+            "INSERT INTO bystander VALUES (1, 1)",
+        ] {
             root.query(sql)?;
         }
         for sql in given {
@@ -89,11 +93,7 @@ impl Scene {
             }
         }
         cluster.wait_caught_up()?;
-        let mut config = with(config(&cluster));
-        if let Ok(freshness) = std::env::var("CLONELOVE_CHECKER_FRESHNESS") {
-            config = config.set("routing", "freshness", &format!("\"{freshness}\""));
-        }
-        let proxy = Clonelove::start_with(config)?;
+        let proxy = Clonelove::start_with(overridden(with(config(&cluster))))?;
         for replica in &cluster.replicas {
             wait_eligible(&proxy, replica.name())?;
         }
@@ -130,10 +130,21 @@ pub(crate) fn config(cluster: &Cluster) -> Config {
     hasty(Config::for_cluster(cluster)).set("routing", "fresh_wait", "\"1ms\"")
 }
 
+/// What a person wants to see in place of what a test asks for.
+pub(crate) fn overridden(config: Config) -> Config {
+    match std::env::var(FRESHNESS_ENV) {
+        Ok(freshness) => config.set("routing", "freshness", &format!("\"{freshness}\"")),
+        Err(_) => config,
+    }
+}
+
 /// A cluster of one replica with these options for it.
 pub(crate) fn with_replica(flavour: Flavour, replica_extra: &[&str]) -> Result<Cluster> {
     let replica_extra = replica_extra.iter().map(|option| (*option).to_owned()).collect();
-    Cluster::start(flavour, ClusterOptions { replicas: 1, uniform: true, replica_extra, ..ClusterOptions::default() })
+    Cluster::start(
+        flavour,
+        ClusterOptions { replicas: 1, uniform: true, replica_extra, ..ClusterOptions::default() },
+    )
 }
 
 /// A session through the proxy, in schema `app`.
@@ -182,7 +193,8 @@ pub(crate) fn perform(session: &mut Client, steps: &[&str], numbered: impl Fn(&s
 pub(crate) fn play_all(flavour: Flavour, freshness: &str, rules: &[Rule]) -> Result<()> {
     let named = std::env::var("CLONELOVE_RULES").unwrap_or_default();
     let here = |rule: &&Rule| {
-        rule.only.is_none_or(|only| only == flavour.family()) && (named.is_empty() || rule.name.contains(&named))
+        rule.only.is_none_or(|only| only == flavour.family())
+            && (named.is_empty() || rule.name.contains(&named))
     };
     let rules: Vec<&Rule> = rules.iter().filter(here).collect();
     let numbers = |at: usize| [2 * at, 2 * at + 1];
@@ -211,20 +223,27 @@ fn numbered(sql: &str, number: usize) -> String {
 }
 
 fn play(scene: &Scene, rule: &Rule, number: usize) -> Result<()> {
-    let held = scene.hold()?;
     let read = numbered(rule.read, number);
     let (before, after) = (numbered(rule.before, number), numbered(rule.after, number));
-    let played = (|| {
+    // What the rule before did to definitions may still be in doubt.
+    wait_until(&format!("{read} to run on the replica, and to give {before}"), PATIENCE, || {
         let told = scene.told(&read)?;
-        ensure!(told.0 == before, "beforehand {read} gave {}, not {before}", told.0);
-        ensure!(told.1 || rule.primary_only || before.starts_with("error"), "beforehand {read} did not run on the replica");
+        ensure!(told.0 == before, "it gave {}", told.0);
+        Ok::<_, anyhow::Error>(told.1 || rule.primary_only || before.starts_with("error"))
+    })?;
+    let held = scene.hold()?;
+    let played = (|| {
         let mut session = scene.client(number % 2 == 1)?;
         perform(&mut session, rule.done, |sql| numbered(sql, number))?;
         let told = scene.told(&read)?;
         ensure!(told.0 == after, "{read} gave a new session {}, not {after} (a replica: {})", told.0, told.1);
         if !rule.spares.is_empty() {
             let told = scene.told(rule.spares)?;
-            ensure!(told.1, "{} did not run on the replica, though it has nothing to do with it", rule.spares);
+            ensure!(
+                told.1,
+                "{} did not run on the replica, though it has nothing to do with it",
+                rule.spares
+            );
         }
         Ok(())
     })();

@@ -55,7 +55,10 @@ const PLAIN: &[Rule] = &[
     changes("a prepared statement", &["PREPARED UPDATE one_$ SET v = 1 WHERE id = 1"]),
     changes("PREPARE and EXECUTE", &["PREPARE s FROM 'UPDATE one_$ SET v = 1 WHERE id = 1'", "EXECUTE s"]),
     mariadb(changes("EXECUTE IMMEDIATE", &["EXECUTE IMMEDIATE 'UPDATE one_$ SET v = 1 WHERE id = 1'"])),
-    mariadb(changes("SET STATEMENT", &["SET STATEMENT sort_buffer_size = 100000 FOR UPDATE one_$ SET v = 1"])),
+    mariadb(changes(
+        "SET STATEMENT",
+        &["SET STATEMENT sort_buffer_size = 100000 FOR UPDATE one_$ SET v = 1"],
+    )),
 ];
 
 const fn changes_count(name: &'static str, done: &'static [&'static str]) -> Rule {
@@ -65,11 +68,17 @@ const fn changes_count(name: &'static str, done: &'static [&'static str]) -> Rul
 /// Replies of several parts.
 const PARTS: &[Rule] = &[
     inserts("several statements, the first writes", &["INSERT INTO one_$ VALUES (1, 1); SELECT 1"]),
-    inserts("several statements, the last fails", &["!1146 INSERT INTO one_$ VALUES (1, 1); SELECT 1 FROM no"]),
+    inserts(
+        "several statements, the last fails",
+        &["!1146 INSERT INTO one_$ VALUES (1, 1); SELECT 1 FROM no"],
+    ),
     Rule {
         given: TWO,
         read: COUNT,
-        ..inserts("several statements write", &["INSERT INTO one_$ VALUES (1, 1); INSERT INTO two_$ VALUES (1, 1)"])
+        ..inserts(
+            "several statements write",
+            &["INSERT INTO one_$ VALUES (1, 1); INSERT INTO two_$ VALUES (1, 1)"],
+        )
     },
     Rule {
         given: &[
@@ -152,7 +161,11 @@ const SILENT: &[Rule] = &[
         for_good: true,
         ..inserts(
             "never logged",
-            &["SET SESSION sql_log_bin = 0", "INSERT INTO one_$ VALUES (1, 1)", "SET SESSION sql_log_bin = 1"],
+            &[
+                "SET SESSION sql_log_bin = 0",
+                "INSERT INTO one_$ VALUES (1, 1)",
+                "SET SESSION sql_log_bin = 1",
+            ],
         )
     },
 ];
@@ -188,13 +201,31 @@ const TRANSACTIONS: &[Rule] = &[
         read: COUNT_TWO,
         ..inserts(
             "COMMIT after BEGIN in a transaction",
-            &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "BEGIN", "INSERT INTO two_$ VALUES (1, 1)", "COMMIT"],
+            &[
+                "BEGIN",
+                "INSERT INTO one_$ VALUES (1, 1)",
+                "BEGIN",
+                "INSERT INTO two_$ VALUES (1, 1)",
+                "COMMIT",
+            ],
         )
     },
-    inserts("a definition in a transaction", &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "CREATE TABLE new_$ (a INT)"]),
-    inserts("LOCK TABLES in a transaction", &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "LOCK TABLES bystander READ"]),
-    inserts("autocommit switched on", &["SET autocommit = 0", "INSERT INTO one_$ VALUES (1, 1)", "SET autocommit = 1"]),
-    inserts("COMMIT without autocommit", &["SET autocommit = 0", "INSERT INTO one_$ VALUES (1, 1)", "COMMIT"]),
+    inserts(
+        "a definition in a transaction",
+        &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "CREATE TABLE new_$ (a INT)"],
+    ),
+    inserts(
+        "LOCK TABLES in a transaction",
+        &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "LOCK TABLES bystander READ"],
+    ),
+    inserts(
+        "autocommit switched on",
+        &["SET autocommit = 0", "INSERT INTO one_$ VALUES (1, 1)", "SET autocommit = 1"],
+    ),
+    inserts(
+        "COMMIT without autocommit",
+        &["SET autocommit = 0", "INSERT INTO one_$ VALUES (1, 1)", "COMMIT"],
+    ),
     inserts(
         "COMMIT after ROLLBACK TO SAVEPOINT",
         &[
@@ -216,7 +247,10 @@ const TRANSACTIONS: &[Rule] = &[
     Rule {
         only: Some(Family::MariaDb),
         given: &["CREATE TABLE one_$ (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0) ENGINE = MyISAM"],
-        ..inserts("MyISAM in a transaction that is rolled back", &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "ROLLBACK"])
+        ..inserts(
+            "MyISAM in a transaction that is rolled back",
+            &["BEGIN", "INSERT INTO one_$ VALUES (1, 1)", "ROLLBACK"],
+        )
     },
     Rule {
         only: Some(Family::MariaDb),
@@ -234,7 +268,13 @@ const TRANSACTIONS: &[Rule] = &[
 const XA: &[Rule] = &[
     inserts(
         "XA COMMIT",
-        &["XA START 'x$'", "INSERT INTO one_$ VALUES (1, 1)", "XA END 'x$'", "XA PREPARE 'x$'", "XA COMMIT 'x$'"],
+        &[
+            "XA START 'x$'",
+            "INSERT INTO one_$ VALUES (1, 1)",
+            "XA END 'x$'",
+            "XA PREPARE 'x$'",
+            "XA COMMIT 'x$'",
+        ],
     ),
     inserts(
         "XA COMMIT ONE PHASE",
@@ -362,12 +402,12 @@ const DEFINITIONS: &[Rule] = &[
         ..changes("tables change names", &["RENAME TABLE one_$ TO old_$, two_$ TO one_$"])
     },
     Rule {
-        given: &["CREATE VIEW view_$ AS SELECT 0 FROM bystander"],
+        given: &["CREATE DEFINER = app@'%' VIEW view_$ AS SELECT 0 FROM bystander"],
         read: "SELECT * FROM view_$",
         ..inserts("ALTER VIEW", &["ALTER VIEW view_$ AS SELECT 1 FROM bystander"])
     },
     Rule {
-        given: &["CREATE FUNCTION func_$() RETURNS INT DETERMINISTIC NO SQL RETURN 0"],
+        given: &["CREATE DEFINER = app@'%' FUNCTION func_$() RETURNS INT DETERMINISTIC NO SQL RETURN 0"],
         read: "SELECT func_$() FROM bystander",
         ..inserts(
             "a function made anew",
