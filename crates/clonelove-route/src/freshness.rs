@@ -132,7 +132,7 @@ impl Freshness {
 
     /// A write became known, with its position: raises what it wrote, before its client hears of it.
     pub fn raise(&mut self, writes: &Writes, position: &Position, now: Duration) -> Stamp {
-        let stamp = self.log.append(position, now);
+        let stamp = self.reached(position, now);
         if writes.definitions {
             for table in &writes.tables {
                 self.unlogged.remove(table);
@@ -144,7 +144,10 @@ impl Freshness {
 
     /// The primary was seen at a position: the stamp that a server needs to have it.
     pub fn reached(&mut self, position: &Position, now: Duration) -> Stamp {
-        self.log.append(position, now)
+        let stamp = self.log.append(position, now);
+        // A replica may have told of it before the primary did.
+        self.advance_all();
+        stamp
     }
 
     /// What a server is known to have executed; `None`: that is not known any more.
@@ -262,7 +265,7 @@ impl Freshness {
         if !self.doubts.iter().any(|(id, _)| *id < upto) {
             return;
         }
-        let stamp = self.log.append(position, now);
+        let stamp = self.reached(position, now);
         let marks = &mut self.marks;
         self.doubts.retain(|(id, writes)| {
             let settled = *id < upto;
@@ -305,7 +308,11 @@ impl Freshness {
             return None;
         }
         let applied = self.servers.get(server).filter(|applied| applied.position.is_some())?;
-        Some(self.log.since(applied.upto.saturating_add(1)).map_or(Duration::ZERO, |at| now.saturating_sub(at)))
+        Some(
+            self.log
+                .since(applied.upto.saturating_add(1))
+                .map_or(Duration::ZERO, |at| now.saturating_sub(at)),
+        )
     }
 
     /// Forgets what all of these servers have: the floor rises to the lowest of them. Nobody below it gets a read.

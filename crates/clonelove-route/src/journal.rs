@@ -154,11 +154,13 @@ impl Journal {
     /// Whether any of them may lead to a character set in which letters have other bytes than in ASCII: one that says so
     /// (swe7), or one that is the server's default, whatever that is.
     pub fn changes_letters(&self) -> bool {
-        let has = |sql: &[u8], word: &[u8]| sql.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        let has =
+            |sql: &[u8], word: &[u8]| sql.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
         let names = |entry: &Arc<Entry>| entry.sets.iter().any(|name| name.starts_with("character_set_"));
-        self.0.entries.iter().any(|entry| {
-            has(&entry.sql, b"swe7") || names(entry) && has(&entry.sql, b"DEFAULT")
-        })
+        self.0
+            .entries
+            .iter()
+            .any(|entry| has(&entry.sql, b"swe7") || names(entry) && has(&entry.sql, b"DEFAULT"))
     }
 
     /// Whether a user variable of this name has a value here.

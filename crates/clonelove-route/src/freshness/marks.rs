@@ -85,7 +85,8 @@ impl Marks {
             self.tables.entry(*table).or_default().raise(stamp);
         }
         for keys in &writes.keyed {
-            self.keys = self.keys.saturating_add(self.tables.entry(keys.table).or_default().raise_keys(keys, stamp));
+            self.keys =
+                self.keys.saturating_add(self.tables.entry(keys.table).or_default().raise_keys(keys, stamp));
         }
         if self.keys > self.limit {
             self.keep_to_limit();
