@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod auth;
+pub mod binlog;
 pub mod caps;
 pub mod code;
 pub mod command;

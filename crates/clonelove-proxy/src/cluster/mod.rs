@@ -1,6 +1,7 @@
 //! The servers as a whole: folds what the probes find into a topology that everybody reads. Owns the
 //! servers, their order and the moment a change takes effect; how a probe is made is `probe`'s.
 
+pub(crate) mod binlog;
 mod positions;
 mod probe;
 pub(crate) mod schema;

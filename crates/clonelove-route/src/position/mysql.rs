@@ -48,6 +48,11 @@ impl MySqlPosition {
         self.sources.values().map(Vec::len).sum()
     }
 
+    /// Each UUID and tag (empty for none) with its intervals, both ends inside, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8; 16], &str, &[(u64, u64)])> + '_ {
+        self.sources.iter().map(|((uuid, tag), intervals)| (uuid, tag.as_str(), intervals.as_slice()))
+    }
+
     pub(super) fn union(&mut self, other: &Self) {
         for (source, intervals) in &other.sources {
             if let Some(mine) = self.sources.get_mut(source) {
