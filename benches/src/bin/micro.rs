@@ -170,7 +170,7 @@ fn schema() -> Schema {
     };
     add("grants", &["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost`"]);
     let pages = (b'a'..=b'p').map(|letter| format!("cache_pag{}", char::from(letter)));
-    for table in pages.chain(["cache_page".to_owned(), "cache_container".to_owned()]) {
+    for table in pages.chain(["cache_container".to_owned()]) {
         let ascii = "ascii_general_ci";
         add("tables", &["app", &table, "BASE TABLE", "InnoDB"]);
         add("columns", &["app", &table, "cid", "1", "varchar", "varchar(255)", "255", ascii, "", "NULL"]);

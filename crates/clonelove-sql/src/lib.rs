@@ -12,6 +12,7 @@ mod dialect;
 mod digest;
 mod facts;
 mod functions;
+mod hash;
 pub mod keys;
 mod lexer;
 mod names;

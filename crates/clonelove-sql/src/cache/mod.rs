@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::analyse::analyse_for_all;
 use crate::digest::{digest_hash, digest_text};
 use crate::facts::{Facts, Kind};
+use crate::hash::hash;
 use crate::keys::{self, KeyIds, Pattern, Plan, Session};
 use crate::resolve::Resolved;
 use crate::schema::Schema;
@@ -120,10 +121,12 @@ impl FactsCache {
         let session = context.session;
         let has_form = !self.sets.is_empty()
             && scratch.read(sql, session.dialect, |form| {
-                normal::put_dialect(session.dialect, form);
-                form.push(u8::from(session.plain_charsets));
+                let plain = u8::from(session.plain_charsets);
+                form.extend_from_slice(&normal::front(
+                    session.dialect,
+                    [plain, u8::from(session.schema.is_some())],
+                ));
                 // No name holds a NUL.
-                form.push(u8::from(session.schema.is_some()));
                 form.extend_from_slice(session.schema.unwrap_or_default().as_bytes());
                 form.push(0);
             });
@@ -262,31 +265,6 @@ fn keep(set: &Mutex<Vec<Arc<Known>>>, ways: usize, known: &Arc<Known>) {
     };
     let fitting = set.iter().take(ways).take_while(fits).count();
     set.truncate(fitting);
-}
-
-/// A keyed hash: products of 64 bits folded to 64, as in wyhash (<https://github.com/wangyi-fudan/wyhash>). It only
-/// tells where to look: entries are compared whole.
-fn hash(bytes: &[u8], seed: [u64; 2]) -> u64 {
-    let [one, other] = seed;
-    let mut hash = one ^ bytes.len() as u64;
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    let mut last = [0u8; 16];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    for chunk in chunks.iter().chain([&last]) {
-        let [low, high] = halves(chunk);
-        hash = folded(low ^ hash, high ^ other);
-    }
-    folded(hash ^ other, one | 1)
-}
-
-fn halves(chunk: &[u8; 16]) -> [u64; 2] {
-    let whole = u128::from_le_bytes(*chunk);
-    [whole as u64, whole.wrapping_shr(64) as u64]
-}
-
-fn folded(one: u64, other: u64) -> u64 {
-    let product = u128::from(one).wrapping_mul(u128::from(other));
-    product as u64 ^ product.wrapping_shr(64) as u64
 }
 
 #[cfg(test)]

@@ -72,8 +72,8 @@ impl Scratch {
     }
 }
 
-/// What has the place of the dialect in a form, and of what else changes the facts.
-pub(super) fn put_dialect(dialect: &Dialect, into: &mut Vec<u8>) {
+/// What stands for the dialect before a form, and for what else is told in bytes.
+pub(super) fn front(dialect: &Dialect, [one, other]: [u8; 2]) -> [u8; 9] {
     let Dialect { flavour, version, modes, charset } = *dialect;
     let flavour = match flavour {
         Flavour::MariaDb => 1,
@@ -87,8 +87,8 @@ pub(super) fn put_dialect(dialect: &Dialect, into: &mut Vec<u8>) {
         Charset::Big5 => 5,
         Charset::Gb18030 => 6,
     };
-    into.extend_from_slice(&version.to_le_bytes());
-    into.extend_from_slice(&[flavour, modes.bits(), charset]);
+    let [a, b, c, d] = version.to_le_bytes();
+    [a, b, c, d, flavour, modes.bits(), charset, one, other]
 }
 
 /// How far the first row of an INSERT has been read.

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use memchr::memchr2;
-
 use super::plan::Slot;
 use super::tokens::Tokens;
 use super::{Bound, Rules, Values};
@@ -156,6 +154,14 @@ fn integer(value: i128, (min, max): (i128, i128), rules: Rules, into: &mut Value
     write!(into.bytes, "{value}").ok()
 }
 
+/// Whether there is nothing but printable ASCII, and nothing escaped or doubled if it is quoted.
+fn is_plain(bytes: &[u8], quote: Option<u8>) -> bool {
+    let special =
+        |byte: u8| !matches!(byte, b' '..=b'~') || quote.is_some_and(|quote| byte == quote || byte == b'\\');
+    // Without a branch for each byte.
+    !bytes.iter().fold(false, |found, byte| found | special(*byte))
+}
+
 fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into: &mut Values) -> Option<()> {
     // What is bound is not quoted: nothing in it doubles or escapes.
     let (quote, inner) = match written {
@@ -167,8 +173,7 @@ fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into
     let start = into.bytes.len();
     into.bytes.reserve(inner.len());
     // Most texts hold nothing of note, and are taken over as a whole.
-    let quoted = quote.is_some_and(|quote| memchr2(quote, b'\\', inner).is_some());
-    let plain = rules == Rules::all() && !quoted && inner.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let plain = rules == Rules::all() && is_plain(inner, quote);
     if plain {
         into.bytes.extend_from_slice(inner);
         into.bytes.get_mut(start..)?.make_ascii_lowercase();

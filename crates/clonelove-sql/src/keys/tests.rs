@@ -211,6 +211,7 @@ fn writes_bounded_by_literals() {
 #[test]
 fn writes_that_are_not() {
     for sql in [
+        "INSERT INTO t (k, n, n) VALUES ('x', 1, 2), ('x', 1, 2)",
         "INSERT INTO t (k) SELECT 'x'",
         "INSERT INTO t () VALUES ()",
         "INSERT INTO t (k) VALUES (UPPER('x'))",
@@ -250,6 +251,49 @@ fn writes_that_are_not() {
         "TRUNCATE t",
     ] {
         check(sql, "-");
+    }
+}
+
+#[test]
+fn parameters_of_prepared_statements_are_keys_by_what_is_bound_to_them() {
+    let dialect = dialect(Modes::empty());
+    let schema = server().schema();
+    let session = Session { dialect: &dialect, schema: Some("app"), plain_charsets: true };
+    let plan_of = |sql: &str| plan(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &schema, session);
+    let bound = |sql: &str, values: &[Option<Bound<'static>>]| {
+        let plan = plan_of(sql).expect("a plan");
+        shown(plan.keys(sql.as_bytes(), |number| values.get(usize::from(number)).copied().flatten()))
+    };
+    let (text, number) =
+        (|text: &'static str| Some(Bound::Text(text.as_bytes())), |n| Some(Bound::Integer(n)));
+    let read = "SELECT v, ? FROM t WHERE k = ? AND n IN (?, 7) AND v > ?";
+    let values = [number(1), text("It's \\ "), number(-3), number(9)];
+    assert_eq!(bound(read, &values), "k=it's \\ n=-3|7");
+    assert_eq!(bound(read, &[number(1), text("x"), None, number(9)]), "k=x");
+    assert_eq!(bound(read, &[number(1), number(5), text("5"), number(9)]), "-");
+    assert_eq!(bound(read, &[number(1), text("é"), number(1 << 40), number(9)]), "-");
+    assert_eq!(bound(read, &[number(1), text("much too long"), number(5)]), "n=5|7");
+    let write = "INSERT INTO two (name, id, v) VALUES (?, ?, ?), ('B', ?, 5)";
+    let values = [text("A"), number(1), number(2), number(3)];
+    assert_eq!(bound(write, &values), "name=a|b id=1|3");
+    assert_eq!(bound(write, &[text("A"), number(1), number(2), number(0)]), "name=a|b");
+    assert_eq!(bound("UPDATE t SET v = ? WHERE k = ?", &[number(1), text("x")]), "k=x");
+    assert_eq!(bound("DELETE FROM t WHERE n = ?", &[number(7)]), "n=7");
+    let told: Vec<Vec<_>> =
+        plan_of(read).expect("a plan").columns().map(|(_, values)| values.collect()).collect();
+    assert_eq!(told, [vec![Value::Parameter(1)], vec![Value::Parameter(2), Value::Literal(44..45)]]);
+    assert!(plan_of(read).is_some_and(|plan| plan.has_parameters()));
+    assert!(plan_of("SELECT v FROM t WHERE k = 'x' AND v = ?").is_some_and(|plan| !plan.has_parameters()));
+    // What is no key whatever is bound.
+    for sql in [
+        "SELECT v FROM t WHERE n = -?",
+        "SELECT v FROM t WHERE k = ? COLLATE utf8mb4_bin",
+        "SELECT v FROM t WHERE k = ? OR n = ?",
+        "SELECT v FROM t WHERE d = ?",
+        "UPDATE t SET k = ? WHERE k = ?",
+    ] {
+        let none = plan_of(sql).is_none_or(|plan| plan.keys(sql.as_bytes(), |_| number(1)).is_none());
+        assert!(none, "{sql}");
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn plan(
     session: Session<'_>,
 ) -> Option<Plan> {
     let mut tokens = Tokens::new(sql, session.dialect);
-    let mut write = Write { rules, id, table, session, columns: Vec::new() };
+    let mut write = Write { rules, id, table, session, columns: Vec::new(), named_twice: false };
     let verb = tokens.next().keyword;
     match verb {
         Keyword::INSERT => write.insert(&mut tokens, false)?,
@@ -26,7 +26,8 @@ pub(super) fn plan(
         Keyword::DELETE => write.delete(&mut tokens)?,
         _ => return None,
     }
-    if !tokens.peek().is_end() || tokens.peek().kind == TokenKind::Error || tokens.saw_conditional() {
+    let broken = write.named_twice || tokens.peek().kind == TokenKind::Error;
+    if !tokens.peek().is_end() || broken || tokens.saw_conditional() {
         return None;
     }
     Some(Plan { table: id, columns: write.columns, rules, modes: session.dialect.modes })
@@ -38,6 +39,8 @@ struct Write<'t> {
     table: &'t Table,
     session: Session<'t>,
     columns: Vec<Planned>,
+    /// A column is named twice, which servers refuse.
+    named_twice: bool,
 }
 
 impl<'t> Write<'t> {
@@ -119,6 +122,7 @@ impl<'t> Write<'t> {
     fn begin(&mut self, name: &str) -> Option<u32> {
         let (place, column) = self.table.column(name)?;
         self.keyable(place)?;
+        self.named_twice |= self.columns.iter().any(|planned| planned.place == place);
         let mut planned = Planned::new(self.id, place, column);
         // 0 may stand for the next number.
         planned.zero_is_another = column.auto_increment && self.rules.contains(Rules::AUTO_INCREMENT);

@@ -1,7 +1,7 @@
 //! Numbers, strings and quoted names.
 
 use super::characters::find_character;
-use super::strings::closing_quote;
+use super::strings::{closing_quote, either};
 use super::{Lexer, Token, TokenKind};
 
 impl Lexer<'_> {
@@ -141,14 +141,11 @@ impl Lexer<'_> {
             if !self.plain {
                 at = at.saturating_add(find_character(self.dialect.charset, quote, Some(0), self.tail(at))?);
             }
-            // Names are short: there is nothing faster.
-            while self.byte(at) != quote {
-                if self.byte(at) == 0 {
-                    return None;
-                }
-                at = at.saturating_add(1);
+            at = at.wrapping_add(either(self.tail(at), quote, 0)?);
+            if self.byte(at) != quote {
+                return None;
             }
-            at = at.saturating_add(1);
+            at = at.wrapping_add(1);
             if self.byte(at) != quote {
                 return Some(at);
             }

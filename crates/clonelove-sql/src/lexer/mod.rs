@@ -247,12 +247,16 @@ impl Iterator for Lexer<'_> {
         if self.expect == Expect::Anything {
             // A single space, and no comment: what stands between most tokens.
             let at = self.at.saturating_add(usize::from(self.byte(self.at) == b' '));
-            let class = Class::of(self.byte(at));
-            if class == Class::Alone {
-                return self.token(TokenKind::Sign(self.byte(at)), at, at.saturating_add(1));
-            }
-            if class != Class::Gap {
-                return self.start(at);
+            match Class::of(self.byte(at)) {
+                Class::Alone => {
+                    return self.token(TokenKind::Sign(self.byte(at)), at, at.wrapping_add(1));
+                }
+                Class::Letter if self.byte(at.wrapping_add(1)) != b'\'' => {
+                    return self.identifier(at, at, TokenKind::Word);
+                }
+                Class::Digit => return self.number(at),
+                Class::Letter | Class::Other => return self.start(at),
+                Class::Gap => {}
             }
         }
         match std::mem::replace(&mut self.expect, Expect::Anything) {

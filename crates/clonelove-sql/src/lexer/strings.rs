@@ -6,7 +6,7 @@
 const BLOCK: usize = 64;
 
 /// So many words are looked at one by one: most strings are short.
-const WORDS: usize = 4;
+const WORDS: usize = 8;
 
 /// The place of the first quote that no backslash before it escapes; a doubled quote is found like any other.
 #[inline]
@@ -29,6 +29,23 @@ pub(super) fn closing_quote(bytes: &[u8], quote: u8, escapes: bool) -> Option<us
         rest = after;
     }
     in_blocks(bytes.get(at..)?, quote, escapes).map(|found| at.saturating_add(found))
+}
+
+/// The first place of one of two bytes.
+#[inline]
+pub(super) fn either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
+    let (mut at, mut rest) = (0usize, bytes);
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let found = begins_equal(word, one) | begins_equal(word, other);
+        if found != 0 {
+            return Some(at.wrapping_add(found.trailing_zeros() as usize / 8));
+        }
+        at = at.wrapping_add(8);
+        rest = after;
+    }
+    let found = rest.iter().position(|byte| *byte == one || *byte == other)?;
+    Some(at.wrapping_add(found))
 }
 
 #[inline(never)]
@@ -142,6 +159,8 @@ mod tests {
                     let found = closing_quote(&bytes, quote, escapes);
                     assert_eq!(found, plainly(&bytes, quote, escapes), "{bytes:?} {quote} {escapes}");
                 }
+                let place = bytes.iter().position(|byte| *byte == b'"' || *byte == 0);
+                assert_eq!(either(&bytes, b'"', 0), place);
             }
         }
     }
