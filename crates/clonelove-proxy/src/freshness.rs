@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use clonelove_route::freshness::{Counts, Freshness as Marks, Kept, Need, Reads, Stamp, Writes};
+use clonelove_route::freshness::{Counts, Freshness as Marks, Kept, Need, Reads, Rules, Stamp, Writes};
 use clonelove_route::position::Position;
 use clonelove_sql::TableId;
 use parking_lot::{Mutex, RwLock};
@@ -23,6 +23,7 @@ const MOST_LABELS: usize = 20;
 /// The watermarks of this process.
 pub(crate) struct Freshness {
     marks: RwLock<Marks>,
+    rules: Rules,
     /// The number of the next statement that may commit, and of the oldest under way: read without the lock.
     next_pending: AtomicU64,
     oldest_pending: AtomicU64,
@@ -39,9 +40,10 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, rules: Rules) -> Arc<Self> {
         Arc::new(Self {
-            marks: RwLock::new(Marks::new(limit)),
+            marks: RwLock::new(Marks::new(limit, rules)),
+            rules,
             next_pending: AtomicU64::new(1),
             oldest_pending: AtomicU64::new(1),
             era: AtomicU64::new(0),
@@ -51,6 +53,11 @@ impl Freshness {
             spilled: AtomicI64::new(0),
             spills: Mutex::default(),
         })
+    }
+
+    /// Whether a rule is in force: each is, but in tests that show what it is for.
+    pub(crate) fn keeps(&self, rule: Rules) -> bool {
+        self.rules.contains(rule)
     }
 
     fn now(&self) -> Duration {
@@ -284,6 +291,11 @@ impl Pending {
         self.settled = true;
     }
 
+    /// Whether a rule is in force.
+    pub(crate) fn keeps(&self, rule: Rules) -> bool {
+        self.freshness.keeps(rule)
+    }
+
     /// A part of its reply has come, and goes on to the client before the rest is there.
     pub(crate) fn raise(&self, position: &Position) {
         self.freshness.raise(&self.writes, position, self.era);
@@ -319,7 +331,8 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if !self.settled {
             let writes = std::mem::take(&mut self.writes);
-            self.conclude(&writes, &Told { position: None, in_doubt: true, unlogged: false });
+            let in_doubt = self.freshness.keeps(Rules::LOST_CONNECTION);
+            self.conclude(&writes, &Told { position: None, in_doubt, unlogged: false });
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use clonelove_route::freshness::Rules;
 use clonelove_route::position::Position;
 use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, Transaction};
@@ -277,6 +278,9 @@ impl Relay<'_> {
         let payload = frame.get(HEADER..).unwrap_or_default();
         let ok = OkPacket::parse(payload, self.conn.caps).map_err(|error| self.protocol(&error.into()))?;
         let heard = &mut progress.heard;
+        if self.pending.is_some_and(|pending| !pending.keeps(Rules::EVERY_PART)) {
+            heard.position = None;
+        }
         heard.transaction = Some(transaction(ok.status));
         heard.affected = heard.affected.saturating_add(ok.affected);
         heard.affected_last = ok.affected;

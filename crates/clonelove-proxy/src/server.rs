@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use clonelove_route::freshness::Stamp;
+use clonelove_route::freshness::{Rules, Stamp};
 use clonelove_route::journal::{Journal, says_transaction};
 use clonelove_route::position::Position;
 use clonelove_route::report::Report;
@@ -162,6 +162,9 @@ impl Server {
 
     /// Its position is not known any more: it may have gone back.
     pub(crate) fn forget_position(&self) {
+        if !self.freshness.keeps(Rules::VOID_ON_BREAK) {
+            return;
+        }
         self.known.store(None);
         self.freshness.applied(self.index, None);
     }
@@ -171,7 +174,8 @@ impl Server {
     pub(crate) fn told_position(&self, last: &mut Option<Arc<Position>>, position: Position) -> bool {
         let position = Arc::new(position);
         let before = last.replace(Arc::clone(&position));
-        if before.is_some_and(|before| !position.covers(&before)) {
+        let kept = self.freshness.keeps(Rules::NO_WAY_BACK);
+        if kept && before.is_some_and(|before| !position.covers(&before)) {
             tracing::warn!(server = %self.name, "its position moved backwards: it lost transactions");
             self.end_life();
             return false;
@@ -186,7 +190,8 @@ impl Server {
 
     /// A connection that was made just now must find the server no earlier than it was known to be before.
     pub(crate) fn went_back(&self, before: Option<&Position>, now: &Position) -> bool {
-        let went_back = before.is_some_and(|before| !now.covers(before));
+        let kept = self.freshness.keeps(Rules::NO_WAY_BACK);
+        let went_back = kept && before.is_some_and(|before| !now.covers(before));
         if went_back {
             tracing::warn!(server = %self.name, "its position moved backwards: it lost transactions");
             self.end_life();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use clonelove_route::freshness::Rules;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How clients are taken over TLS; none when there is no certificate, and TLS is not offered.
     pub tls: Option<Arc<Acceptor>>,
+    /// The rules of freshness: all, but for tests that show what one of them is for.
+    pub rules: Rules,
 }
 
 impl Settings {

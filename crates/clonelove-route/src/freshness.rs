@@ -7,6 +7,7 @@
 
 mod log;
 mod marks;
+mod rules;
 mod touch;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use log::Log;
 use marks::Marks;
 
 pub use marks::Counts;
+pub use rules::Rules;
 pub use touch::{Reads, Writes};
 
 /// The number of a write in the order in which writes became known. Grows for as long as the process lives.
@@ -45,6 +47,7 @@ pub struct Freshness {
     doubts: Vec<(u64, Writes)>,
     /// Written without a trace in the binary log: no replica will ever have it.
     unlogged: HashSet<TableId>,
+    rules: Rules,
 }
 
 /// How far one server is.
@@ -78,13 +81,13 @@ pub enum Kept {
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self::new(100_000)
+        Self::new(100_000, Rules::all())
     }
 }
 
 impl Freshness {
     /// Knows nothing yet, so that every read needs the primary. Holds at most `limit` keys.
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, rules: Rules) -> Self {
         Self {
             log: Log::default(),
             floor: None,
@@ -96,6 +99,7 @@ impl Freshness {
             next_doubt: 1,
             doubts: Vec::new(),
             unlogged: HashSet::new(),
+            rules,
         }
     }
 
@@ -112,7 +116,8 @@ impl Freshness {
         self.doubts.clear();
         self.log.clear();
         self.powerless = primary.is_none();
-        self.floor = Some(primary.map_or(self.log.last(), |position| self.log.append(position, now)));
+        let floor = primary.map_or(self.log.last(), |position| self.log.append(position, now));
+        self.floor = Some(if self.rules.contains(Rules::FLOOR_AT_START) { floor } else { 0 });
         for server in &mut self.servers {
             server.upto = 0;
         }
@@ -159,7 +164,7 @@ impl Freshness {
         match position {
             None => *applied = Applied::default(),
             Some(position) => {
-                applied.upto = self.log.advance(applied.upto, position);
+                applied.upto = self.log.advance(applied.upto, position, self.rules);
                 applied.position = Some(position.clone());
             }
         }
@@ -168,7 +173,7 @@ impl Freshness {
     fn advance_all(&mut self) {
         for server in &mut self.servers {
             if let Some(position) = &server.position {
-                server.upto = self.log.advance(server.upto, position);
+                server.upto = self.log.advance(server.upto, position, self.rules);
             }
         }
     }
@@ -209,7 +214,8 @@ impl Freshness {
 
     /// Whether a session that may have seen the pending writes below `observed` reads of one of them.
     pub fn sees_pending(&self, reads: &Reads<'_>, observed: u64) -> bool {
-        self.pending.range(..observed).any(|(_, writes)| writes.touch(reads))
+        self.rules.contains(Rules::PENDING)
+            && self.pending.range(..observed).any(|(_, writes)| writes.touch(reads))
     }
 
     /// Whether the bounds of single rows could lower what a read of this table needs.
@@ -320,7 +326,9 @@ impl Freshness {
         let Some(floor) = self.floor else { return };
         let lowest = serving.map(|server| self.applied_upto(server)).filter(|upto| *upto >= floor).min();
         let Some(lowest) = lowest.filter(|lowest| *lowest > floor) else { return };
-        self.floor = Some(lowest);
+        if self.rules.contains(Rules::FLOOR_ON_FORGET) {
+            self.floor = Some(lowest);
+        }
         self.log.forget_below(lowest);
         self.marks.forget(lowest);
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use clonelove_proxy::Proxy;
 use clonelove_proxy::metrics::Metrics;
+use clonelove_proxy::settings::Rules;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -81,7 +82,9 @@ async fn serve(path: &Path, config: Config, log: LogHandle) -> anyhow::Result<()
     let mut files = SocketFiles::make_room(&config.settings.listen)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), COMMIT).context("cannot set up the metrics")?;
     metrics.config_loaded(unix_now());
-    let proxy = Proxy::start(config.settings.clone(), Arc::clone(&metrics)).await.context("cannot start")?;
+    let mut settings = config.settings.clone();
+    settings.rules = rules();
+    let proxy = Proxy::start(settings, Arc::clone(&metrics)).await.context("cannot start")?;
     files.take(&config.settings.listen)?;
     let http = admin.address();
     let live =
@@ -218,6 +221,27 @@ fn raise_descriptor_limit(clients: usize) {
             "fewer open files are allowed than limits.client_connections may need: raise LimitNOFILE or ulimit -n"
         );
     }
+}
+
+/// The rules of freshness that are in force: all of them. Builds for tests leave one out that is named, so that a test
+/// can show what it is for.
+fn rules() -> Rules {
+    #[cfg(debug_assertions)]
+    if let Ok(name) = std::env::var("CLONELOVE_DROP_RULE") {
+        match Rules::from_name(&name) {
+            Some(rule) => {
+                tracing::error!(
+                    rule = name,
+                    "this rule of freshness is not kept, for a test: reads may be stale"
+                );
+                return Rules::all() - rule;
+            }
+            None => {
+                tracing::error!(rule = name, "CLONELOVE_DROP_RULE names no rule of freshness: all are kept")
+            }
+        }
+    }
+    Rules::all()
 }
 
 #[cfg(test)]

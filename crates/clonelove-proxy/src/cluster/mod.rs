@@ -94,7 +94,7 @@ const ASK_PRIMARY: Duration = Duration::from_secs(1);
 
 impl Cluster {
     pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
-        let freshness = Freshness::new(settings.limits.watermarks);
+        let freshness = Freshness::new(settings.limits.watermarks, settings.rules);
         let slots = settings
             .servers
             .iter()

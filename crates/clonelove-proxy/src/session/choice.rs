@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clonelove_route::balance::Balance as How;
 use clonelove_route::decide::{Chosen, Moment, choose};
-use clonelove_route::freshness::{Kept, Need, Reads, Stamp};
+use clonelove_route::freshness::{Kept, Need, Reads, Rules, Stamp};
 use clonelove_route::position::Position;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::OwnWrites;
@@ -177,7 +177,9 @@ impl ClientSession {
         let fresh = |at: usize| {
             let same = last == Some(at);
             let has_seen = || seen.as_deref().is_none_or(|seen| knows(snapshot, at, seen));
-            freshness.has(at, stamp) && (same || last.is_none() || elsewhere && has_seen())
+            let later =
+                || last.is_none() || elsewhere && has_seen() || !freshness.keeps(Rules::SAME_OR_LATER);
+            freshness.has(at, stamp) && (same || later())
         };
         match self.choose_among(snapshot, not, routing, &fresh) {
             Chosen::Replica(at) => Found::Replica(at),

@@ -1,6 +1,7 @@
 //! What the schema adds to a statement's own words: whether what it reads only looks like a table, whether what it calls
 //! only reads, and whether it changes any of that. Must not touch connections.
 
+use clonelove_route::freshness::Rules;
 use clonelove_sql::{Effect, Facts, Kind, Resolved};
 
 use super::ClientSession;
@@ -39,7 +40,8 @@ impl ClientSession {
     /// schema was read after the end of what this answers.
     pub(super) fn changing(&self, statement: &Statement) -> Option<Changing> {
         let facts = &statement.facts;
-        if facts.kind != Kind::Ddl && facts.parts.is_empty() {
+        let kept = self.shared.cluster.freshness.keeps(Rules::DEFINITIONS_BEFORE);
+        if !kept || facts.kind != Kind::Ddl && facts.parts.is_empty() {
             return None;
         }
         let doubts = Doubts::of(statement.sql(), facts, self.state.schema.as_deref())?;

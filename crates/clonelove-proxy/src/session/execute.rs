@@ -3,6 +3,7 @@
 
 use bytes::BytesMut;
 use clonelove_route::decide::{Plan, Policy, plan};
+use clonelove_route::freshness::Rules;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, OwnWrites, Ran};
 use clonelove_sql::{Effect, Kind, analyse};
@@ -367,7 +368,10 @@ impl ClientSession {
         let heard = &outcome.heard;
         let settled =
             self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard);
-        self.note_writes(statement, ran, heard);
+        let before_reply = self.shared.cluster.freshness.keeps(Rules::RAISED_BEFORE_REPLY);
+        if before_reply {
+            self.note_writes(statement, ran, heard);
+        }
         let sql = statement.sql();
         if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
             self.state.pins.prepared(id);
@@ -386,6 +390,10 @@ impl ClientSession {
         // Only now: whoever has the reply may rely on its being known here.
         let sent = self.client.write_all(&self.out).await;
         self.out.clear();
+        if !before_reply {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.note_writes(statement, ran, &outcome.heard);
+        }
         if let Err(error) = sent {
             tracing::debug!(client = %self.view.client, %error, "left before its reply");
             self.shared.metrics.error(Fault::ClientNetwork);

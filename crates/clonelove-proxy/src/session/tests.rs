@@ -22,6 +22,7 @@ use crate::tls::{ClientTls, Connector};
 
 fn settings() -> Settings {
     Settings {
+        rules: clonelove_route::freshness::Rules::all(),
         listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
         servers: vec![ServerSettings {
             name: "db1".into(),

@@ -1,7 +1,7 @@
 //! What the session's statements write, told to the watermarks before the client hears of it. Owns the transaction's
 //! write set and the judgement of a reply that told no position; the watermarks are `freshness`'s.
 
-use clonelove_route::freshness::Writes;
+use clonelove_route::freshness::{Rules, Writes};
 use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, never_ran};
 use clonelove_sql::keys::{Keys, Session as KeySession};
@@ -50,7 +50,8 @@ impl ClientSession {
     fn of_xa(&self, xid: &[u8], one_phase: bool) -> Writes {
         let own = self.wrote.as_ref().filter(|_| one_phase).map(|wrote| wrote.writes.clone());
         let known = || self.shared.cluster.freshness.xa_writes(xid);
-        own.or_else(known).unwrap_or_else(Writes::anything)
+        let unknown = || if self.keeps(Rules::UNKNOWN_XA) { Writes::anything() } else { Writes::default() };
+        own.or_else(known).unwrap_or_else(unknown)
     }
 
     /// What a statement writes by its words and the schema; `None`: nothing, whatever comes of it.
@@ -70,7 +71,7 @@ impl ClientSession {
         let mut writes = Writes {
             all: resolved.all_tables && !is_transaction_control(facts),
             definitions: resolved.changes_definitions,
-            accounts: facts.effects.contains(&Effect::Accounts),
+            accounts: facts.effects.contains(&Effect::Accounts) && self.keeps(Rules::ACCOUNTS),
             ..Writes::default()
         };
         if facts.kind == Kind::Read && facts.why == Some(Why::UnknownTable) {
@@ -162,12 +163,11 @@ impl ClientSession {
                 in_doubt |= certain && !unlogged;
             }
         }
+        unlogged &= self.keeps(Rules::UNLOGGED);
+        let wrote = wrote.filter(|_| self.keeps(Rules::TRANSACTION));
         self.note_xa(statement, &wrote, failed);
-        if heard.position.is_some()
-            && own.is_empty()
-            && wrote.is_none()
-            && is_transaction_control(&statement.facts)
-        {
+        let unseen = own.is_empty() && wrote.is_none() && self.keeps(Rules::TRANSACTION);
+        if heard.position.is_some() && unseen && is_transaction_control(&statement.facts) {
             // Nobody saw what it committed.
             own = Writes::anything();
         }
@@ -178,7 +178,8 @@ impl ClientSession {
             wrote.writes.add(&own);
             wrote.affected |= affected;
             pending.settle(Some(&wrote.writes), &told);
-            self.wrote = Some(wrote);
+            let emptied = heard.position.is_some() && !self.keeps(Rules::KEPT_TO_THE_END);
+            self.wrote = Some(if emptied { Box::default() } else { wrote });
         } else {
             own.add(&wrote.unwrap_or_default().writes);
             pending.settle(Some(&own), &told);
@@ -187,7 +188,8 @@ impl ClientSession {
 
     fn written_now(&self, statement: &Statement) -> Option<Writes> {
         let generation = self.shared.cluster.schema.generation();
-        if statement.generation == generation && statement.facts.kind != Kind::Ddl {
+        let same = statement.generation == generation && statement.facts.kind != Kind::Ddl;
+        if same || !self.keeps(Rules::SCHEMA_AT_REPLY) {
             return None;
         }
         self.written(statement)
@@ -199,10 +201,18 @@ impl ClientSession {
         if never_ran(heard) {
             return false;
         }
-        let kept_back = heard.failed || heard.plain_eofs;
+        let kept_back = heard.failed && self.keeps(Rules::DOUBT_AFTER_ERROR)
+            || heard.plain_eofs && self.keeps(Rules::DOUBT_AFTER_PLAIN_EOF);
         // Of several commits in one statement only the last one's domain is told.
-        let several = is_opaque(facts) && heard.position.is_some() && self.flavour() == Flavour::MariaDb;
+        let several = self.keeps(Rules::SEVERAL_COMMITS)
+            && is_opaque(facts)
+            && heard.position.is_some()
+            && self.flavour() == Flavour::MariaDb;
         kept_back && !matches!(facts.kind, Kind::Session) || several
+    }
+
+    fn keeps(&self, rule: Rules) -> bool {
+        self.shared.cluster.freshness.keeps(rule)
     }
 
     fn flavour(&self) -> Flavour {
@@ -222,7 +232,7 @@ impl ClientSession {
     fn note_xa(&mut self, statement: &Statement, wrote: &Option<Box<Wrote>>, failed: bool) {
         let freshness = &self.shared.cluster.freshness;
         match xa(statement) {
-            Some(Xa::Prepare(xid)) if !failed => {
+            Some(Xa::Prepare(xid)) if !failed && self.keeps(Rules::XA) => {
                 let writes = wrote.as_ref().map(|wrote| wrote.writes.clone());
                 freshness.xa_prepared(xid, writes.unwrap_or_default());
             }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Stamp;
+use super::{Rules, Stamp};
 use crate::position::Position;
 
 /// More entries than this are made fewer.
@@ -61,12 +61,15 @@ impl Log {
     }
 
     /// How far a server at this position is that was at `from` before: it has every entry up to there.
-    pub(super) fn advance(&self, from: Stamp, position: &Position) -> Stamp {
+    pub(super) fn advance(&self, from: Stamp, position: &Position, rules: Rules) -> Stamp {
         let start = self.entries.partition_point(|entry| entry.stamp <= from);
         let mut upto = from;
         for entry in self.entries.iter().skip(start) {
             if !position.covers(&entry.position) {
-                return upto;
+                if rules.contains(Rules::UNION) {
+                    return upto;
+                }
+                continue;
             }
             upto = entry.stamp;
         }

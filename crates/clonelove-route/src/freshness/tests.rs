@@ -36,7 +36,7 @@ fn reads(tables: &TableSet) -> Reads<'_> {
 
 /// An epoch that begins at 0-1-10.
 fn begun() -> Freshness {
-    let mut freshness = Freshness::new(1_000);
+    let mut freshness = Freshness::new(1_000, Rules::all());
     freshness.begin(Some(&at("0-1-10")), NOW);
     freshness
 }
@@ -50,7 +50,7 @@ fn may_read(freshness: &Freshness, server: usize, names: &[&str]) -> bool {
 
 #[test]
 fn nothing_may_be_read_before_the_primarys_position_is_known() {
-    let freshness = Freshness::new(10);
+    let freshness = Freshness::new(10, Rules::all());
     assert_eq!(freshness.need(&reads(&set(&["t"])), 0), Need::Primary(Kept::NoFloor));
 }
 
@@ -107,7 +107,7 @@ fn positions_are_vectors_and_sets() {
 
     let of = |text: &str| Position::parse(Flavour::MySql, text).unwrap();
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-    let mut freshness = Freshness::new(10);
+    let mut freshness = Freshness::new(10, Rules::all());
     freshness.begin(Some(&of(&format!("{uuid}:1-10"))), NOW);
     freshness.raise(&writes(&["t"]), &of(&format!("{uuid}:11")), NOW);
     freshness.applied(0, Some(&of(&format!("{uuid}:1-10:12-13"))));
@@ -173,7 +173,7 @@ fn an_epoch_forgets_the_history_before_it() {
 
 #[test]
 fn without_positions_nothing_is_promised_and_nothing_held_back() {
-    let mut freshness = Freshness::new(10);
+    let mut freshness = Freshness::new(10, Rules::all());
     freshness.begin(None, NOW);
     freshness.doubt(writes(&["t"]));
     assert!(!freshness.promises() && may_read(&freshness, 3, &["t"]));
@@ -303,7 +303,7 @@ proptest! {
         limit in prop_oneof![Just(1_000_usize), 0..6_usize],
     ) {
         let schema = one_table();
-        let mut freshness = Freshness::new(limit);
+        let mut freshness = Freshness::new(limit, Rules::all());
         freshness.begin(Some(&at("0-1-1")), NOW);
         let t = set(&["t"]);
         let read_keys = keys_of(&schema, &read);
@@ -352,7 +352,7 @@ proptest! {
 #[test]
 fn too_many_keys_give_way_to_their_table() {
     let schema = one_table();
-    let mut freshness = Freshness::new(100);
+    let mut freshness = Freshness::new(100, Rules::all());
     freshness.begin(Some(&at("0-1-10")), NOW);
     for number in 11_u64..200 {
         let keys = keys_of(&schema, &format!("UPDATE t SET x = 1 WHERE a = {number}")).unwrap();

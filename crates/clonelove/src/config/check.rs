@@ -55,6 +55,7 @@ fn check_document<'a>(document: &'a DeTable<'a>, problems: &'a Problems<'a>, sou
     check_servers(&servers, problems);
     check_users(&users, problems);
     let settings = Settings {
+        rules: clonelove_proxy::settings::Rules::all(),
         listen,
         servers: servers.into_iter().map(|placed| placed.value).collect(),
         monitor: sections::monitor(&table("monitor"), sources),

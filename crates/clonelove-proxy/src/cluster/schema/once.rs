@@ -46,7 +46,7 @@ pub async fn explain_schema(settings: &Settings) -> Result<Told, ServerFault> {
     let nobody = Arc::from("none");
     let mut fault = ServerFault::new(&nobody, Fault::NoServer, "no server is configured");
     let metrics = Metrics::new("", "").map_err(|error| ServerFault::new(&nobody, Fault::Internal, error))?;
-    let freshness = Freshness::new(0);
+    let freshness = Freshness::new(0, settings.rules);
     let mut readable = None;
     for (at, one) in settings.servers.iter().enumerate() {
         let server = Arc::new(Server::new(at, one.clone(), &metrics, &freshness));
