@@ -128,6 +128,10 @@ const PIECES: &[&str] = &[
     "?",
     "N'x'",
     "_utf8'x'",
+    "  ",
+    "\n\n",
+    "'y'",
+    "7",
     "@a",
     "@'b'",
     "@`c`",
@@ -176,24 +180,45 @@ fn dialects() -> impl Strategy<Value = Dialect> {
     })
 }
 
-/// A statement, and others made of it by putting pieces in the place of its tokens, or between them.
+/// Where a piece is put.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Token,
+    BeforeToken,
+    GapBeforeToken,
+}
+
+/// Puts a piece into a statement.
+fn changed(sql: &[u8], (at, place, piece): (prop::sample::Index, Place, &str)) -> Vec<u8> {
+    let tokens: Vec<_> =
+        clonelove_sql::Lexer::new(sql, &Dialect::default()).map(|token| token.range).collect();
+    let at = at.index(tokens.len().max(1));
+    let Some(token) = tokens.get(at) else { return piece.into() };
+    let before = at.checked_sub(1).and_then(|before| tokens.get(before)).map_or(0, |before| before.end);
+    let range = match place {
+        Place::Token => token.clone(),
+        Place::BeforeToken => token.start..token.start,
+        Place::GapBeforeToken => before..token.start,
+    };
+    let mut sql = sql.to_vec();
+    sql.splice(range, piece.bytes());
+    sql
+}
+
+/// A statement, a few changes to it, and at one place further on one piece after another.
 fn relatives() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let change = (any::<prop::sample::Index>(), prop::sample::select(PIECES), any::<bool>());
-    let changes = prop::collection::vec(prop::collection::vec(change, 0..3), 1..12);
-    (prop::sample::select(STATEMENTS), changes).prop_map(|(sql, changes)| {
-        let dialect = Dialect::default();
-        let mutant = |changes: Vec<(prop::sample::Index, &str, bool)>| {
-            let mut sql = sql.as_bytes().to_vec();
-            for (place, piece, inserted) in changes {
-                let tokens: Vec<_> = clonelove_sql::Lexer::new(&sql, &dialect).collect();
-                let Some(token) = tokens.get(place.index(tokens.len().max(1))) else { continue };
-                let range = token.range.clone();
-                let range = if inserted { range.start..range.start } else { range };
-                sql.splice(range, piece.bytes());
-            }
-            sql
-        };
-        changes.into_iter().map(mutant).collect()
+    let place = || {
+        let places = vec![Place::Token, Place::BeforeToken, Place::GapBeforeToken];
+        (any::<prop::sample::Index>(), prop::sample::select(places))
+    };
+    let piece = || prop::sample::select(PIECES);
+    let changes = prop::collection::vec((place(), piece()), 0..3);
+    let family = (place(), prop::collection::vec(piece(), 1..24));
+    (prop::sample::select(STATEMENTS), changes, family).prop_map(|(sql, changes, ((at, place), pieces))| {
+        let of = |sql: Vec<u8>, ((at, place), piece)| changed(&sql, (at, place, piece));
+        let parent = changes.into_iter().fold(sql.as_bytes().to_vec(), of);
+        let children = pieces.into_iter().map(|piece| changed(&parent, (at, place, piece)));
+        children.chain([parent.clone()]).collect()
     })
 }
 

@@ -3,16 +3,17 @@
 
 #![expect(clippy::indexing_slicing, reason = "places are taken from the lengths at hand")]
 
-use std::any::TypeId;
+mod sqlparser_dialect;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use clonelove_sql::{Dialect as Session, Facts, Modes, analyse};
+use clonelove_sql::{Dialect, Facts, Modes, analyse};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use sqlparser::ast::{ObjectName, Query, SetExpr, Statement, Visit, Visitor};
-use sqlparser::dialect::{Dialect, MySqlDialect};
 use sqlparser::parser::Parser;
+use sqlparser_dialect::Session;
 
 /// Statements to cut up; pieces are what stands between two spaces.
 const SEEDS: &[&str] = &[
@@ -67,30 +68,6 @@ const SEEDS: &[&str] = &[
 /// What it takes for tables, but no server does: words that are reserved, and the table that is none.
 const NO_TABLES: &[&str] = &["dual", "values", "row", "table", "json_table", "lateral"];
 
-/// MySQL's dialect with the quotes of a session.
-#[derive(Debug)]
-struct Their {
-    ansi_quotes: bool,
-}
-
-impl Dialect for Their {
-    fn dialect(&self) -> TypeId {
-        TypeId::of::<MySqlDialect>()
-    }
-    fn is_delimited_identifier_start(&self, ch: char) -> bool {
-        ch == '`' || (ch == '"' && self.ansi_quotes)
-    }
-    fn is_identifier_start(&self, ch: char) -> bool {
-        MySqlDialect {}.is_identifier_start(ch)
-    }
-    fn is_identifier_part(&self, ch: char) -> bool {
-        MySqlDialect {}.is_identifier_part(ch)
-    }
-    fn supports_string_literal_backslash_escape(&self) -> bool {
-        true
-    }
-}
-
 /// Whether every statement only asks.
 fn asks(statement: &Statement) -> bool {
     fn body(expression: &SetExpr) -> bool {
@@ -141,12 +118,15 @@ impl Visitor for Names {
 }
 
 fn parsed(sql: &str, ansi_quotes: bool) -> Option<Vec<Statement>> {
-    Parser::parse_sql(&Their { ansi_quotes }, sql).ok().filter(|all| !all.is_empty())
+    Parser::parse_sql(&Session::of(modes(ansi_quotes)), sql).ok().filter(|all| !all.is_empty())
 }
 
 fn ours(sql: &str, ansi_quotes: bool) -> Facts {
-    let modes = if ansi_quotes { Modes::ANSI_QUOTES } else { Modes::empty() };
-    analyse(sql.as_bytes(), &Session { modes, ..Session::default() })
+    analyse(sql.as_bytes(), &Dialect { modes: modes(ansi_quotes), ..Dialect::default() })
+}
+
+fn modes(ansi_quotes: bool) -> Modes {
+    if ansi_quotes { Modes::ANSI_QUOTES } else { Modes::empty() }
 }
 
 fn check(sql: &str, ansi_quotes: bool) -> Result<bool, TestCaseError> {

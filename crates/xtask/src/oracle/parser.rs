@@ -1,46 +1,16 @@
 //! A second opinion: sqlparser, where it understands a statement, on what it is and which tables it names.
 
-use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use clonelove_sql::{Dialect as OurDialect, Modes};
+use clonelove_sql::Dialect as OurDialect;
 use sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor};
-use sqlparser::dialect::{Dialect, MySqlDialect};
 use sqlparser::parser::Parser;
 
-/// MySQL's dialect, as a session with ANSI_QUOTES or without reads it.
-#[derive(Debug)]
-struct Session {
-    ansi_quotes: bool,
-    backslash: bool,
-}
+use dialect::Session;
 
-impl Dialect for Session {
-    fn dialect(&self) -> TypeId {
-        TypeId::of::<MySqlDialect>()
-    }
-
-    fn is_delimited_identifier_start(&self, ch: char) -> bool {
-        ch == '`' || (ch == '"' && self.ansi_quotes)
-    }
-
-    fn is_identifier_start(&self, ch: char) -> bool {
-        MySqlDialect {}.is_identifier_start(ch)
-    }
-
-    fn is_identifier_part(&self, ch: char) -> bool {
-        MySqlDialect {}.is_identifier_part(ch)
-    }
-
-    fn supports_string_literal_backslash_escape(&self) -> bool {
-        self.backslash
-    }
-
-    fn supports_numeric_prefix(&self) -> bool {
-        true
-    }
-}
+#[path = "../../../clonelove-sql/tests/sqlparser_dialect/mod.rs"]
+mod dialect;
 
 /// What it says of a text.
 #[derive(Debug, Default)]
@@ -57,10 +27,7 @@ pub(super) fn opinion(sql: &[u8], dialect: &OurDialect, schema: Option<&str>) ->
     if text.contains("/*!") || text.contains("/*M!") {
         return None;
     }
-    let session = Session {
-        ansi_quotes: dialect.modes.contains(Modes::ANSI_QUOTES),
-        backslash: !dialect.modes.contains(Modes::NO_BACKSLASH_ESCAPES),
-    };
+    let session = Session::of(dialect.modes);
     let statements = Parser::parse_sql(&session, text).ok().filter(|statements| !statements.is_empty())?;
     let mut names = Names { schema: schema.unwrap_or_default().to_lowercase(), ..Names::default() };
     let _: ControlFlow<()> = statements.visit(&mut names);
@@ -133,6 +100,8 @@ impl Visitor for Names {
 
 #[cfg(test)]
 mod tests {
+    use clonelove_sql::Modes;
+
     use super::*;
 
     fn say(sql: &str) -> Option<Opinion> {

@@ -59,18 +59,19 @@ pub(super) fn known(facts: &Facts, resolved: &Resolved) -> BTreeSet<TableId> {
     resolved.read.iter().chain(resolved.written.iter()).filter(|id| !virtual_ones.contains(id)).collect()
 }
 
-/// Names as ids.
+/// Names, each as [`opened`] tells it, as ids.
 pub(super) fn ids(names: &BTreeSet<String>) -> BTreeSet<TableId> {
-    let id = |name: &String| name.split_once('.').map(|(schema, table)| TableId::of(schema, table));
+    let id = |name: &String| name.split_once('\t').map(|(schema, table)| TableId::of(schema, table));
     names.iter().filter_map(id).collect()
 }
 
-/// Runs a statement once more in a transaction, and asks what is locked. `None` where that cannot be told.
+/// Runs a statement once more in a transaction, and asks what is locked: schema and table, with a tabulator between
+/// them, as either may have a dot. `None` where that cannot be told.
 pub(super) fn opened(client: &mut Client, side: &mut Client, sql: &[u8]) -> Option<BTreeSet<String>> {
     client.ask(b"START TRANSACTION").ok()?.error.is_none().then_some(())?;
     let reply = client.ask(sql).ok()?;
     let locks = format!(
-        "SELECT DISTINCT CONCAT(LOWER(table_schema), '.', LOWER(table_name)) FROM information_schema.metadata_lock_info \
+        "SELECT DISTINCT CONCAT(LOWER(table_schema), '\t', LOWER(table_name)) FROM information_schema.metadata_lock_info \
          WHERE thread_id = {} AND lock_type = 'Table metadata lock' AND table_name <> ''",
         client.id
     );
