@@ -46,10 +46,13 @@ pub(super) struct Observed {
     pub(super) anywhere: u64,
 }
 
-/// What a read needs, as far as can be said now.
-struct Wanted {
-    need: Need,
-    keys: Option<Keys>,
+/// Where to look for a replica.
+struct Search<'a> {
+    snapshot: &'a Snapshot,
+    not: &'a [usize],
+    routing: &'a Routing,
+    /// What it must have in any case.
+    floor: Stamp,
 }
 
 /// What became of a choice.
@@ -133,16 +136,15 @@ impl ClientSession {
     /// Looks for a replica that has what a read needs: by its tables first, by its rows only where that may help.
     fn find_fresh(&mut self, statement: &Statement, not: &[usize], routing: &Routing, floor: Stamp) -> Found {
         let snapshot = self.shared.cluster.snapshot();
-        let mut wanted = Wanted { need: Need::Stamp(0), keys: None };
-        let by_tables = self.find_with(&snapshot, statement, not, routing, floor, &mut wanted);
+        let search = Search { snapshot: &snapshot, not, routing, floor };
+        let by_tables = self.find_with(&search, statement, None);
         if matches!(by_tables, Found::Replica(_) | Found::None) || !self.may_have_keys(statement, routing) {
             return by_tables;
         }
-        wanted.keys = self.keys_of_read(statement);
-        if wanted.keys.is_none() {
-            return by_tables;
+        match self.keys_of_read(statement) {
+            Some(keys) => self.find_with(&search, statement, Some(&keys)),
+            None => by_tables,
         }
-        self.find_with(&snapshot, statement, not, routing, floor, &mut wanted)
     }
 
     fn may_have_keys(&self, statement: &Statement, routing: &Routing) -> bool {
@@ -153,21 +155,13 @@ impl ClientSession {
         keyed && self.shared.cluster.freshness.has_keys(only)
     }
 
-    fn find_with(
-        &mut self,
-        snapshot: &Snapshot,
-        statement: &Statement,
-        not: &[usize],
-        routing: &Routing,
-        floor: Stamp,
-        wanted: &mut Wanted,
-    ) -> Found {
+    fn find_with(&mut self, search: &Search<'_>, statement: &Statement, keys: Option<&Keys>) -> Found {
+        let snapshot = search.snapshot;
         let none = TableSet::default();
-        let reads = reads_of(statement, &none, wanted.keys.as_ref());
+        let reads = reads_of(statement, &none, keys);
         let freshness = Arc::clone(&self.shared.cluster.freshness);
-        wanted.need = freshness.need(&reads, self.observed.on_primary);
-        let stamp = match wanted.need {
-            Need::Stamp(stamp) => stamp.max(floor),
+        let stamp = match freshness.need(&reads, self.observed.on_primary) {
+            Need::Stamp(stamp) => stamp.max(search.floor),
             Need::Primary(kept) => return Found::Kept(kept),
         };
         // What its last replica showed it, another may not have yet, if it is still under way.
@@ -181,7 +175,7 @@ impl ClientSession {
                 || last.is_none() || elsewhere && has_seen() || !freshness.keeps(Rules::SAME_OR_LATER);
             freshness.has(at, stamp) && (same || later())
         };
-        match self.choose_among(snapshot, not, routing, &fresh) {
+        match self.choose_among(snapshot, search.not, search.routing, &fresh) {
             Chosen::Replica(at) => Found::Replica(at),
             Chosen::NotYet(eligible) => Found::NotYet(eligible, stamp),
             Chosen::None => Found::None,

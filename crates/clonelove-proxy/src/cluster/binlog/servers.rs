@@ -72,6 +72,7 @@ struct Rig {
 
 fn settings(primary: &Real) -> Settings {
     Settings {
+        rules: clonelove_route::freshness::Rules::all(),
         listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
         servers: vec![ServerSettings {
             name: "primary".into(),
@@ -124,7 +125,12 @@ impl Rig {
         }
         let settings = settings(primary);
         let metrics = Metrics::new("0", "0")?;
-        let server = Arc::new(Server::new(0, settings.servers[0].clone(), &metrics, &Freshness::new(1000)));
+        let server = Arc::new(Server::new(
+            0,
+            settings.servers[0].clone(),
+            &metrics,
+            &Freshness::new(1000, clonelove_route::freshness::Rules::all()),
+        ));
         let family = match flavour.family() {
             clonelove_testkit::Family::MariaDb => Family::MariaDb,
             clonelove_testkit::Family::MySql => Family::MySql,
