@@ -1,5 +1,6 @@
 //! A rule as a row of a table, and the playing of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub(crate) const RULE: Rule = Rule {
     read: "",
     before: "0",
     after: "1",
-    spares: "SELECT v FROM bystander WHERE id = 1",
+    spares: "SELECT v FROM onlooker WHERE id = 1",
     primary_only: false,
     for_good: false,
 };
@@ -78,11 +79,9 @@ impl Scene {
             Family::MySql => "SESSION_VARIABLES_ADMIN",
         };
         root.query(&format!("GRANT {unlogged} ON *.* TO app@'%'"))?;
-        for sql in [
-            "CREATE TABLE bystander (id INT PRIMARY KEY, v INT NOT NULL)",
-            "INSERT INTO bystander VALUES (1, 1)",
-        ] {
-            root.query(sql)?;
+        for table in ["bystander", "onlooker"] {
+            root.query(&format!("CREATE TABLE {table} (id INT PRIMARY KEY, v INT NOT NULL)"))?;
+            root.query(&format!("INSERT INTO {table} VALUES (1, 1)"))?;
         }
         for sql in given {
             root.query(sql)?;
@@ -115,6 +114,19 @@ impl Scene {
     pub(crate) fn told(&self, sql: &str) -> Result<(String, bool)> {
         let mut session = self.client(false)?;
         self.told_to(&mut session, sql)
+    }
+
+    /// What the reading is counted under.
+    fn reasons(&self, sql: &str) -> Result<String> {
+        let counted = || -> Result<BTreeMap<String, f64>> {
+            let mut all = self.proxy.metrics()?;
+            all.retain(|series, _| series.starts_with("clonelove_queries_total"));
+            Ok(all)
+        };
+        let before = counted()?;
+        self.told(sql)?;
+        let more = |(series, count): (String, f64)| (before.get(&series) != Some(&count)).then_some(series);
+        Ok(counted()?.into_iter().filter_map(more).collect::<Vec<_>>().join(", "))
     }
 
     /// The same for a session that is there.
@@ -238,12 +250,10 @@ fn play(scene: &Scene, rule: &Rule, number: usize) -> Result<()> {
         let told = scene.told(&read)?;
         ensure!(told.0 == after, "{read} gave a new session {}, not {after} (a replica: {})", told.0, told.1);
         if !rule.spares.is_empty() {
-            let told = scene.told(rule.spares)?;
-            ensure!(
-                told.1,
-                "{} did not run on the replica, though it has nothing to do with it",
-                rule.spares
-            );
+            let spared = numbered(rule.spares, number);
+            let told = scene.told(&spared)?;
+            let why = if told.1 { String::new() } else { scene.reasons(&spared)? };
+            ensure!(told.1, "{spared} was kept from the replica, though it has nothing to do with it: {why}");
         }
         Ok(())
     })();
