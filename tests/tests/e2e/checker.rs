@@ -30,6 +30,9 @@ pub(crate) const FRESHNESS_ENV: &str = "CLONELOVE_CHECKER_FRESHNESS";
 /// Troubles by name, separated by commas; all of them when it is not set.
 const TROUBLES_ENV: &str = "CLONELOVE_CHECKER_TROUBLES";
 
+/// What is written and read, by name, separated by commas; everything when it is not set.
+const SUBJECTS_ENV: &str = "CLONELOVE_CHECKER_SUBJECTS";
+
 const VISITORS: u64 = 8;
 const STAYING: u64 = 2;
 
@@ -53,7 +56,7 @@ struct Report {
 }
 
 fn run(plan: &Plan) -> Result<Report> {
-    let world = World::new(plan.flavour.family());
+    let world = World::new(plan.flavour.family(), &std::env::var(SUBJECTS_ENV).unwrap_or_default());
     let freshness = std::env::var(FRESHNESS_ENV).unwrap_or_else(|_| plan.freshness.to_owned());
     let settings = [("freshness", freshness.as_str()), ("mode", plan.mode)];
     let mut stage = Stage::set(&world, plan.flavour, &settings)?;

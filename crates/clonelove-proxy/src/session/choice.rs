@@ -367,7 +367,8 @@ fn reads_of<'a>(statement: &'a Statement, none: &'a TableSet, keys: Option<&'a K
     match &statement.resolved {
         Some(resolved) if statement.facts.kind == Kind::Read => Reads {
             all: resolved.all_tables,
-            definitions: resolved.reads_definitions,
+            // A routine has no watermark of its own.
+            definitions: resolved.reads_definitions || resolved.derived,
             tables: &resolved.read,
             keys,
         },

@@ -68,8 +68,11 @@ impl ClientSession {
 
     fn of_resolved(&self, view: &View, statement: &Statement, resolved: &Resolved) -> Writes {
         let facts = &statement.facts;
+        // What a definition puts in doubt is what later statements do; itself, it writes what it names.
+        let defines = facts.kind == Kind::Ddl && facts.functions.is_empty() && facts.parts.is_empty();
+        let all = if defines { facts.all_tables } else { resolved.all_tables };
         let mut writes = Writes {
-            all: resolved.all_tables && !is_transaction_control(facts),
+            all: all && !is_transaction_control(facts),
             definitions: resolved.changes_definitions,
             accounts: facts.effects.contains(&Effect::Accounts) && self.keeps(Rules::ACCOUNTS),
             ..Writes::default()

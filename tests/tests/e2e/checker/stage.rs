@@ -49,6 +49,22 @@ impl Trouble {
         Trouble::CommitOrderOff,
         Trouble::KilledProxy,
     ];
+
+    /// How many statements of a thousand write: where replicas lag for long, fewer, so that some reads still run there.
+    fn write_share(self) -> usize {
+        match self {
+            Trouble::Nothing
+            | Trouble::Stutter
+            | Trouble::StoppedApplier
+            | Trouble::KilledReplica
+            | Trouble::CommitOrderOff => 80,
+            Trouble::ConstantLag
+            | Trouble::OneFarBehind
+            | Trouble::Frozen
+            | Trouble::SemiSync
+            | Trouble::KilledProxy => 10,
+        }
+    }
 }
 
 /// A cluster whose replication goes through relays, and the proxy.
@@ -96,6 +112,7 @@ impl Stage {
     /// Lets so many reads pass under this trouble, and ends it.
     pub(crate) fn endure(&mut self, world: &World, trouble: Trouble, reads: u64) -> Result<()> {
         *world.trouble.lock() = format!("{trouble:?}");
+        world.write_share.store(trouble.write_share(), Ordering::Relaxed);
         let goal = world.reads.load(Ordering::Relaxed) + reads;
         match trouble {
             Trouble::Nothing => pass(world, goal)?,

@@ -141,7 +141,8 @@ pub(crate) const SUBJECTS: &[Subject] = &[
 
 const ROWS: Subject = Subject {
     name: "rows",
-    tables: 6,
+    tables: 12,
+    rows: 32,
     weight: 30,
     setup: &[
         "CREATE TABLE app.rows_$t (id INT PRIMARY KEY, v BIGINT NOT NULL)",
@@ -179,7 +180,8 @@ const ROWS: Subject = Subject {
 
 const NAMES: Subject = Subject {
     name: "names",
-    tables: 6,
+    tables: 12,
+    rows: 32,
     weight: 30,
     setup: &["CREATE TABLE app.names_$t (name VARCHAR(40) PRIMARY KEY, id INT NOT NULL, v BIGINT NOT NULL)"],
     first: &["INSERT INTO app.names_$t VALUES ('name:$k', $k, 0)"],

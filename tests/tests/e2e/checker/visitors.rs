@@ -100,9 +100,12 @@ impl<'a> Session<'a> {
     }
 
     fn step(&mut self, dice: &mut Dice) -> Result<Next, Ended> {
-        let writes = self.habit == Habit::Requests;
-        match dice.below(100) {
-            0..8 if writes => {
+        let writes = match self.habit {
+            Habit::Requests => self.world.write_share.load(Ordering::Relaxed),
+            Habit::Stays => 0,
+        };
+        match dice.below(1000) {
+            roll if roll < writes => {
                 let spot = self.world.spot_to_write(dice);
                 let written = self.write(spot, dice)?;
                 match (written, dice.below(3)) {
@@ -111,7 +114,7 @@ impl<'a> Session<'a> {
                     _ => {}
                 }
             }
-            8..11 => self.merge()?,
+            roll if roll >= 975 => self.merge()?,
             _ => {
                 let spot = self.world.spot_to_read(dice);
                 self.read(spot, dice)?;

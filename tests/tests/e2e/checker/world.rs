@@ -1,7 +1,7 @@
 //! Everything that is written and read, and what became of it. Owns the cells and the tallies; the visitors act on it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -24,6 +24,8 @@ pub(crate) struct World {
     begun: Instant,
     /// Where the proxy is.
     pub(crate) address: Mutex<String>,
+    /// How many statements of a thousand write.
+    pub(crate) write_share: AtomicUsize,
     /// What ails the servers now.
     pub(crate) trouble: Mutex<String>,
     pub(crate) over: AtomicBool,
@@ -54,8 +56,12 @@ pub(crate) struct Spot {
 }
 
 impl World {
-    pub(crate) fn new(family: Family) -> Self {
-        let here = |subject: &&Subject| subject.only.is_none_or(|only| only == family);
+    /// All subjects that servers of this family have, or those that are named, separated by commas.
+    pub(crate) fn new(family: Family, named: &str) -> Self {
+        let wanted = |name: &str| named.is_empty() || named.split(',').any(|one| one == name);
+        let here = |subject: &&Subject| {
+            subject.only.is_none_or(|only| only == family) && (wanted(subject.name) || subject.name == "rows")
+        };
         let shelves: Vec<Shelf> = SUBJECTS.iter().filter(here).map(Shelf::new).collect();
         Self {
             family,
@@ -63,6 +69,7 @@ impl World {
             shelves,
             begun: Instant::now(),
             address: Mutex::default(),
+            write_share: 80.into(),
             trouble: Mutex::default(),
             over: AtomicBool::new(false),
             reads: 0.into(),
