@@ -70,11 +70,13 @@ fn run(plan: &Plan) -> Result<Report> {
         }
         let mut all = || {
             for trouble in &troubles {
+                let begun = world.now();
                 let before = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
                 stage.endure(&world, *trouble, plan.reads / troubles.len() as u64)?;
                 let now = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
                 let share = 100.0 * (now.1 - before.1) / (now.0 - before.0);
-                let _ = write!(shares, " {trouble:?} {share:.0} %,");
+                let seconds = (world.now() - begun) as f64 / 1e6;
+                let _ = write!(shares, " {trouble:?} {share:.0} % in {seconds:.0} s,");
                 let found = world.breaches.lock().len();
                 if world.is_over() || plan.until_caught && found > 0 {
                     break;
@@ -110,10 +112,10 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &str) -> Result
     let breaches = world.breaches.lock().clone();
     let seconds = world.now() as f64 / 1e6;
     let mut text = format!(
-        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads on replicas ({} ); {} breaches",
+        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads on replicas ({}): {} breaches",
         world.writes.load(Ordering::Relaxed),
         100.0 * on_replicas,
-        shares.trim_end_matches(','),
+        shares.trim_matches([' ', ',']),
         breaches.len()
     );
     for (failure, count) in world.failures.lock().iter() {

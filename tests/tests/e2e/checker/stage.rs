@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
     Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, Server, wait_until,
 };
@@ -145,7 +145,21 @@ impl Stage {
             Trouble::KilledProxy => self.kill_proxy(world, goal)?,
         }
         self.delay([(0, 0), (0, 0)]);
-        self.cluster.wait_caught_up()
+        self.cluster.wait_caught_up().with_context(|| self.processes())
+    }
+
+    /// What the servers are doing, for who must explain why they do not get on.
+    fn processes(&self) -> String {
+        let mut all = String::new();
+        for server in self.cluster.servers() {
+            let rows = server.query("SHOW FULL PROCESSLIST").unwrap_or_default();
+            let busy = rows.iter().filter(|row| row.get(4).is_some_and(|what| what.as_deref() != Some("Sleep")));
+            for row in busy {
+                let row: Vec<&str> = row.iter().map(|field| field.as_deref().unwrap_or("NULL")).collect();
+                all.push_str(&format!("{}: {}\n", server.name(), row.join(" | ")));
+            }
+        }
+        all
     }
 
     fn delay(&self, milliseconds: [(u64, u64); 2]) {
