@@ -153,7 +153,8 @@ impl Stage {
         let mut all = String::new();
         for server in self.cluster.servers() {
             let rows = server.query("SHOW FULL PROCESSLIST").unwrap_or_default();
-            let busy = rows.iter().filter(|row| row.get(4).is_some_and(|what| what.as_deref() != Some("Sleep")));
+            let busy =
+                rows.iter().filter(|row| row.get(4).is_some_and(|what| what.as_deref() != Some("Sleep")));
             for row in busy {
                 let row: Vec<&str> = row.iter().map(|field| field.as_deref().unwrap_or("NULL")).collect();
                 all.push_str(&format!("{}: {}\n", server.name(), row.join(" | ")));
