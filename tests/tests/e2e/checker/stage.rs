@@ -113,6 +113,8 @@ impl Stage {
     pub(crate) fn endure(&mut self, world: &World, trouble: Trouble, reads: u64) -> Result<()> {
         *world.trouble.lock() = format!("{trouble:?}");
         world.write_share.store(trouble.write_share(), Ordering::Relaxed);
+        let spare_xa = trouble == Trouble::KilledReplica && world.family == Family::MySql;
+        world.spare_xa.store(spare_xa, Ordering::Relaxed);
         let goal = world.reads.load(Ordering::Relaxed) + reads;
         match trouble {
             Trouble::Nothing => pass(world, goal)?,
@@ -152,6 +154,7 @@ impl Stage {
     fn processes(&self) -> String {
         let mut all = String::new();
         for server in self.cluster.servers() {
+            all.push_str(&format!("{} has {:?}\n", server.name(), server.applied_position()));
             let rows = server.query("SHOW FULL PROCESSLIST").unwrap_or_default();
             let busy =
                 rows.iter().filter(|row| row.get(4).is_some_and(|what| what.as_deref() != Some("Sleep")));

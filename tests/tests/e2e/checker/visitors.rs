@@ -133,12 +133,16 @@ impl<'a> Session<'a> {
 
     /// Writes a version there, unless somebody else is at it. Whether it did.
     fn write(&mut self, spot: Spot, dice: &mut Dice) -> Result<bool, Ended> {
+        let subject = self.world.shelf(spot.shelf).subject;
+        if subject.name == "xa" && self.world.spare_xa.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let Some(mut pen) = self.world.cell(spot).take_pen() else { return Ok(false) };
         let fits = |one: &&Writing| {
             one.only.is_none_or(|only| only == self.world.family)
                 && (one.when == When::Any || (one.when == When::Present) == pen.present())
         };
-        let all: Vec<&Writing> = self.world.shelf(spot.shelf).subject.writes.iter().filter(fits).collect();
+        let all: Vec<&Writing> = subject.writes.iter().filter(fits).collect();
         let Some(writing) = all.get(dice.below(all.len())) else { return Ok(false) };
         let way = Way::any(dice);
         let unique = self.world.unique();
@@ -162,7 +166,7 @@ impl<'a> Session<'a> {
                 Ok(_) => self.breach(format!("{sql} should have come to {expected:?}, and went well")),
                 Err(failure) if expected.is_some() && failure.code() == expected => {}
                 Err(failure) => {
-                    self.world.note_failure(self.world.shelf(spot.shelf).subject.name, &failure);
+                    self.world.note_failure(subject.name, &failure);
                     let refused = failure.code().is_some_and(|code| !IN_DOUBT.contains(&code));
                     if refused && !acknowledged {
                         pen.did_not_happen();

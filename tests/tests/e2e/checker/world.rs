@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) address: Mutex<String>,
     /// How many statements of a thousand write.
     pub(crate) write_share: AtomicUsize,
+    /// Nothing writes by XA: MySQL's replicas do not survive a kill with what was prepared there.
+    pub(crate) spare_xa: AtomicBool,
     /// What ails the servers now.
     pub(crate) trouble: Mutex<String>,
     pub(crate) over: AtomicBool,
@@ -70,6 +72,7 @@ impl World {
             begun: Instant::now(),
             address: Mutex::default(),
             write_share: 80.into(),
+            spare_xa: AtomicBool::new(false),
             trouble: Mutex::default(),
             over: AtomicBool::new(false),
             reads: 0.into(),
