@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::shell::{cargo, show};
 use crate::stages::{Outcome, Stages};
 use crate::tests_run::{TestResults, run_tests};
-use crate::{bench, layering, oracle, promises, servers, setup, supply};
+use crate::{bench, fuzz, layering, oracle, promises, servers, setup, supply};
 
 /// All tests, or those that the filter names.
 pub(crate) fn test(filter: &[&str]) -> Result<bool> {
@@ -36,6 +36,7 @@ pub(crate) fn ci() -> Result<bool> {
     stages.run("doctests", 2, || {
         checked(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
     });
+    stages.run("fuzz", 5, fuzz::check);
     stages.run("oracle", 4, oracle::sampled);
     stages.run("counts", 8, bench::check_counts);
     let held = stages.held();

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod layering;
 mod oracle;
 mod promises;
@@ -27,6 +28,7 @@ cargo xtask ci                 everything that must hold before a change lands
 cargo xtask full               ci, and the long runs that only a command asks for
 cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --sysbench
 cargo xtask oracle             the analysis against real servers: MariaDB's own tests and the recordings
+cargo xtask fuzz [TARGET]      what must hold for any bytes, each target for an hour; --seconds N, --seed S
 cargo xtask layering           the layout's rules alone, in a second
 cargo xtask servers [--again]  make the Debian sid roots with other servers (--again: remake them)
 cargo xtask setup              install what the tests need with apt and npm";
@@ -53,6 +55,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["full"] => ci::full(),
         ["bench", rest @ ..] => bench::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["layering"] => layering::check().map(|_| true),
         ["servers"] => servers::run(false),
         ["servers", "--again"] => servers::run(true),
