@@ -61,8 +61,8 @@ pub struct ListenStatus {
 pub struct FreshnessStatus {
     /// `[routing] freshness`.
     pub mode: crate::settings::Freshness,
-    /// `proxy` for now.
-    pub scope: &'static str,
+    /// `[routing] freshness_scope`.
+    pub scope: crate::settings::FreshnessScope,
     /// What keeps the promise from being whole.
     pub degraded: Vec<Degraded>,
     /// Watermarks held.

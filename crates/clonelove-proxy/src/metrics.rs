@@ -46,6 +46,8 @@ pub struct Metrics {
     pub degraded_no_privilege: IntGauge,
     /// 1 while the primary's writes have no positions.
     pub degraded_no_gtid: IntGauge,
+    /// 1 while writes made elsewhere should be known, and are not.
+    pub degraded_binlog_behind: IntGauge,
     /// Watermarks of tables, and of keys.
     pub watermarks: (IntGauge, IntGauge),
     /// Keys forgotten because there were too many.
@@ -138,7 +140,7 @@ impl Metrics {
         make.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let (queries, query_seconds) = make.queries()?;
         let (refused, errors) = make.faults()?;
-        let (degraded_no_privilege, degraded_no_gtid) = make.degraded()?;
+        let [degraded_no_privilege, degraded_no_gtid, degraded_binlog_behind] = make.degraded()?;
         Ok(Arc::new(Metrics {
             queries,
             query_seconds,
@@ -167,6 +169,7 @@ impl Metrics {
             schema_age: make.float("clonelove_schema_age_seconds", "Since the schema was last read.")?,
             degraded_no_privilege,
             degraded_no_gtid,
+            degraded_binlog_behind,
             watermarks: make.watermarks()?,
             watermark_overflows: make.counter(
                 "clonelove_watermark_overflows_total",
@@ -460,8 +463,8 @@ impl Maker {
         Ok(refreshes)
     }
 
-    /// All causes are there from the start; answers no_privilege and no_gtid.
-    fn degraded(&self) -> Result<(IntGauge, IntGauge), prometheus::Error> {
+    /// All causes are there from the start; answers no_privilege, no_gtid and binlog_behind.
+    fn degraded(&self) -> Result<[IntGauge; 3], prometheus::Error> {
         let degraded = self.gauges(
             "clonelove_freshness_degraded",
             "1 while something keeps the freshness promise from being whole.",
@@ -470,8 +473,7 @@ impl Maker {
         for cause in ["no_gtid", "no_tracking", "no_privilege", "binlog_behind"] {
             degraded.with_label_values(&[cause]).set(0);
         }
-        let of = |cause| degraded.with_label_values(&[cause]);
-        Ok((of("no_privilege"), of("no_gtid")))
+        Ok(["no_privilege", "no_gtid", "binlog_behind"].map(|cause| degraded.with_label_values(&[cause])))
     }
 
     fn watermarks(&self) -> Result<(IntGauge, IntGauge), prometheus::Error> {

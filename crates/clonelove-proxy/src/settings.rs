@@ -228,6 +228,8 @@ impl Network {
 pub struct Routing {
     /// What a read must reflect.
     pub freshness: Freshness,
+    /// Whose writes.
+    pub freshness_scope: FreshnessScope,
     /// How long a read waits for a replica to have what it needs.
     pub fresh_wait: Duration,
     /// The longest wait under `over_budget = "wait"`.
@@ -273,6 +275,16 @@ impl Freshness {
     pub fn is_global(self) -> bool {
         matches!(self, Freshness::Table | Freshness::Key | Freshness::Strict)
     }
+}
+
+/// `freshness_scope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FreshnessScope {
+    /// Those of this proxy's clients.
+    Proxy,
+    /// Anybody's, once the primary's binary log has told of them.
+    Cluster,
 }
 
 /// `over_budget`.
@@ -365,6 +377,7 @@ impl Default for Routing {
     fn default() -> Self {
         Self {
             freshness: Freshness::Key,
+            freshness_scope: FreshnessScope::Proxy,
             fresh_wait: Duration::from_millis(5),
             max_wait: Duration::from_secs(10),
             max_primary_reads: 0,

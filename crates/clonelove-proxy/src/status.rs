@@ -17,7 +17,7 @@ use crate::control::{
 };
 use crate::proxy::Readiness;
 use crate::server::Server;
-use crate::settings::Settings;
+use crate::settings::{FreshnessScope, Settings};
 use crate::shared::Shared;
 
 /// Lists of the status are cut at this.
@@ -40,7 +40,7 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
         mode: settings.routing.mode,
         freshness: FreshnessStatus {
             mode: settings.routing.freshness,
-            scope: "proxy",
+            scope: settings.routing.freshness_scope,
             degraded: degraded(shared),
             watermarks: watermarks(shared),
             keeps_on_primary: keeps_on_primary(shared),
@@ -116,7 +116,26 @@ fn degraded(shared: &Shared) -> Vec<Degraded> {
                     miss what was written before it";
         degraded.push(Degraded { cause: "no_gtid", hint: hint.to_owned() });
     }
+    if let Some(hint) = unknown_writes(shared) {
+        degraded.push(Degraded { cause: "binlog_behind", hint });
+    }
     degraded
+}
+
+/// Why writes made elsewhere are not known in time, if they should be.
+fn unknown_writes(shared: &Shared) -> Option<String> {
+    let routing = &shared.settings.load().routing;
+    let follower = &shared.cluster.follower;
+    if routing.freshness_scope == FreshnessScope::Proxy
+        || !routing.freshness.is_global()
+        || follower.keeps_up()
+    {
+        return None;
+    }
+    let state = follower.following();
+    let late = || "the primary wrote faster than its binary log could be followed".to_owned();
+    let why = state.why.filter(|_| state.since.is_none()).unwrap_or_else(late);
+    Some(format!("until its binary log is followed again the primary is asked before each read: {why}"))
 }
 
 fn schema(shared: &Shared) -> SchemaStatus {
@@ -244,6 +263,7 @@ pub(crate) fn refresh_metrics(shared: &Shared) {
     let snapshot = shared.cluster.snapshot();
     let age = shared.cluster.schema.view().as_ref().map(|view| view.read_at().elapsed().as_secs_f64());
     shared.metrics.schema_age.set(age.unwrap_or(f64::NAN));
+    shared.metrics.degraded_binlog_behind.set(i64::from(unknown_writes(shared).is_some()));
     let counts = shared.cluster.freshness.counts();
     let (tables, keys) = &shared.metrics.watermarks;
     tables.set(i64::try_from(counts.tables).unwrap_or(i64::MAX));

@@ -263,7 +263,7 @@ pub(crate) mod tests {
             mode: Mode::Split,
             freshness: FreshnessStatus {
                 mode: Freshness::Session,
-                scope: "proxy",
+                scope: clonelove_proxy::settings::FreshnessScope::Proxy,
                 degraded: Vec::new(),
                 watermarks: std::collections::BTreeMap::new(),
                 keeps_on_primary: Vec::new(),

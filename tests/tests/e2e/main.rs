@@ -1,5 +1,6 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
+mod binlog;
 mod clients;
 mod daemon;
 mod drupal;

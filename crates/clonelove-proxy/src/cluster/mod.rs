@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clonelove_route::election::{Candidate, Election, Pinned, Verdict};
-use clonelove_route::freshness::Stamp;
 use clonelove_route::health::{Health, HealthRules, State, Surroundings, Transition};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Report, UnlikeDefaults};
@@ -27,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::binlog::Follower;
 use self::schema::Definitions;
 use crate::freshness::Freshness;
 use crate::metrics::Metrics;
@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) schema: Arc<Definitions>,
     /// What was written, and who has it.
     pub(crate) freshness: Arc<Freshness>,
+    /// Whether others' writes are known too.
+    pub(crate) follower: Arc<Follower>,
 }
 
 /// What everybody reads: the topology, and the running servers by the same indices.
@@ -126,6 +128,7 @@ impl Cluster {
             metrics,
             started: Instant::now(),
             freshness,
+            follower: Follower::new(),
         })
     }
 
@@ -139,8 +142,11 @@ impl Cluster {
         for server in &self.snapshot().servers {
             self.start_one(server, settings, tasks, stopped);
         }
-        let (cluster, settings) = (Arc::clone(self), Arc::clone(settings));
-        let make = move || schema::keep(Arc::clone(&cluster), Arc::clone(&settings));
+        let (cluster, wishes) = (Arc::clone(self), Arc::clone(settings));
+        let make = move || schema::keep(Arc::clone(&cluster), Arc::clone(&wishes));
+        tasks.spawn(probe::for_ever(make, tasks.clone(), stopped.clone(), Arc::clone(&self.metrics)));
+        let (cluster, wishes) = (Arc::clone(self), Arc::clone(settings));
+        let make = move || binlog::keep(Arc::clone(&cluster), Arc::clone(&wishes));
         tasks.spawn(probe::for_ever(make, tasks.clone(), stopped.clone(), Arc::clone(&self.metrics)));
         let cluster = Arc::clone(self);
         let make = move || {
@@ -573,26 +579,5 @@ fn host_and_port(address: &Address) -> (&str, u16) {
     match address {
         Address::Tcp { host, port } => (host, *port),
         Address::Unix(_) => ("", 0),
-    }
-}
-
-impl Cluster {
-    /// The position that the primary has reached, asked now.
-    pub(crate) async fn primary_position(&self, within: Duration) -> Option<Position> {
-        let snapshot = self.snapshot();
-        let server = snapshot.servers.get(snapshot.topology.primary?)?;
-        positions::ask_primary(server, within).await
-    }
-
-    /// Waits until one of these servers is known to have all writes up to a stamp.
-    pub(crate) async fn wait_for_stamp(&self, servers: &[usize], stamp: Stamp, until: Instant) -> bool {
-        let snapshot = self.snapshot();
-        positions::wait_for_stamp(&snapshot, servers, stamp, until).await
-    }
-
-    /// Waits until one of these servers has reached a position; answers which.
-    pub(crate) async fn wait_fresh(&self, wait: FreshWait<'_>) -> Option<usize> {
-        let snapshot = self.snapshot();
-        positions::wait_for_one(&snapshot, wait).await
     }
 }

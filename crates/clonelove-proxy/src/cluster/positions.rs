@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::Snapshot;
 use super::probe::{MonitorCount, monitoring_connection};
+use super::{Cluster, Snapshot};
 use crate::backend::conn::BackendConn;
 use crate::backend::pool::Pooled;
 use crate::error::ServerFault;
@@ -64,8 +64,29 @@ pub(crate) struct FreshWait<'a> {
     pub(crate) within: Duration,
 }
 
+impl Cluster {
+    /// The position that the primary has reached, asked now.
+    pub(crate) async fn primary_position(&self, within: Duration) -> Option<Position> {
+        let snapshot = self.snapshot();
+        let server = snapshot.servers.get(snapshot.topology.primary?)?;
+        ask_primary(server, within).await
+    }
+
+    /// Waits until one of these servers is known to have all writes up to a stamp.
+    pub(crate) async fn wait_for_stamp(&self, servers: &[usize], stamp: Stamp, until: Instant) -> bool {
+        let snapshot = self.snapshot();
+        wait_for_stamp(&snapshot, servers, stamp, until).await
+    }
+
+    /// Waits until one of these servers has reached a position; answers which.
+    pub(crate) async fn wait_fresh(&self, wait: FreshWait<'_>) -> Option<usize> {
+        let snapshot = self.snapshot();
+        wait_for_one(&snapshot, wait).await
+    }
+}
+
 /// Waits until one of the servers has reached the position; answers which.
-pub(super) async fn wait_for_one(snapshot: &Snapshot, wait: FreshWait<'_>) -> Option<usize> {
+async fn wait_for_one(snapshot: &Snapshot, wait: FreshWait<'_>) -> Option<usize> {
     let deadline = Instant::now() + wait.within;
     let mut waiting = Vec::new();
     for at in wait.servers {

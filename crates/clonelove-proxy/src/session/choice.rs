@@ -20,7 +20,7 @@ use super::statement::Statement;
 use crate::cluster::{FreshWait, Snapshot};
 use crate::error::ClientError;
 use crate::freshness::why_kept;
-use crate::settings::{Balance, Fallback, Freshness, OverBudget, Routing};
+use crate::settings::{Balance, Fallback, Freshness, FreshnessScope, OverBudget, Routing};
 
 /// How long the primary may take to tell its position.
 const ASK_PRIMARY: Duration = Duration::from_secs(1);
@@ -123,14 +123,24 @@ impl ClientSession {
         }
     }
 
-    /// `strict`: the primary is asked how far it is, one question for all who ask at a time.
+    /// `strict`, or others' writes should be known and are not: the primary is asked how far it is, one question for
+    /// all who ask at a time.
     async fn strict_floor(&mut self, routing: &Routing) -> Result<Stamp, ()> {
         let freshness = &self.shared.cluster.freshness;
-        if routing.freshness != Freshness::Strict || !freshness.promises() {
+        let strict = routing.freshness == Freshness::Strict || self.misses_others_writes(routing);
+        if !strict || !freshness.promises() {
             return Ok(0);
         }
         let position = self.shared.cluster.primary_position(ASK_PRIMARY).await.ok_or(())?;
         Ok(freshness.reached(&position))
+    }
+
+    /// Without a primary there is nobody to ask, nor anybody who writes.
+    fn misses_others_writes(&self, routing: &Routing) -> bool {
+        let cluster = &self.shared.cluster;
+        routing.freshness_scope == FreshnessScope::Cluster
+            && !cluster.follower.keeps_up()
+            && cluster.snapshot().topology.primary.is_some()
     }
 
     /// Looks for a replica that has what a read needs: by its tables first, by its rows only where that may help.

@@ -8,6 +8,7 @@ mod literal;
 mod pattern;
 mod plan;
 mod reads;
+mod rows;
 mod tokens;
 mod where_clause;
 mod writes;
@@ -23,6 +24,7 @@ use crate::schema::{Schema, Sort, Table, TableId};
 pub use pattern::KeyIds;
 pub(crate) use pattern::Pattern;
 pub use plan::{Plan, Value};
+pub use rows::{RowColumn, of_rows};
 
 /// More values than this in one statement are not told apart.
 const MOST_VALUES: usize = 4096;

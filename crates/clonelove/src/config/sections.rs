@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_proxy::settings::{
-    Address, Balance, Fallback, Freshness, Limits, Listen, ListenAddress, Mode, Monitor, Network, OverBudget,
-    Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
+    Address, Balance, Fallback, Freshness, FreshnessScope, Limits, Listen, ListenAddress, Mode, Monitor,
+    Network, OverBudget, Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
 };
 use clonelove_proxy::tls::ClientTls;
 use toml::Spanned;
@@ -182,14 +182,6 @@ pub(super) fn users(section: &Section<'_>) {
 
 /// `[routing]`.
 pub(super) fn routing(section: &Section<'_>) -> Routing {
-    section.choice(
-        "freshness_scope",
-        (),
-        &[
-            ("proxy", Is(())),
-            ("cluster", NotYet("leave it out: \"proxy\" covers writes made through this clonelove")),
-        ],
-    );
     let usual = Routing::default();
     let second = Duration::from_secs(1);
     Routing {
@@ -203,6 +195,11 @@ pub(super) fn routing(section: &Section<'_>) -> Routing {
                 ("key", Is(Freshness::Key)),
                 ("strict", Is(Freshness::Strict)),
             ],
+        ),
+        freshness_scope: section.choice(
+            "freshness_scope",
+            usual.freshness_scope,
+            &[("proxy", Is(FreshnessScope::Proxy)), ("cluster", Is(FreshnessScope::Cluster))],
         ),
         fresh_wait: section.duration(
             "fresh_wait",

@@ -370,7 +370,6 @@ fn values_out_of_range_are_told() {
 #[test]
 fn what_is_not_built_yet_is_refused() {
     let table = [
-        ("routing", "freshness_scope = \"cluster\""),
         ("users", "from = \"primary\""),
         ("user", "admin = true"),
         ("listen", "proxy_protocol = [\"10.0.0.0/8\"]"),

@@ -10,16 +10,17 @@ use clonelove_route::report::Report;
 use clonelove_wire::binlog::Decoder;
 use tokio::time::{Instant, interval, sleep};
 
-use super::super::Cluster;
 use super::super::probe::{MonitorCount, monitoring_connection};
+use super::super::{Cluster, Snapshot};
 use super::group::{Groups, Step};
+use super::raise::Watermarks;
 use super::statement::Reader;
 use super::stream::{Came, Replica, Stream, ask};
 use super::{Follower, Raise};
 use crate::error::{Fault, ServerFault};
 use crate::server::Server;
 use crate::session::version_number;
-use crate::settings::{Monitor, Settings};
+use crate::settings::{Freshness, FreshnessScope, Monitor, Settings};
 
 /// Between two tries, at first and at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -33,18 +34,18 @@ const MOST_STUCK: u32 = 3;
 
 /// What following is to be like.
 #[derive(Clone)]
-pub(crate) struct Follow {
+pub(super) struct Follow {
     /// Who is told.
-    pub(crate) raise: Arc<dyn Raise>,
+    pub(super) raise: Arc<dyn Raise>,
     /// Where the state is shown.
-    pub(crate) follower: Arc<Follower>,
-    /// Whether it is wanted, and whether the values of rows are, by the settings.
-    pub(crate) wanted: fn(&Settings) -> Option<Keys>,
+    pub(super) follower: Arc<Follower>,
+    /// Whether the values of rows are told too.
+    pub(super) keys: Keys,
 }
 
 /// Whether the values of rows are told too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
+pub(super) enum Keys {
     /// Tables are enough.
     Ignored,
     /// They are.
@@ -52,38 +53,36 @@ pub(crate) enum Keys {
 }
 
 /// Follows whoever is the primary, while the settings want it.
-pub(in super::super) async fn keep(cluster: Arc<Cluster>, settings: Arc<ArcSwap<Settings>>, follow: Follow) {
+pub(in super::super) async fn keep(cluster: Arc<Cluster>, settings: Arc<ArcSwap<Settings>>) {
     let replica = Replica::new();
+    let follower = Arc::clone(&cluster.follower);
     let mut changed = cluster.changed.subscribe();
     loop {
-        let current = settings.load_full();
+        changed.mark_unchanged();
+        // Before the topology: a history that begins meanwhile ends what is begun now.
+        let era = cluster.freshness.era();
         let snapshot = cluster.snapshot();
-        let primary = snapshot.topology.primary.and_then(|at| {
-            let node = snapshot.topology.servers.get(at)?;
-            Some((Arc::clone(snapshot.servers.get(at)?), node.report.clone()?))
-        });
-        let epoch = snapshot.topology.epoch;
-        let Some((keys, (server, report))) = (follow.wanted)(&current).zip(primary) else {
-            let why =
-                if (follow.wanted)(&current).is_none() { None } else { Some(snapshot.why_no_primary()) };
-            follow.follower.rests(why);
+        let wanted = wanted(&settings.load());
+        let primary = primary(&snapshot);
+        let Some((keys, (server, report))) = wanted.zip(primary) else {
+            follower.rests(wanted.map(|_| snapshot.why_no_primary()));
             // A reload of the settings is published as a change too.
             if changed.changed().await.is_err() {
                 return;
             }
             continue;
         };
-        let mut one = One::new(&follow, &replica, keys);
-        let over = async {
-            while changed.changed().await.is_ok() {
-                let snapshot = cluster.snapshot();
-                let same =
-                    snapshot.topology.epoch == epoch && snapshot.topology.primary == Some(server.index);
-                if !same || (follow.wanted)(&settings.load()) != Some(keys) {
-                    return;
-                }
-            }
+        let raise = Arc::new(Watermarks::new(&cluster.freshness, &cluster.schema, era));
+        let follow = Follow { raise, follower: Arc::clone(&follower), keys };
+        let mut one = One::new(&follow, &replica);
+        let goes_on = || {
+            let now = cluster.snapshot();
+            cluster.freshness.era() == era
+                && now.topology.epoch == snapshot.topology.epoch
+                && now.topology.primary == Some(server.index)
+                && self::wanted(&settings.load()) == Some(keys)
         };
+        let over = async { while goes_on() && changed.changed().await.is_ok() {} };
         let seen = || {
             let snapshot = cluster.snapshot();
             snapshot.topology.servers.get(server.index)?.report.as_ref()?.binlog_position.clone()
@@ -92,14 +91,28 @@ pub(in super::super) async fn keep(cluster: Arc<Cluster>, settings: Arc<ArcSwap<
             () = over => {}
             () = one.run(&server, &settings, Some(&report), &seen) => {}
         }
+        follower.rests(Some("another primary is followed, or under other settings".to_owned()));
     }
+}
+
+/// Whether the settings want others' writes to be known, and how closely.
+fn wanted(settings: &Settings) -> Option<Keys> {
+    let routing = &settings.routing;
+    let global = routing.freshness_scope == FreshnessScope::Cluster && routing.freshness.is_global();
+    let keys = if routing.freshness == Freshness::Table { Keys::Ignored } else { Keys::Told };
+    global.then_some(keys)
+}
+
+fn primary(snapshot: &Snapshot) -> Option<(Arc<Server>, Arc<Report>)> {
+    let at = snapshot.topology.primary?;
+    let node = snapshot.topology.servers.get(at)?;
+    Some((Arc::clone(snapshot.servers.get(at)?), node.report.clone()?))
 }
 
 /// Following one primary.
 pub(super) struct One<'a> {
     follow: &'a Follow,
     replica: &'a Replica,
-    keys: Keys,
     groups: Option<Groups>,
     /// Everything up to here was told.
     told: Option<Position>,
@@ -108,8 +121,8 @@ pub(super) struct One<'a> {
 }
 
 impl<'a> One<'a> {
-    pub(super) fn new(follow: &'a Follow, replica: &'a Replica, keys: Keys) -> Self {
-        Self { follow, replica, keys, groups: None, told: None, stuck: 0 }
+    pub(super) fn new(follow: &'a Follow, replica: &'a Replica) -> Self {
+        Self { follow, replica, groups: None, told: None, stuck: 0 }
     }
 
     /// As if everything up to a position had been told before.
@@ -198,7 +211,7 @@ impl<'a> One<'a> {
                 now
             }
         };
-        let keys = self.keys == Keys::Told;
+        let keys = self.follow.keys == Keys::Told;
         let mut stream = Stream::open(conn, self.replica, &from).await?;
         let mut decoder = Decoder::new();
         let mut look = interval(LOOK);

@@ -210,6 +210,7 @@ fn bound(written: &mut Written, rows: &Rows<'_>, mut new: bool) -> Option<()> {
         let cells: Vec<_> = change.cells().collect();
         if std::mem::take(&mut new) {
             let names = changes.names().map(|name| name.map(Into::into));
+            written.width = cells.len();
             written.columns =
                 names.enumerate().map(|(place, name)| Bound { place, name, values: Vec::new() }).collect();
         }

@@ -2,15 +2,12 @@
 //! the task that follows and what it tells of itself; what a write raises is [`Raise`]'s business, what events look
 //! like is `clonelove-wire`'s.
 
-#![allow(dead_code, unused_imports, reason = "what raises is yet to be connected")]
-
 mod follow;
 mod group;
+mod raise;
 mod statement;
 mod stream;
 
-#[cfg(test)]
-mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +20,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(super) use follow::keep;
-pub(crate) use follow::{Follow, Keys};
+
+use super::schema::Doubts;
 
 /// Who is told what was written. Calls come in the order of the binary log, one at a time.
 pub(crate) trait Raise: Send + Sync {
@@ -43,8 +41,10 @@ pub(crate) struct Writes {
     pub(crate) tables: Vec<Written>,
     /// And any other.
     pub(crate) all_tables: bool,
-    /// Definitions were changed, or accounts.
-    pub(crate) definitions: bool,
+    /// Definitions were changed: what of them is in doubt.
+    pub(crate) doubts: Option<Doubts>,
+    /// Accounts were changed, or their rights.
+    pub(crate) accounts: bool,
 }
 
 /// A table that was written.
@@ -56,11 +56,24 @@ pub(crate) struct Written {
     pub(crate) name: Box<str>,
     /// How both are known elsewhere.
     pub(crate) id: TableId,
+    /// How many columns it has, where rows were logged.
+    pub(crate) width: usize,
     /// What bounds the rows: each column by itself. Empty: nothing does.
     pub(crate) columns: Vec<Bound>,
-    /// Rows were logged; else a statement was, whose triggers and cascades are not in the log. A cascade's rows are
-    /// in no log of MariaDB's, and in none of MySQL's before 9.6.
-    pub(crate) by_rows: bool,
+    /// How it is known.
+    pub(crate) by: By,
+}
+
+/// How it is known that a table was written. If in several ways, the last of them counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum By {
+    /// Its rows were logged, and those that triggers wrote. Those of cascades are in no log of MariaDB's, and in none of
+    /// MySQL's before 9.6.
+    Rows,
+    /// It was defined, emptied or dropped; what was then put into it reaches nothing else.
+    Definition,
+    /// A statement was logged that writes it. What its triggers and cascades wrote is not in the log.
+    Statement,
 }
 
 /// A column in which every row that was written has one of these values, or NULL, before and after.
@@ -137,7 +150,8 @@ impl Writes {
             Some(known) => change(known, false),
             None => {
                 let (schema, name) = (schema.into(), name.into());
-                let mut written = Written { schema, name, id, columns: Vec::new(), by_rows: true };
+                let (columns, by) = (Vec::new(), By::Rows);
+                let mut written = Written { schema, name, id, width: 0, columns, by };
                 change(&mut written, true);
                 self.tables.push(written);
             }
@@ -147,12 +161,15 @@ impl Writes {
     /// Everything of another transaction's too.
     fn join(&mut self, other: Writes) {
         self.all_tables |= other.all_tables;
-        self.definitions |= other.definitions;
+        self.accounts |= other.accounts;
+        if let Some(doubts) = other.doubts {
+            self.doubts.get_or_insert_default().add(&doubts);
+        }
         for table in other.tables {
             match self.tables.iter_mut().find(|known| known.id == table.id) {
                 Some(known) => {
                     known.columns.clear();
-                    known.by_rows &= table.by_rows;
+                    known.by = known.by.max(table.by);
                 }
                 None => self.tables.push(table),
             }

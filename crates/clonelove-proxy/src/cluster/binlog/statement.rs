@@ -4,7 +4,8 @@
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Kind, Modes, analyse};
 use clonelove_wire::binlog::Query;
 
-use super::Writes;
+use super::{By, Writes};
+use crate::cluster::schema::Doubts;
 
 /// How the primary's statements are read.
 #[derive(Clone, Copy, Debug)]
@@ -19,13 +20,16 @@ impl Reader {
         let facts = analyse(query.text, &self.dialect(query));
         let schema = std::str::from_utf8(query.schema).ok().filter(|schema| !schema.is_empty());
         let told = is_told(&facts);
-        // A function that writes defines nothing; of what is not understood that cannot be said.
-        writes.definitions |= facts.kind != Kind::Write || !told && facts.functions.is_empty();
         writes.all_tables |= !told;
+        writes.accounts |= changes_accounts(&facts);
+        if let Some(doubts) = doubts(query.text, &facts, schema, told) {
+            writes.doubts.get_or_insert_default().add(&doubts);
+        }
+        let by = if facts.kind == Kind::Ddl { By::Definition } else { By::Statement };
         for table in &facts.tables_written {
             match table.schema.as_deref().or(schema) {
                 Some(schema) => writes.with_table(schema, &table.name, |written, _| {
-                    written.by_rows = false;
+                    written.by = written.by.max(by);
                     written.columns.clear();
                 }),
                 None => writes.all_tables = true,
@@ -61,12 +65,27 @@ fn modes(bits: u64) -> Modes {
 /// Whether the tables that it names are all that it writes. What is in the log is no read: a query there is a function
 /// that writes.
 fn is_told(facts: &Facts) -> bool {
-    let accounts = facts.effects.iter().any(|effect| matches!(effect, Effect::Accounts));
     let named = match facts.kind {
         Kind::Write => !facts.tables_written.is_empty(),
         // Some define what has no rows.
         Kind::Ddl => true,
         _ => false,
     };
-    named && !accounts && !facts.all_tables && facts.functions.is_empty() && facts.parts.is_empty()
+    named
+        && !changes_accounts(facts)
+        && !facts.all_tables
+        && facts.functions.is_empty()
+        && facts.parts.is_empty()
+}
+
+fn changes_accounts(facts: &Facts) -> bool {
+    facts.effects.iter().any(|effect| matches!(effect, Effect::Accounts))
+}
+
+/// Which definitions may have changed. A function that writes defines nothing, nor does TRUNCATE; of what is not
+/// understood that cannot be said.
+fn doubts(text: &[u8], facts: &Facts, schema: Option<&str>, told: bool) -> Option<Doubts> {
+    let runs = !facts.functions.is_empty();
+    let understood = told || runs || changes_accounts(facts) || facts.kind == Kind::Ddl;
+    if understood { Doubts::of(text, facts, schema) } else { Some(Doubts::of_everything()) }
 }

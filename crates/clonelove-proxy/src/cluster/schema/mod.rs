@@ -342,6 +342,20 @@ impl View {
         keys::of_write(sql, facts, &self.schema, session)
     }
 
+    /// What bounds rows that were written to a table of so many columns, by the values in them.
+    pub(crate) fn keys_of_rows<'a, V: Iterator<Item = keys::Bound<'a>>>(
+        &self,
+        table: TableId,
+        width: usize,
+        columns: impl Iterator<Item = keys::RowColumn<'a, V>>,
+        resolved: &Resolved,
+    ) -> Option<Keys> {
+        if resolved.all_tables || self.doubts.wider {
+            return None;
+        }
+        keys::of_rows((table, width), columns, &self.schema)
+    }
+
     /// When it was read.
     pub(crate) fn read_at(&self) -> Instant {
         self.read_at
@@ -380,7 +394,12 @@ impl Doubts {
         whole
     }
 
-    fn add(&mut self, other: &Doubts) {
+    /// All definitions.
+    pub(crate) fn of_everything() -> Doubts {
+        Doubts { all: true, ..Doubts::default() }
+    }
+
+    pub(crate) fn add(&mut self, other: &Doubts) {
         self.all |= other.all;
         self.derived |= other.derived;
         self.wider |= other.wider;

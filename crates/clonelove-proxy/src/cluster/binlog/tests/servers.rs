@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use arc_swap::ArcSwap;
+use clonelove_route::freshness::Rules;
 use clonelove_route::position::Position;
 use clonelove_sql::Flavour as Family;
 use clonelove_testkit::{
@@ -19,11 +20,11 @@ use tokio::time::Instant;
 
 use clonelove_wire::binlog::Decoder;
 
-use super::follow::One;
-use super::group::{Groups, Step};
-use super::statement::Reader;
-use super::stream::{Came, Replica, Stream, ask};
-use super::{Follow, Follower, Keys, Raise, Writes};
+use super::super::follow::{Follow, Keys, One};
+use super::super::group::{Groups, Step};
+use super::super::statement::Reader;
+use super::super::stream::{Came, Replica, Stream, ask};
+use super::super::{Follower, Raise, Scalar, Writes};
 use crate::cluster::probe::monitoring_connection;
 use crate::freshness::Freshness;
 use crate::metrics::Metrics;
@@ -72,7 +73,6 @@ struct Rig {
 
 fn settings(primary: &Real) -> Settings {
     Settings {
-        rules: clonelove_route::freshness::Rules::all(),
         listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
         servers: vec![ServerSettings {
             name: "primary".into(),
@@ -97,6 +97,7 @@ fn settings(primary: &Real) -> Settings {
         pool: Pool::default(),
         limits: Limits::default(),
         tls: None,
+        rules: Rules::all(),
     }
 }
 
@@ -129,7 +130,7 @@ impl Rig {
             0,
             settings.servers[0].clone(),
             &metrics,
-            &Freshness::new(1000, clonelove_route::freshness::Rules::all()),
+            &Freshness::new(1000, Rules::all()),
         ));
         let family = match flavour.family() {
             clonelove_testkit::Family::MariaDb => Family::MariaDb,
@@ -164,11 +165,11 @@ impl Rig {
 
     fn begin(&mut self, from: Option<Position>) {
         let raise: Arc<dyn Raise> = Arc::clone(&self.witness) as Arc<dyn Raise>;
-        let follow = Follow { raise, follower: Arc::clone(&self.follower), wanted: |_| Some(Keys::Told) };
+        let follow = Follow { raise, follower: Arc::clone(&self.follower), keys: Keys::Told };
         let (server, settings) = (Arc::clone(&self.server), Arc::clone(&self.settings));
         let task = async move {
             let replica = Replica::new();
-            let mut one = One::new(&follow, &replica, Keys::Told);
+            let mut one = One::new(&follow, &replica);
             if let Some(from) = from {
                 one = one.told(from);
             }
@@ -214,7 +215,7 @@ impl Drop for Rig {
     }
 }
 
-/// `app.t app.u`, sorted; `*` for any table, `!` for definitions.
+/// `app.t app.u`, sorted; `*` for any table, `!` for definitions that are in doubt.
 pub(super) fn shown(writes: &Writes) -> String {
     let mut words: Vec<String> =
         writes.tables.iter().map(|table| format!("{}.{}", table.schema, table.name)).collect();
@@ -222,8 +223,11 @@ pub(super) fn shown(writes: &Writes) -> String {
     if writes.all_tables {
         words.push("*".to_owned());
     }
-    if writes.definitions {
+    if writes.doubts.is_some() {
         words.push("!".to_owned());
+    }
+    if writes.accounts {
+        words.push("accounts".to_owned());
     }
     words.join(" ")
 }
@@ -259,7 +263,7 @@ const ACTS: &[Act] = &[
         &["app.t"],
     ),
     act(&["CREATE TABLE n (id INT)"], &["app.n !"]),
-    act(&["TRUNCATE TABLE n"], &["app.n !"]),
+    act(&["TRUNCATE TABLE n"], &["app.n"]),
     act(&["ALTER TABLE n ADD COLUMN x INT"], &["app.n !"]),
     act(&["RENAME TABLE n TO m"], &["app.m app.n !"]),
     act(&["DROP TABLE m"], &["app.m !"]),
@@ -273,7 +277,7 @@ const ACTS: &[Act] = &[
     act(&["CREATE VIEW w AS SELECT * FROM t"], &["app.w !"]),
     act(&["INSERT INTO my VALUES (1), (2)"], &["app.my"]),
     act(&["INSERT INTO my VALUES (3), (1)"], &["app.my"]),
-    act(&["TRUNCATE TABLE my"], &["app.my !"]),
+    act(&["TRUNCATE TABLE my"], &["app.my"]),
     act(
         &["BEGIN", "INSERT INTO my VALUES (7)", "INSERT INTO t VALUES (7, 'a', 1)", "COMMIT"],
         &["app.my", "app.t"],
@@ -282,9 +286,9 @@ const ACTS: &[Act] = &[
     act(&["INSERT INTO watched VALUES (1)"], &["app.log app.watched"]),
     act(&["CALL twice()"], &["app.t", "app.u"]),
     act(&["SELECT f()"], &["app.t"]),
-    act(&["CREATE USER x IDENTIFIED BY 'x'"], &["* !"]),
-    act(&["ALTER USER x IDENTIFIED BY 'y'"], &["* !"]),
-    act(&["GRANT SELECT ON app.* TO x"], &["* !"]),
+    act(&["CREATE USER x IDENTIFIED BY 'x'"], &["* accounts"]),
+    act(&["ALTER USER x IDENTIFIED BY 'y'"], &["* accounts"]),
+    act(&["GRANT SELECT ON app.* TO x"], &["* accounts"]),
     act(
         &[
             "XA START 'a'",
@@ -467,7 +471,7 @@ fn what_others_write_is_told_mysql_sid() -> Result<()> {
 /// What the recordings hold: acts that say nothing of accounts.
 pub(super) fn recorded(family: Family) -> impl Iterator<Item = &'static Act> {
     let own = if family == Family::MariaDb { MARIADB } else { MYSQL };
-    let of_accounts = |act: &&Act| act.told == ["* !"] && act.sql != ["DROP DATABASE other"];
+    let of_accounts = |act: &&Act| act.told == ["* accounts"];
     [ACTS, STATEMENTS, own].into_iter().flatten().filter(move |act| !of_accounts(act))
 }
 
@@ -681,11 +685,11 @@ fn bounds(writes: &Writes) -> Vec<String> {
                 .values
                 .iter()
                 .map(|value| match value {
-                    super::Scalar::Integer(integer) if integer.unsigned == Some(true) => {
+                    Scalar::Integer(integer) if integer.unsigned == Some(true) => {
                         integer.unsigned().to_string()
                     }
-                    super::Scalar::Integer(integer) => integer.signed().to_string(),
-                    super::Scalar::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
+                    Scalar::Integer(integer) => integer.signed().to_string(),
+                    Scalar::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
                 })
                 .collect();
             all.push(format!("{}.{}: {}", table.name, column.place, values.join(" ")));
