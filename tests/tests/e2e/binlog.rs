@@ -153,8 +153,9 @@ fn while_the_log_cannot_be_followed_the_primary_is_asked() -> Result<()> {
     let thread = cluster.primary.value(&format!("{threads}'{MONITOR_USER}'"))?;
     cluster.primary.query(&format!("KILL {thread}"))?;
     wait_behind(&proxy, true)?;
-    let hint = proxy.status()?["freshness"]["degraded"].to_string();
-    ensure!(hint.contains("GRANT REPLICATION SLAVE"), "{hint}");
+    wait_until("the missing privilege to be named", DEFAULT_TIMEOUT, || -> Result<bool> {
+        Ok(proxy.status()?["freshness"]["degraded"].to_string().contains("GRANT REPLICATION SLAVE"))
+    })?;
     let held = Held::new(&cluster.replicas[0])?;
     let (mut writer, mut reader) = (direct(&cluster.primary)?, client(&proxy)?);
     for round in 100_u32..110 {

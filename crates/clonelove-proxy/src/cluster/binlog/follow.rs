@@ -141,7 +141,7 @@ impl<'a> One<'a> {
         seen: &(dyn Fn() -> Option<Position> + Sync),
     ) {
         let mut pause = LEAST_PAUSE;
-        let mut quiet = false;
+        let mut said = String::new();
         loop {
             let monitor = settings.load().monitor.clone();
             let before = self.follow.follower.following().transactions;
@@ -153,10 +153,13 @@ impl<'a> One<'a> {
             let progress = self.follow.follower.following().transactions != before;
             self.broke(&fault, progress);
             if progress {
-                (pause, quiet) = (LEAST_PAUSE, false);
+                pause = LEAST_PAUSE;
+                said.clear();
             }
-            if !std::mem::replace(&mut quiet, true) {
-                tracing::warn!(server = %fault.server, error = %fault.detail, "the binary log is not followed: writes of others are not known until it is again");
+            // One line for each cause, not for each try.
+            if said != fault.detail {
+                said.clone_from(&fault.detail);
+                tracing::warn!(server = %fault.server, error = %fault.detail, "the binary log is not followed: the primary is asked before each read until it is again");
             }
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(MOST_PAUSE);
