@@ -125,13 +125,23 @@ impl Digest<'_> {
     }
 
     fn quoted_name(&mut self, bytes: &[u8]) {
-        let name = match bytes {
+        let inner = match bytes {
             [b'`', ..] => return self.text.push_str(&String::from_utf8_lossy(bytes)),
-            [_, inner @ .., _] => String::from_utf8_lossy(inner).replace("\"\"", "\"").replace('`', "``"),
+            [_, inner @ .., _] => inner,
             _ => return,
         };
         self.text.push('`');
-        self.text.push_str(&name);
+        let name = String::from_utf8_lossy(inner);
+        let mut letters = name.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                // A doubled quote is one.
+                '"' => drop(letters.next()),
+                '`' => self.text.push('`'),
+                _ => {}
+            }
+            self.text.push(letter);
+        }
         self.text.push('`');
     }
 
