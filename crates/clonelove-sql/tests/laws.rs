@@ -217,6 +217,31 @@ proptest! {
     }
 
     #[test]
+    fn quoting_of_names_does_not_change_what_a_statement_is(
+        sql in prop::sample::select([WRITES, READS].concat()),
+        quoted in prop::collection::vec(any::<bool>(), 1..8),
+        ansi: bool,
+    ) {
+        let modes = if ansi { Modes::ANSI_QUOTES } else { Modes::empty() };
+        let dialect = Dialect { version: 101_119, modes, ..Dialect::default() };
+        let quote = if ansi { '"' } else { '`' };
+        let (mut other, mut at, mut choices) = (String::new(), 0, quoted.iter().cycle());
+        for token in Lexer::new(sql.as_bytes(), &dialect) {
+            let word = &sql[token.range.clone()];
+            // Names here are single letters; what is called may be a built-in only without quotes.
+            let name = token.kind == TokenKind::Word && word.len() == 1 && !sql[token.range.end..].starts_with('(');
+            if name && choices.next().is_some_and(|quoted| *quoted) {
+                other.push_str(&sql[at..token.range.start]);
+                other.push_str(&format!("{quote}{word}{quote}"));
+                at = token.range.end;
+            }
+        }
+        other.push_str(&sql[at..]);
+        let (plain, quoted) = (analyse(sql.as_bytes(), &dialect), analyse(other.as_bytes(), &dialect));
+        prop_assert_eq!(essence(&plain), essence(&quoted), "{}", other);
+    }
+
+    #[test]
     fn a_write_among_other_statements_stays_a_write(
         before in prop::sample::select(READS),
         write in prop::sample::select(WRITES),
