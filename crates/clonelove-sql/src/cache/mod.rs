@@ -24,7 +24,7 @@ use crate::analyse::analyse_for_all;
 use crate::digest::{digest_hash, digest_text};
 use crate::facts::{Facts, Kind};
 use crate::hash::hash;
-use crate::keys::{self, KeyIds, Pattern, Plan, Session};
+use crate::keys::{self, KeyIds, Keys, Pattern, Plan, Session};
 use crate::resolve::Resolved;
 use crate::schema::Schema;
 
@@ -215,6 +215,15 @@ impl Known {
             Template::None => into.clear(),
             Template::Plan(plan) => into.take(plan.keys(sql, |_| None).as_ref()),
             Template::Pattern(pattern) => pattern.keys(sql, session.dialect, &scratch.operands, into),
+        }
+    }
+
+    /// The same with the values themselves, which takes memory of its own.
+    pub fn keys_in_full(&self, sql: &[u8], session: Session<'_>, scratch: &Scratch) -> Option<Keys> {
+        match &self.keys {
+            Template::None => None,
+            Template::Plan(plan) => plan.keys(sql, |_| None),
+            Template::Pattern(pattern) => pattern.keys_in_full(sql, session.dialect, &scratch.operands),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::literal::Written;
 use super::plan::{Plan, Planned};
-use super::{ColumnId, KeyId, Keys, Rules, Values};
+use super::{ColumnId, ColumnKeys, KeyId, Keys, Rules, Values};
 use crate::cache::{Operand, Scratch, Sort};
 use crate::dialect::{Dialect, Modes};
 use crate::lexer::{Lexer, TokenKind};
@@ -109,6 +109,17 @@ impl Pattern {
         let columns: Option<Box<[Column]>> = plan.columns.into_iter().filter(told).map(column).collect();
         let columns = columns?;
         (!columns.is_empty()).then_some(Pattern { table: plan.table, columns })
+    }
+
+    /// The keys of a text of this form, whose literals have been read, with their values.
+    pub(crate) fn keys_in_full(&self, sql: &[u8], dialect: &Dialect, operands: &[Operand]) -> Option<Keys> {
+        let of = |column: &Column| {
+            let mut values = Values::default();
+            column.gather(sql, dialect, operands, &mut values)?;
+            Some(ColumnKeys { place: column.planned.place, column: column.planned.column, values })
+        };
+        let columns: Vec<ColumnKeys> = self.columns.iter().filter_map(of).collect();
+        (!columns.is_empty()).then_some(Keys { table: self.table, columns })
     }
 
     /// The keys of a text of this form, whose literals have been read.

@@ -78,6 +78,7 @@ impl Asker {
         wanted.take(fresh.as_ref());
         found.known.keys(sql, session, &self.scratch, &mut self.ids);
         assert_eq!(shown(&self.ids), shown(&wanted), "{text}");
+        assert_eq!(found.known.keys_in_full(sql, session, &self.scratch), fresh, "{text}");
     }
 }
 
