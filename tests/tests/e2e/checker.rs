@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a run tells what it saw; the harness shows it on demand")]
 
 pub(crate) mod client;
-mod dice;
+pub(crate) mod dice;
 mod judge;
 pub(crate) mod relay;
 pub(crate) mod stage;
