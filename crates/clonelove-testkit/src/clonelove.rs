@@ -22,6 +22,7 @@ pub struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     servers: Vec<String>,
     users: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Config {
@@ -59,6 +60,13 @@ impl Config {
     #[must_use]
     pub fn without_servers(mut self) -> Self {
         self.servers.clear();
+        self
+    }
+
+    /// Sets an environment variable of the daemon's.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -151,7 +159,7 @@ impl Clonelove {
         let file = sandbox.path().join("clonelove.toml");
         std::fs::write(&file, config.to_toml())?;
         let args = ["run".into(), "--config".into(), file.into()];
-        let process = Process::spawn(binary()?.as_os_str(), &args, &[], &log_path(&sandbox))?;
+        let process = Process::spawn(binary()?.as_os_str(), &args, &config.environment, &log_path(&sandbox))?;
         let mut daemon = Self { process, mysql, http, sandbox, config, ended_well: false };
         daemon.wait_http("clonelove to serve its admin port", "/healthz")?;
         Ok(daemon)

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::shell::{cargo, show};
 use crate::stages::{Outcome, Stages};
 use crate::tests_run::{TestResults, run_tests};
-use crate::{bench, fuzz, layering, oracle, promises, servers, setup, supply};
+use crate::{bench, checker, fuzz, layering, oracle, promises, servers, setup, supply};
 
 /// All tests, or those that the filter names.
 pub(crate) fn test(filter: &[&str]) -> Result<bool> {
@@ -44,10 +44,12 @@ pub(crate) fn ci() -> Result<bool> {
     Ok(stages.finish(&servers::covered()))
 }
 
-/// As [`ci`], and what takes longer than CI may: all that the oracle has.
+/// As [`ci`], and what takes longer than CI may: all that the oracle has, and ten million reads on each kind of server.
 pub(crate) fn full() -> Result<bool> {
     let held = ci()?;
-    Ok(oracle::run(&[])? && held)
+    let held = oracle::run(&[])? && held;
+    let checked = ["mariadb", "mariadb_sid", "mysql_sid"].map(|on| checker::run(&["--on", on]).is_ok());
+    Ok(held && checked == [true; 3])
 }
 
 fn prepare(stages: &mut Stages) {

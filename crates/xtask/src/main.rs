@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program speaks to its caller")]
 
 mod bench;
+mod checker;
 mod ci;
 mod demo;
 mod fuzz;
@@ -29,6 +30,7 @@ cargo xtask full               ci, and the long runs that only a command asks fo
 cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --sysbench
 cargo xtask oracle             the analysis against real servers: MariaDB's own tests and the recordings
 cargo xtask fuzz [TARGET]      what must hold for any bytes, each target for an hour; --seconds N, --seed S
+cargo xtask checker [--reads N] reads against what was acknowledged before, while servers lag and die
 cargo xtask layering           the layout's rules alone, in a second
 cargo xtask servers [--again]  make the Debian sid roots with other servers (--again: remake them)
 cargo xtask setup              install what the tests need with apt and npm";
@@ -56,6 +58,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["bench", rest @ ..] => bench::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["checker", rest @ ..] => checker::run(rest),
         ["layering"] => layering::check().map(|_| true),
         ["servers"] => servers::run(false),
         ["servers", "--again"] => servers::run(true),

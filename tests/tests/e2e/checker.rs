@@ -36,6 +36,9 @@ const SUBJECTS_ENV: &str = "CLONELOVE_CHECKER_SUBJECTS";
 const VISITORS: u64 = 8;
 const STAYING: u64 = 2;
 
+/// In so many reads all troubles come up once.
+const ROUND: u64 = 100_000;
+
 /// A run.
 struct Plan {
     flavour: Flavour,
@@ -45,6 +48,26 @@ struct Plan {
     reads: u64,
     /// An end at the first breach.
     until_caught: bool,
+}
+
+/// Under each trouble: reads, those on replicas, microseconds.
+#[derive(Default)]
+struct Shares(Vec<(Trouble, f64, f64, u64)>);
+
+impl Shares {
+    fn add(&mut self, trouble: Trouble, (reads, on_replicas): (f64, f64), time: u64) {
+        match self.0.iter_mut().find(|one| one.0 == trouble) {
+            Some(one) => *one = (trouble, one.1 + reads, one.2 + on_replicas, one.3 + time),
+            None => self.0.push((trouble, reads, on_replicas, time)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let one = |(trouble, reads, on_replicas, time): &(Trouble, f64, f64, u64)| {
+            format!("{trouble:?} {:.0} % in {:.0} s", 100.0 * on_replicas / reads, *time as f64 / 1e6)
+        };
+        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What a run came to.
@@ -61,7 +84,8 @@ fn run(plan: &Plan) -> Result<Report> {
     let settings = [("freshness", freshness.as_str()), ("mode", plan.mode)];
     let mut stage = Stage::set(&world, plan.flavour, &settings)?;
     let troubles = troubles();
-    let mut shares = String::new();
+    let mut shares = Shares::default();
+    let rounds = usize::try_from(plan.reads / ROUND)?.max(1);
     let outcome = std::thread::scope(|scope| {
         for seed in 0..VISITORS + STAYING {
             let habit = if seed < VISITORS { Habit::Requests } else { Habit::Stays };
@@ -69,14 +93,12 @@ fn run(plan: &Plan) -> Result<Report> {
             scope.spawn(move || visit(world, habit, seed));
         }
         let mut all = || {
-            for trouble in &troubles {
+            for trouble in troubles.iter().cycle().take(troubles.len() * rounds) {
                 let begun = world.now();
                 let before = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
-                stage.endure(&world, *trouble, plan.reads / troubles.len() as u64)?;
+                stage.endure(&world, *trouble, plan.reads / (troubles.len() * rounds) as u64)?;
                 let now = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
-                let share = 100.0 * (now.1 - before.1) / (now.0 - before.0);
-                let seconds = (world.now() - begun) as f64 / 1e6;
-                let _ = write!(shares, " {trouble:?} {share:.0} % in {seconds:.0} s,");
+                shares.add(*trouble, (now.0 - before.0, now.1 - before.1), world.now() - begun);
                 let found = world.breaches.lock().len();
                 if world.is_over() || plan.until_caught && found > 0 {
                     break;
@@ -106,7 +128,7 @@ fn troubles() -> Vec<Trouble> {
     Trouble::ALL.into_iter().filter(wanted).collect()
 }
 
-fn report(world: &World, stage: &Stage, freshness: &str, shares: &str) -> Result<Report> {
+fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Result<Report> {
     let reads = world.reads.load(Ordering::Relaxed);
     let on_replicas = stage.on_replicas()? / reads.max(1) as f64;
     let breaches = world.breaches.lock().clone();
@@ -115,7 +137,7 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &str) -> Result
         "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads on replicas ({}): {} breaches",
         world.writes.load(Ordering::Relaxed),
         100.0 * on_replicas,
-        shares.trim_matches([' ', ',']),
+        shares.text(),
         breaches.len()
     );
     for (failure, count) in world.failures.lock().iter() {

@@ -4,6 +4,7 @@
 
 mod early;
 mod keys;
+mod mutants;
 mod positions;
 mod rule;
 mod writes;
@@ -41,6 +42,14 @@ on_all!(early::what_the_primary_shows_early => what_the_primary_shows_early_stay
 on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,
     a_write_whose_connection_was_lost_is_in_doubt_on_mariadb_sid,
     a_write_whose_connection_was_lost_is_in_doubt_on_mysql_sid);
+on_all!(early::a_schema_that_changes_meanwhile => a_write_reaches_as_far_as_the_schema_says_at_its_end_on_mariadb,
+    a_write_reaches_as_far_as_the_schema_says_at_its_end_on_mariadb_sid,
+    a_write_reaches_as_far_as_the_schema_says_at_its_end_on_mysql_sid);
+on_all!(early::another_replica => another_replica_shows_no_less_on_mariadb,
+    another_replica_shows_no_less_on_mariadb_sid, another_replica_shows_no_less_on_mysql_sid);
+on_all!(positions::a_replica_that_serves_later => what_is_forgotten_is_needed_of_who_serves_later_on_mariadb,
+    what_is_forgotten_is_needed_of_who_serves_later_on_mariadb_sid,
+    what_is_forgotten_is_needed_of_who_serves_later_on_mysql_sid);
 on_all!(positions::a_replica_that_came_back_earlier => a_replica_that_came_back_earlier_gets_no_read_on_mariadb,
     a_replica_that_came_back_earlier_gets_no_read_on_mariadb_sid,
     a_replica_that_came_back_earlier_gets_no_read_on_mysql_sid);
@@ -51,6 +60,16 @@ on_all!(positions::more_than_is_remembered => what_is_forgotten_raises_the_floor
 on_all!(positions::gaps => a_later_write_does_not_stand_for_an_earlier_one_on_mariadb,
     a_later_write_does_not_stand_for_an_earlier_one_on_mariadb_sid,
     a_later_write_does_not_stand_for_an_earlier_one_on_mysql_sid);
+
+#[test]
+fn a_position_amid_a_transaction_is_not_the_transactions() -> Result<()> {
+    early::a_position_amid_a_transaction(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_block_that_writes_in_two_domains_is_asked_for() -> Result<()> {
+    positions::gap_in_a_block(Flavour::MariaDbDistribution)
+}
 
 #[test]
 fn a_replicas_own_binlog_is_not_its_position() -> Result<()> {
@@ -65,4 +84,14 @@ fn a_replica_with_an_intended_delay_is_behind() -> Result<()> {
 #[test]
 fn writes_of_a_former_primary_are_read_after_a_change_of_primary() -> Result<()> {
     positions::change_of_primary(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn each_rule_that_is_dropped_is_missed_on_mariadb() -> Result<()> {
+    mutants::are_caught(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn each_rule_that_is_dropped_is_missed_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { mutants::are_caught(Flavour::MySqlSid) } else { Ok(()) }
 }

@@ -40,8 +40,10 @@ struct Pen {
     present: bool,
     /// A write of it was never answered: nobody can tell any more in which order versions come.
     in_doubt: bool,
-    /// How the last version was written.
+    /// How the last version was written, what it makes of the row, and when that began.
     last: &'static [&'static str],
+    becomes: Becomes,
+    began: u64,
 }
 
 /// The right to write a cell's next version.
@@ -53,7 +55,7 @@ pub(crate) struct Write<'a> {
 
 impl Cell {
     pub(crate) fn new(present: bool) -> Self {
-        let pen = Mutex::new(Pen { present, in_doubt: false, last: &[] });
+        let pen = Mutex::new(Pen { present, in_doubt: false, last: &[], becomes: Becomes::Kept, began: 0 });
         Self { pen, begun: 0.into(), acked: 0.into(), gone: 0.into(), acked_at: 0.into() }
     }
 
@@ -62,6 +64,16 @@ impl Cell {
         let pen = self.pen.try_lock()?;
         let version = self.begun.load(Ordering::SeqCst) + 2;
         (!pen.in_doubt).then_some(Write { cell: self, pen, version })
+    }
+
+    /// No write that began before `then` can be carried out any more: where it makes no difference whether one was, the
+    /// cell may be written again.
+    pub(crate) fn settle(&self, then: u64) {
+        let Some(mut pen) = self.pen.try_lock() else { return };
+        let either_way = pen.present && pen.becomes != Becomes::Gone;
+        if pen.in_doubt && pen.began < then && either_way {
+            pen.in_doubt = false;
+        }
     }
 
     /// What a read that begins now must reflect.
@@ -92,8 +104,10 @@ impl Write<'_> {
     }
 
     /// The write is on its way: from now on the version may be seen.
-    pub(crate) fn begin(&mut self, becomes: Becomes, how: &'static [&'static str]) {
+    pub(crate) fn begin(&mut self, becomes: Becomes, how: &'static [&'static str], now: u64) {
         self.pen.last = how;
+        self.pen.becomes = becomes;
+        self.pen.began = now;
         self.pen.in_doubt = true;
         if becomes != Becomes::Undone {
             self.cell.begun.store(self.version, Ordering::SeqCst);
@@ -196,7 +210,7 @@ mod tests {
 
     fn write(cell: &Cell, becomes: Becomes, acknowledged: bool) {
         let mut write = cell.take_pen().unwrap();
-        write.begin(becomes, &[]);
+        write.begin(becomes, &[], 1);
         if acknowledged {
             write.acknowledge(becomes, 0);
         } else {
@@ -249,8 +263,11 @@ mod tests {
         write(&cell, Becomes::Undone, true);
         assert!(matches!(breach(&cell, Some(3), &mut Memory::new()), Some(Breach::NeverWritten { .. })));
         let mut lost = cell.take_pen().unwrap();
-        lost.begin(Becomes::Kept, &[]);
+        lost.begin(Becomes::Kept, &[], 1);
         drop(lost);
+        cell.settle(1);
         assert!(cell.take_pen().is_none());
+        cell.settle(2);
+        assert_eq!(cell.take_pen().unwrap().version(), 4);
     }
 }

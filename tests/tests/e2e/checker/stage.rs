@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
-    Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, Server, wait_until,
+    APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, Server, wait_until,
 };
 
 use super::relay::Relay;
@@ -238,6 +238,9 @@ impl Stage {
             pass_some(world, goal, step)?;
             self.before = self.on_replicas()?;
             self.proxy.process_mut().kill9()?;
+            let killed = world.now();
+            gone_of_app(&self.cluster.primary)?;
+            world.settle(killed);
             self.proxy = Clonelove::start_with(self.config.clone())?;
             *world.address.lock() = self.proxy.addr();
         }
@@ -335,6 +338,14 @@ fn hold(server: &Server) -> Result<Connection> {
     let mut lock = server.connect()?;
     lock.query("FLUSH TABLES WITH READ LOCK")?;
     Ok(lock)
+}
+
+/// Waits until nothing of what a dead proxy has asked for is under way any more.
+fn gone_of_app(primary: &Server) -> Result<()> {
+    wait_until("the dead proxy's connections to be gone", Duration::from_secs(60), || {
+        let left = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{APP_USER}'");
+        Ok::<_, anyhow::Error>(primary.value(&left)? == "0")
+    })
 }
 
 fn passed(world: &World, goal: u64) -> bool {

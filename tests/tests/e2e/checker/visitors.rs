@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
         let Some(writing) = all.get(dice.below(all.len())) else { return Ok(false) };
         let way = Way::any(dice);
         let unique = self.world.unique();
-        pen.begin(writing.becomes, writing.steps);
+        pen.begin(writing.becomes, writing.steps, self.world.now());
         let mut steps = writing.steps.iter().peekable();
         let mut acknowledged = false;
         while let Some(step) = steps.next() {

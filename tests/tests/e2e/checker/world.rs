@@ -144,6 +144,13 @@ impl World {
         self.shelves[spot.shelf].cell(spot.table, spot.row)
     }
 
+    /// What was lost before `then` is decided: see [`Cell::settle`]. What XA has prepared stays locked.
+    pub(crate) fn settle(&self, then: u64) {
+        for shelf in self.shelves.iter().filter(|shelf| shelf.subject.name != "xa") {
+            shelf.cells.iter().for_each(|cell| cell.settle(then));
+        }
+    }
+
     pub(crate) fn unique(&self) -> u64 {
         self.unique.fetch_add(1, Ordering::Relaxed)
     }

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use clonelove_testkit::{Break, DEFAULT_TIMEOUT, Flavour, Link, wait_until};
+use clonelove_testkit::{Break, DEFAULT_TIMEOUT, Flavour, Link, Server, wait_until};
 
 use super::super::checker::client::Way;
 use super::super::checker::relay::Relay;
 use super::super::checker::stage::{replicate_through, semi_sync, switch_semi_sync};
-use super::super::support::uniform_of;
+use super::super::support::{uniform_of, wait_known, wait_said};
 use super::rule::{Scene, perform, say};
 
 const ONE: &str = "CREATE TABLE one (id INT PRIMARY KEY, v INT NOT NULL)";
@@ -17,12 +17,14 @@ const READ: &str = "SELECT v FROM one WHERE id = 1";
 const NEVER: u64 = 3_600_000;
 
 /// Ways to hear from the primary of a row that somebody else's write, still without an answer, has made.
+///
+/// The last leaves the table in doubt for everybody, and so would hide what the others are for.
 const OBSERVATIONS: [&[&str]; 5] = [
-    &["!1062 INSERT INTO one VALUES (1, 1)"],
-    &["UPDATE one SET v = 1 WHERE id = 1"],
     &["SELECT v FROM one WHERE id = 1 FOR UPDATE"],
     &["BEGIN", "SELECT v FROM one WHERE id = 1", "COMMIT"],
+    &["UPDATE one SET v = 1 WHERE id = 1"],
     &["INSERT IGNORE INTO one VALUES (1, 1)"],
+    &["!1062 INSERT INTO one VALUES (1, 1)"],
 ];
 
 /// A commit is seen on the primary before its OK arrives: whoever saw it must go on seeing it.
@@ -61,8 +63,8 @@ fn observe(scene: &Scene, answered: &AtomicBool) -> Result<()> {
     wait_until("the row to be seen on the primary", DEFAULT_TIMEOUT, || {
         Ok::<_, anyhow::Error>(scene.cluster.primary.value("SELECT v FROM app.one WHERE id = 1")? == "1")
     })?;
-    for deprecate_eof in [false, true] {
-        for steps in OBSERVATIONS {
+    for steps in OBSERVATIONS {
+        for deprecate_eof in [false, true] {
             let mut session = scene.client(deprecate_eof)?;
             perform(&mut session, steps, str::to_owned)?;
             let told = say(&mut session, READ);
@@ -73,6 +75,80 @@ fn observe(scene: &Scene, answered: &AtomicBool) -> Result<()> {
     }
     ensure!(!answered.load(Ordering::SeqCst), "the write was answered too early for this test");
     Ok(())
+}
+
+/// A trigger comes between the sending of a write and its execution: the write reaches further than was known.
+pub(super) fn a_schema_that_changes_meanwhile(flavour: Flavour) -> Result<()> {
+    let given = [ONE.to_owned(), ONE.replace("one", "two")];
+    let scene = Scene::set(flavour, "table", &given)?;
+    let count = "SELECT COUNT(*) FROM one";
+    let held = scene.hold()?;
+    ensure!(scene.told(count)? == ("0".to_owned(), true));
+    let mut maker = scene.client(true)?;
+    perform(&mut maker, &["LOCK TABLES two WRITE, one WRITE"], str::to_owned)?;
+    let mut writer = scene.client(true)?;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(move || say(&mut writer, "INSERT INTO two VALUES (1, 1)"));
+        let waits = "SELECT COUNT(*) FROM information_schema.processlist \
+                     WHERE info LIKE 'INSERT INTO two%' AND state LIKE 'Waiting for table metadata lock%'";
+        wait_until("the write to wait for the lock", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(scene.cluster.primary.value(waits)? == "1")
+        })?;
+        let trigger =
+            "CREATE TRIGGER more AFTER INSERT ON two FOR EACH ROW INSERT INTO one VALUES (NEW.id, NEW.v)";
+        perform(&mut maker, &[trigger], str::to_owned)?;
+        wait_until("the trigger to be known", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(scene.proxy.status()?["schema"]["triggers"] == 1)
+        })?;
+        perform(&mut maker, &["UNLOCK TABLES"], str::to_owned)?;
+        let said = writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        ensure!(said == "nothing", "the write came to {said}");
+        Ok(())
+    })?;
+    let told = scene.told(count)?;
+    ensure!(told.0 == "1", "{count} gave a new session {told:?}, not 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// A table without transactions is written amid one and has its position at once; the transaction has another.
+pub(super) fn a_position_amid_a_transaction(flavour: Flavour) -> Result<()> {
+    let legacy = "CREATE TABLE two (id INT PRIMARY KEY, v INT NOT NULL) ENGINE = MyISAM";
+    let scene = Scene::set(flavour, "table", &[ONE.to_owned(), legacy.to_owned()])?;
+    let mut session = scene.client(true)?;
+    let first = ["BEGIN", "INSERT INTO one VALUES (1, 1)", "INSERT INTO two VALUES (1, 1)"];
+    perform(&mut session, &first, str::to_owned)?;
+    let held = scene.hold()?;
+    ensure!(scene.told(READ)? == ("nothing".to_owned(), true));
+    perform(&mut session, &["COMMIT"], str::to_owned)?;
+    let told = scene.told(READ)?;
+    ensure!(told.0 == "1", "{READ} gave a new session {told:?}, not 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// A session that changes its replica does not go back in time, also in what nobody wrote through the proxy.
+pub(super) fn another_replica(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 2)?, &[ONE.to_owned()], |config| config)?;
+    let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    drain(&scene, behind, "drain")?;
+    let held = scene.hold()?;
+    scene.cluster.primary.query("INSERT INTO app.one VALUES (1, 1)")?;
+    wait_known(&scene.proxy, ahead, &scene.cluster.primary)?;
+    let mut session = scene.client(true)?;
+    let seen = scene.told_to(&mut session, READ)?;
+    ensure!(seen == ("1".to_owned(), true), "{seen:?}");
+    drain(&scene, behind, "undrain")?;
+    drain(&scene, ahead, "drain")?;
+    let fresh_eyes = scene.told(READ)?;
+    ensure!(fresh_eyes == ("nothing".to_owned(), true), "who has seen nothing reads there: {fresh_eyes:?}");
+    let told = scene.told_to(&mut session, READ)?;
+    ensure!(told.0 == "1", "{READ} gave the session {told:?} after it had given 1");
+    held.release(&scene.cluster.primary)
+}
+
+fn drain(scene: &Scene, server: &Server, how: &str) -> Result<()> {
+    let path = format!("/servers/{}/{how}", server.name());
+    ensure!(scene.proxy.http_post(&path)?.status == 200);
+    wait_said(&scene.proxy, server.name(), "eligible", how == "undrain")
 }
 
 /// The server carries a write out, and its answer never comes.

@@ -147,42 +147,78 @@ pub(super) fn more_than_is_remembered(flavour: Flavour) -> Result<()> {
     Ok(())
 }
 
-/// A replica that has applied a later write and not an earlier one: MySQL's with its commit order off, MariaDB's
-/// with a second domain. A block that writes in both domains tells the last one's position only.
-pub(super) fn gaps(flavour: Flavour) -> Result<()> {
-    let mariadb = flavour.family() == Family::MariaDb;
-    let extra: &[&str] = if mariadb {
-        &["--slave-parallel-threads=4"]
-    } else {
-        &["--replica-preserve-commit-order=OFF", "--replica-parallel-workers=4"]
+/// What all replicas that serve have is forgotten; one that comes to serve later must have it all the same.
+pub(super) fn a_replica_that_serves_later(flavour: Flavour) -> Result<()> {
+    let with = |max_lag: &'static str| {
+        move |config: clonelove_testkit::Config| {
+            config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", max_lag)
+        }
     };
+    let scene = Scene::on(uniform_of(flavour, 2)?, &given(), with("\"30s\""))?;
+    let [late, serving] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    late.delay(3600)?;
+    wait_said(&scene.proxy, late.name(), "eligible", false)?;
+    write(&scene, &[WRITE])?;
+    wait_known(&scene.proxy, serving, &scene.cluster.primary)?;
+    wait_until("the write to be forgotten", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(scene.proxy.metric("clonelove_watermarks", &["scope=\"table\""])? == 0.0)
+    })?;
+    let text = std::fs::read_to_string(scene.proxy.config_path())?;
+    std::fs::write(scene.proxy.config_path(), text.replace("max_lag = \"30s\"", "max_lag = \"24h\""))?;
+    ensure!(scene.proxy.http_post("/reload")?.status == 200);
+    wait_eligible(&scene.proxy, late.name())?;
+    ensure!(scene.proxy.http_post(&format!("/servers/{}/drain", serving.name()))?.status == 200);
+    wait_said(&scene.proxy, serving.name(), "eligible", false)?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    Ok(())
+}
+
+/// A replica that has applied a later write and not an earlier one: MySQL's with its commit order off, MariaDB's
+/// with a second domain.
+pub(super) fn gaps(flavour: Flavour) -> Result<()> {
+    match flavour.family() {
+        Family::MariaDb => {
+            let steps = [WRITE, "SET SESSION gtid_domain_id = 1", "UPDATE two SET v = 1"];
+            gap(flavour, &["--slave-parallel-threads=4"], &steps, "SELECT v FROM app.two")
+        }
+        Family::MySql => {
+            let extra = ["--replica-preserve-commit-order=OFF", "--replica-parallel-workers=4"];
+            let steps = [WRITE, "UPDATE one SET v = 1 WHERE id = 2"];
+            gap(flavour, &extra, &steps, "SELECT v FROM app.one WHERE id = 2")
+        }
+    }
+}
+
+/// A block that writes in two of MariaDB's domains tells the last one's position only.
+pub(super) fn gap_in_a_block(flavour: Flavour) -> Result<()> {
+    gap(flavour, &["--slave-parallel-threads=4"], &["CALL both_domains()"], "SELECT v FROM app.two")
+}
+
+fn gap(flavour: Flavour, replica_extra: &[&str], steps: &[&str], later: &str) -> Result<()> {
     let mut given = given();
     given.push("CREATE TABLE two (id INT PRIMARY KEY, v INT NOT NULL)".to_owned());
     given.push("INSERT INTO two VALUES (1, 0)".to_owned());
-    if mariadb {
+    if flavour.family() == Family::MariaDb {
+        given.push("GRANT BINLOG REPLAY ON *.* TO app@'%'".to_owned());
         given.push(
             "CREATE PROCEDURE both_domains() BEGIN UPDATE one SET v = 1 WHERE id = 1; \
              SET SESSION gtid_domain_id = 1; UPDATE two SET v = 1; SET SESSION gtid_domain_id = 0; END"
                 .to_owned(),
         );
     }
-    let scene = Scene::on(with_replica(flavour, extra)?, &given, |config| {
-        config.set("routing", "freshness", "\"table\"")
-    })?;
+    let table = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
+    let scene = Scene::on(with_replica(flavour, replica_extra)?, &given, table)?;
     let replica = &scene.cluster.replicas[0];
     wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
     let mut lock = replica.connect()?;
     lock.query("BEGIN")?;
     lock.query("SELECT * FROM app.one WHERE id = 1 FOR UPDATE")?;
     must_be_told(&scene, READ, "0", true)?;
-    let (steps, seen): (&[&str], _) = if mariadb {
-        (&["CALL both_domains()"], "SELECT v FROM app.two")
-    } else {
-        (&[WRITE, "UPDATE one SET v = 1 WHERE id = 2"], "SELECT v FROM app.one WHERE id = 2")
-    };
     write(&scene, steps)?;
     wait_until("the replica to have the later write", DEFAULT_TIMEOUT, || {
-        Ok::<_, anyhow::Error>(replica.value(seen)? == "1")
+        Ok::<_, anyhow::Error>(replica.value(later)? == "1")
     })?;
     let position = replica.applied_position()?;
     wait_said(&scene.proxy, "replica1", "position", position)?;

@@ -1,5 +1,6 @@
 //! A rule as a row of a table, and the playing of it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -142,8 +143,25 @@ pub(crate) fn config(cluster: &Cluster) -> Config {
     hasty(Config::for_cluster(cluster)).set("routing", "fresh_wait", "\"1ms\"")
 }
 
-/// What a person wants to see in place of what a test asks for.
+thread_local! {
+    /// The rules that the proxies of this thread's scenes do not keep.
+    static DROPPED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Does something before proxies that do not keep a rule, or several with `|` between them.
+pub(crate) fn without<T>(rules: &'static str, act: impl FnOnce() -> T) -> T {
+    DROPPED.set(Some(rules));
+    let done = act();
+    DROPPED.set(None);
+    done
+}
+
+/// What a person wants to see in place of what a test asks for, and what a test wants to see go wrong.
 pub(crate) fn overridden(config: Config) -> Config {
+    let config = match DROPPED.get() {
+        Some(rules) => config.environment("CLONELOVE_DROP_RULE", rules),
+        None => config,
+    };
     match std::env::var(FRESHNESS_ENV) {
         Ok(freshness) => config.set("routing", "freshness", &format!("\"{freshness}\"")),
         Err(_) => config,
@@ -201,13 +219,20 @@ pub(crate) fn perform(session: &mut Client, steps: &[&str], numbered: impl Fn(&s
     Ok(())
 }
 
-/// Plays all rules, each twice; tells every one that was broken.
+/// Plays all rules, each twice; tells every one that was broken. `CLONELOVE_RULES` is a part of the names wanted.
 pub(crate) fn play_all(flavour: Flavour, freshness: &str, rules: &[Rule]) -> Result<()> {
     let named = std::env::var("CLONELOVE_RULES").unwrap_or_default();
-    let here = |rule: &&Rule| {
-        rule.only.is_none_or(|only| only == flavour.family())
-            && (named.is_empty() || rule.name.contains(&named))
-    };
+    play(flavour, freshness, rules, |name| name.contains(&named))
+}
+
+/// Plays those rules whose names are wanted.
+pub(crate) fn play(
+    flavour: Flavour,
+    freshness: &str,
+    rules: &[Rule],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let here = |rule: &&Rule| rule.only.is_none_or(|only| only == flavour.family()) && wanted(rule.name);
     let mut rules: Vec<&Rule> = rules.iter().filter(here).collect();
     // What the replica never gets keeps reads of all tables from it.
     rules.sort_by_key(|rule| rule.for_good);
@@ -222,7 +247,7 @@ pub(crate) fn play_all(flavour: Flavour, freshness: &str, rules: &[Rule]) -> Res
     let mut broken = String::new();
     for (at, rule) in rules.iter().enumerate() {
         for number in numbers(at) {
-            if let Err(error) = play(&scene, rule, number) {
+            if let Err(error) = play_one(&scene, rule, number) {
                 let eof = if number % 2 == 1 { "with" } else { "without" };
                 let _ = write!(broken, "\n{} ({eof} DEPRECATE_EOF): {error:#}", rule.name);
             }
@@ -236,7 +261,7 @@ fn numbered(sql: &str, number: usize) -> String {
     sql.replace('$', &number.to_string())
 }
 
-fn play(scene: &Scene, rule: &Rule, number: usize) -> Result<()> {
+fn play_one(scene: &Scene, rule: &Rule, number: usize) -> Result<()> {
     let read = numbered(rule.read, number);
     let (before, after) = (numbered(rule.before, number), numbered(rule.after, number));
     // What the rule before did to definitions may still be in doubt.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clonelove_testkit::{Family, Flavour};
 
-use super::rule::{RULE, Rule, play_all};
+use super::rule::{RULE, Rule, play, play_all};
 
 const ONE: &[&str] = &["CREATE TABLE one_$ (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)"];
 const ONE_WITH_A_ROW: &[&str] =
@@ -32,8 +32,16 @@ const fn mariadb(rule: Rule) -> Rule {
 
 /// All of them, one family of statements after the other.
 pub(super) fn hold(flavour: Flavour) -> Result<()> {
-    let all = [PLAIN, PARTS, SILENT, TRANSACTIONS, XA, INDIRECT, DEFINITIONS, ACCOUNTS].concat();
-    play_all(flavour, "table", &all)
+    play_all(flavour, "table", &all())
+}
+
+/// The one of this name.
+pub(super) fn hold_one(flavour: Flavour, name: &str) -> Result<()> {
+    play(flavour, "table", &all(), |one| one == name)
+}
+
+fn all() -> Vec<Rule> {
+    [PLAIN, PARTS, SILENT, TRANSACTIONS, XA, INDIRECT, DEFINITIONS, ACCOUNTS].concat()
 }
 
 const PLAIN: &[Rule] = &[
@@ -96,6 +104,15 @@ const PARTS: &[Rule] = &[
             "CREATE PROCEDURE proc_$() BEGIN INSERT INTO one_$ VALUES (1, 1); SELECT 1; END",
         ],
         ..inserts("CALL that selects", &["CALL proc_$()"])
+    },
+    // Its last part has nothing to tell, and nothing was affected as far as that says.
+    Rule {
+        given: &[
+            "CREATE TABLE one_$ (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)",
+            "CREATE PROCEDURE proc_$() BEGIN INSERT INTO one_$ VALUES (1, 1); SELECT 1; \
+             UPDATE one_$ SET v = 2 WHERE id = 7; END",
+        ],
+        ..inserts("CALL that selects and ends with nothing", &["CALL proc_$()"])
     },
     Rule {
         given: &[
