@@ -191,7 +191,9 @@ impl Relay<'_> {
 
     /// What a part of the reply tells is known here before the client has that part.
     fn raise(&self, progress: &Progress) {
-        if let (Some(pending), Some(position)) = (self.pending, &progress.heard.position) {
+        if let (Some(pending), Some(position)) = (self.pending, &progress.heard.position)
+            && pending.keeps(Rules::EVERY_PART)
+        {
             pending.raise(position);
         }
     }

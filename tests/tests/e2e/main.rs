@@ -1,15 +1,18 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
 mod binlog;
+mod checker;
 mod clients;
 mod daemon;
 mod drupal;
 mod faults;
 mod freshness;
+mod freshness_rules;
 mod hostile;
 mod keys;
 mod knowledge;
 mod memory;
+mod poisoning;
 mod pools;
 mod replay;
 mod roles;

@@ -1,5 +1,0 @@
-//! While it is being made.
-#[path = "e2e"]
-mod here {
-    mod checker;
-}
