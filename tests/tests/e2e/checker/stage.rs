@@ -268,14 +268,17 @@ impl Stage {
     }
 }
 
-/// Replicas forget up to a second when they are killed, and take it well when they are told again what they have.
+/// MariaDB's replicas forget up to a second when they are killed, and take it well when they are told again what they
+/// have. MySQL's write their log at once whatever they are told, and survive XA only with a binary log of their own;
+/// that they come back earlier is tried with a backup, in `freshness_rules`.
 fn options(flavour: Flavour) -> ClusterOptions {
     let replica_extra: &[&str] = match flavour.family() {
-        Family::MariaDb => &["--log-slave-updates=0", "--slave-exec-mode=IDEMPOTENT"],
-        Family::MySql => &["--log-replica-updates=OFF", "--replica-exec-mode=IDEMPOTENT"],
+        Family::MariaDb => {
+            &["--log-slave-updates=0", "--slave-exec-mode=IDEMPOTENT", "--innodb-flush-log-at-trx-commit=0"]
+        }
+        Family::MySql => &["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"],
     };
-    let mut replica_extra: Vec<String> = replica_extra.iter().map(|option| (*option).to_owned()).collect();
-    replica_extra.push("--innodb-flush-log-at-trx-commit=0".to_owned());
+    let replica_extra = replica_extra.iter().map(|option| (*option).to_owned()).collect();
     ClusterOptions { uniform: true, replica_extra, ..ClusterOptions::default() }
 }
 
