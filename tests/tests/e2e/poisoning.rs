@@ -224,12 +224,12 @@ fn is_poisoned(flavour: Flavour) -> Result<()> {
 #[test]
 fn no_cached_copy_is_older_than_the_content_on_mariadb() -> Result<()> {
     stays_clean(Flavour::MariaDbDistribution, "table", 0.0)?;
-    stays_clean(Flavour::MariaDbDistribution, "key", 0.3)
+    stays_clean(Flavour::MariaDbDistribution, "key", 0.1)
 }
 
 #[test]
 fn no_cached_copy_is_older_than_the_content_on_mysql_sid() -> Result<()> {
-    if Flavour::MySqlSid.covered()? { stays_clean(Flavour::MySqlSid, "key", 0.3) } else { Ok(()) }
+    if Flavour::MySqlSid.covered()? { stays_clean(Flavour::MySqlSid, "key", 0.1) } else { Ok(()) }
 }
 
 #[test]
