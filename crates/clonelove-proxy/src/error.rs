@@ -251,6 +251,39 @@ impl ClientError {
         Self::new(1205, b"HY000", Fault::Limit, text)
     }
 
+    /// A server's own words.
+    pub fn of_server(refusal: &Refusal) -> Self {
+        let Refusal { code, state, message } = refusal.clone();
+        Self { code, state, message, fault: Fault::ClientProtocol }
+    }
+
+    /// A number that no prepared statement has, in the words of a server.
+    pub fn unknown_statement(id: u32, command: &str) -> Self {
+        Self {
+            code: 1243,
+            state: *b"HY000",
+            message: format!("Unknown prepared statement handler ({id}) given to mysqld_{command}"),
+            fault: Fault::ClientProtocol,
+        }
+    }
+
+    /// A fetch from a statement without a cursor, in the words of a server.
+    pub fn no_cursor(id: u32) -> Self {
+        Self {
+            code: 1421,
+            state: *b"HY000",
+            message: format!("The statement ({id}) has no open cursor."),
+            fault: Fault::ClientProtocol,
+        }
+    }
+
+    /// One client has prepared as many statements as it may.
+    pub fn too_many_statements(limit: usize) -> Self {
+        let text =
+            format!("this client has {limit} prepared statements open; close those that are not needed");
+        Self::new(1461, b"42000", Fault::Limit, text)
+    }
+
     /// Bytes that are no packet of this protocol.
     pub fn malformed(what: &str) -> Self {
         Self::new(1835, b"HY000", Fault::ClientProtocol, format!("malformed packet: {what}"))

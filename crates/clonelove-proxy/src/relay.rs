@@ -12,6 +12,7 @@ use clonelove_route::session::{Heard, Transaction};
 use clonelove_sql::{Charset, Modes};
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::ok::{self, Ok as OkPacket};
+use clonelove_wire::packet::prepare::PrepareOk;
 use clonelove_wire::reply::{EofKind, Event, ProtocolFault, ReplyTracker, Scan, Then};
 use clonelove_wire::track::Change;
 use clonelove_wire::{Caps, Status};
@@ -43,6 +44,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) to_the_end: bool,
     /// The client is gone.
     pub(crate) gone: bool,
+    /// The number that the client knows a statement by that is being prepared.
+    pub(crate) prepare_as: u32,
     /// Time spent waiting for either side.
     pub(crate) waited: Duration,
 }
@@ -55,8 +58,10 @@ pub(crate) struct Outcome {
     pub(crate) held: Option<u16>,
     /// The code of an error packet, kept or not.
     pub(crate) error: Option<u16>,
-    /// A statement was prepared under this number.
-    pub(crate) prepared: Option<u32>,
+    /// A statement was prepared, under the server's number.
+    pub(crate) prepared: Option<PrepareOk>,
+    /// A cursor is open (true) or at its end (false); none when the reply says nothing of one.
+    pub(crate) cursor: Option<bool>,
 }
 
 /// Why a relay came to no end.
@@ -100,6 +105,7 @@ impl Relay<'_> {
             mid_packet: false,
             error: None,
             prepared: None,
+            cursor: None,
         };
         match self.run(&mut tracker, &mut progress).await {
             Ok(held) => Ok(Outcome {
@@ -107,6 +113,7 @@ impl Relay<'_> {
                 held,
                 error: progress.error,
                 prepared: progress.prepared,
+                cursor: progress.cursor,
             }),
             Err(side) => {
                 // What was gathered and not written never was, as far as the client goes.
@@ -233,6 +240,7 @@ impl Relay<'_> {
                 self.ok(&frame, progress)?;
             }
             Event::Eof { status, kind, warnings, .. } => {
+                progress.cursor = cursor(status).or(progress.cursor);
                 let heard = &mut progress.heard;
                 heard.transaction = Some(transaction(status));
                 heard.plain_eof = kind == EofKind::Rows;
@@ -259,7 +267,12 @@ impl Relay<'_> {
                 tracker.expect_sequence(last.wrapping_add(1));
             }
             Event::PrepareOk { prepared, .. } => {
-                progress.prepared = Some(prepared.statement_id);
+                progress.prepared = Some(prepared);
+                let mut frame = frame;
+                let number = HEADER.saturating_add(1)..HEADER.saturating_add(5);
+                if let Some(place) = frame.get_mut(number) {
+                    place.copy_from_slice(&self.prepare_as.to_le_bytes());
+                }
                 self.out.extend_from_slice(&frame);
             }
             Event::Progress => self.out.extend_from_slice(&frame),
@@ -279,6 +292,7 @@ impl Relay<'_> {
         let head = FrameHead::parse(frame);
         let payload = frame.get(HEADER..).unwrap_or_default();
         let ok = OkPacket::parse(payload, self.conn.caps).map_err(|error| self.protocol(&error.into()))?;
+        progress.cursor = cursor(ok.status).or(progress.cursor);
         let heard = &mut progress.heard;
         if self.pending.is_some_and(|pending| !pending.keeps(Rules::EVERY_PART)) {
             heard.position = None;
@@ -351,7 +365,8 @@ struct Progress {
     sequence: u8,
     mid_packet: bool,
     error: Option<u16>,
-    prepared: Option<u32>,
+    prepared: Option<PrepareOk>,
+    cursor: Option<bool>,
 }
 
 impl Progress {
@@ -382,6 +397,14 @@ fn changed(info: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(changed).ok()?.parse().ok()
+}
+
+fn cursor(status: Status) -> Option<bool> {
+    if status.contains(Status::LAST_ROW_SENT) {
+        Some(false)
+    } else {
+        status.contains(Status::CURSOR_EXISTS).then_some(true)
+    }
 }
 
 fn transaction(status: Status) -> Transaction {

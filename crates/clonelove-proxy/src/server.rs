@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -21,6 +21,7 @@ use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
+use crate::backend::statements::Statements;
 use crate::cluster::Waiters;
 use crate::error::{Fault, ServerFault};
 use crate::freshness::Freshness;
@@ -40,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) queries: AtomicU64,
     pub(crate) pinned: AtomicU64,
     pub(crate) monitors: AtomicU64,
+    /// Statements prepared on its connections.
+    pub(crate) prepared: Arc<AtomicI64>,
     /// What it is known to have executed; none while its monitoring connection is broken.
     known: ArcSwapOption<Position>,
     /// Where that is weighed against what was written.
@@ -116,6 +119,7 @@ impl Server {
             queries: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
             monitors: AtomicU64::new(0),
+            prepared: Arc::default(),
             known: ArcSwapOption::empty(),
             freshness: Arc::clone(freshness),
             waiters: Waiters::default(),
@@ -386,6 +390,7 @@ impl Server {
             tainted: false,
             diagnostics: false,
             owes_position: false,
+            statements: Statements::new(&self.prepared),
             native: false,
             born,
             worn_at: born + jittered(max_age, session.greeting.connection_id),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::pool::{Pooled, Slot};
 use super::reply::{Reply, Rows, read_reply, request};
 use super::setup::{self, SERVER_CHARSET, Use};
+use super::statements::Statements;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
 
@@ -46,6 +47,8 @@ pub(crate) struct BackendConn {
     pub(crate) tainted: bool,
     /// A position of what ran on it was not told yet, and would come with the reply to another statement.
     pub(crate) owes_position: bool,
+    /// What it has prepared.
+    pub(crate) statements: Statements,
     /// It may still show warnings of a statement before.
     pub(crate) diagnostics: bool,
     /// The last statement on it was its session's own, so what that left can be asked for.
@@ -294,6 +297,7 @@ impl BackendConn {
             return Err(if at < steps.own { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
         }
         if steps.reset {
+            self.statements.clear();
             self.usage = target.usage;
             self.charset = target.charset;
             self.tainted = false;

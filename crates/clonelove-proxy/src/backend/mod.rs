@@ -6,3 +6,4 @@ pub(crate) mod login;
 pub(crate) mod pool;
 pub(crate) mod reply;
 pub(crate) mod setup;
+pub(crate) mod statements;

@@ -20,6 +20,7 @@ use crate::backend::conn::BackendConn;
 use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::reply::Reply;
 use crate::backend::setup::Use;
+use crate::backend::statements::Statements;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -225,6 +226,7 @@ pub(super) async fn monitoring_connection(
         tainted: false,
         diagnostics: false,
         owes_position: false,
+        statements: Statements::new(&server.prepared),
         native: false,
         born: Instant::now(),
         worn_at: Instant::now(),

@@ -1,14 +1,11 @@
 //! Commands other than statements: those answered here, and those passed to the primary unread. Owns
 //! what each does to the session's state.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
-use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why, analyse};
-use clonelove_wire::command::statement_id;
+use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why};
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::packet::ok::{HEAD, Ok as OkPacket};
 use clonelove_wire::{Command, Status};
@@ -35,6 +32,12 @@ impl ClientSession {
                     Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
                 self.kill_or_run(statement).await
             }
+            Command::StmtPrepare => self.prepare(frame).await,
+            Command::StmtExecute | Command::StmtBulkExecute => self.execute_prepared(command, frame).await,
+            Command::StmtSendLongData => self.keep_long_data(&frame),
+            Command::StmtReset => self.reset_statement(frame).await,
+            Command::StmtFetch => self.fetch(frame).await,
+            Command::StmtClose => self.close_statement(&frame),
             _ => self.forward_command(command, frame).await,
         }
     }
@@ -143,28 +146,6 @@ impl ClientSession {
     async fn forward_command(&mut self, command: Command, frame: BytesMut) -> Next {
         let mut statement = Statement::opaque(command, frame);
         match command {
-            Command::StmtPrepare => {
-                let facts = analyse(statement.sql(), &self.state.dialect);
-                statement = statement.preparing(facts);
-            }
-            Command::StmtClose => {
-                statement.facts = of_prepared();
-                if let Ok(id) = statement_id(statement.frame.get(HEADER..).unwrap_or_default()) {
-                    self.state.pins.closed(id);
-                    self.prepared.remove(&id);
-                }
-            }
-            // Parameters are not read: what they set or name is for the connection that runs it.
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                let id = statement_id(statement.frame.get(HEADER..).unwrap_or_default());
-                if let Some(prepared) = id.ok().and_then(|id| self.prepared.get(&id)) {
-                    statement.facts = prepared.facts.clone();
-                    statement.prepared = Some(Arc::clone(prepared));
-                }
-            }
-            Command::StmtFetch | Command::StmtReset | Command::StmtSendLongData => {
-                statement.facts = of_prepared();
-            }
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
                 statement.facts =
                     Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
@@ -181,7 +162,7 @@ impl ClientSession {
     }
 
     /// The replica that an open read-only transaction lives on.
-    fn replica_of_transaction(&self) -> Option<usize> {
+    pub(super) fn replica_of_transaction(&self) -> Option<usize> {
         match self.state.ran {
             Ran::Replica(at) if self.state.transaction.open => Some(at),
             _ => None,
@@ -191,6 +172,9 @@ impl ClientSession {
     /// A command too long to be read: forwarded as it arrives, to the primary, or to where the open
     /// transaction is.
     pub(super) async fn long(&mut self, command: Command) -> Next {
+        if is_of_prepared(command) {
+            return Box::pin(self.long_prepared(command)).await;
+        }
         let mut statement = Statement::opaque(command, BytesMut::new());
         statement.facts = opaque(Why::TooLarge);
         let reason = if command == Command::Query { Reason::TooLarge } else { Reason::Command };
@@ -285,7 +269,20 @@ impl ClientSession {
     }
 }
 
+fn is_of_prepared(command: Command) -> bool {
+    matches!(
+        command,
+        Command::StmtPrepare
+            | Command::StmtExecute
+            | Command::StmtBulkExecute
+            | Command::StmtSendLongData
+            | Command::StmtReset
+            | Command::StmtFetch
+            | Command::StmtClose
+    )
+}
+
 /// What belongs to a statement that was prepared, and needs nothing but its connection.
-fn of_prepared() -> Facts {
+pub(super) fn of_prepared() -> Facts {
     Facts { kind: Kind::Read, why: Some(Why::PreviousStatement), ..Facts::default() }
 }

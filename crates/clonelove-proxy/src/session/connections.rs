@@ -1,6 +1,7 @@
 //! The session's connections: one to the primary, one to a replica, each taken for a statement and given
 //! back after it, unless the session's state keeps it. Owns taking, bringing up to date and giving back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -139,7 +140,9 @@ impl ClientSession {
         }
         self.state = Session::new(schema, dialect);
         self.key = None;
-        self.prepared.clear();
+        self.open = HashMap::new();
+        self.next_statement = 1;
+        self.last_statement = 0;
         self.to_check = None;
         self.patience = None;
         self.wrote = None;

@@ -13,7 +13,8 @@ impl ClientSession {
     pub(super) fn resolve(&self, statement: &mut Statement) {
         let view = self.shared.cluster.schema.view();
         let Some(view) = &*view else { return };
-        let resolved = view.resolve(&statement.facts, self.state.schema.as_deref());
+        let schema = statement.schema(self.state.schema.as_deref());
+        let resolved = view.resolve(&statement.facts, schema);
         if !resolved.unknown_tables.is_empty() {
             self.ask_for_unknown(view, &resolved);
         }

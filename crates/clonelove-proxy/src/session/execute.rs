@@ -4,18 +4,21 @@
 use bytes::BytesMut;
 use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::freshness::Rules;
+use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, OwnWrites, Ran};
 use clonelove_sql::{Effect, Kind, analyse};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::reply::ReplyTracker;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use super::choice::Replica;
 use super::connections::{Leased, Unready, life_ended};
+use super::prepared::NotPut;
 use super::statement::{Statement, digest, shown};
 use super::{ClientSession, Next, login};
 use crate::error::{ClientError, Fault, ServerFault};
@@ -120,13 +123,22 @@ impl ClientSession {
         loop {
             let before = Instant::now();
             // A statement that writes must not run before the state it is meant for is certain.
-            let along = statement.is_read().then_some(&statement.frame[..]);
-            let ready = self.ready_primary(needs, along).await;
+            let ready = self.ready_primary(needs, statement.along()).await;
             statement.waited += before.elapsed();
             let sent = match ready {
                 Ok(sent) => sent,
                 Err(unready) => return Box::pin(self.without_primary(statement, unready)).await,
             };
+            match self.put_prepared(Ran::Primary, &mut statement).await {
+                Ok(()) => {}
+                Err(NotPut::Refused(error)) => {
+                    return Box::pin(self.refused_by_server(&statement, Ran::Primary, &error, reason)).await;
+                }
+                Err(NotPut::Fault(fault)) => {
+                    let fault = RelayFault::before(Side::Server(fault));
+                    return Box::pin(self.failed_on_primary(&statement, fault, reason)).await;
+                }
+            }
             statement.pending = self.begin_write(&statement);
             match self.exchange_on_primary(&mut statement, sent).await {
                 Ok(outcome) => return self.answered(&mut statement, Ran::Primary, outcome, reason).await,
@@ -212,6 +224,17 @@ impl ClientSession {
             self.refuse(&statement, &unready.client_error(), Reason::NoServer).await;
             return Next::Close;
         }
+        match self.put_prepared(Ran::Replica(at), &mut statement).await {
+            Ok(()) => {}
+            Err(NotPut::Refused(error)) => {
+                return self.refused_by_server(&statement, Ran::Replica(at), &error, reason).await;
+            }
+            Err(NotPut::Fault(fault)) => {
+                self.lose_replica();
+                self.tell_fault(&RelayFault::before(Side::Server(fault))).await;
+                return Next::Close;
+            }
+        }
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Next::Close };
         let flavour = leased.conn.flavour;
@@ -280,8 +303,7 @@ impl ClientSession {
     async fn try_replica(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Tried {
         let before = Instant::now();
         let needs = self.needs(&statement.facts);
-        let along = statement.is_read().then_some(&statement.frame[..]);
-        let ready = self.ready_replica(at, needs, along).await;
+        let ready = self.ready_replica(at, needs, statement.along()).await;
         statement.waited += before.elapsed();
         let sent = match ready {
             Ok(sent) => sent,
@@ -291,6 +313,12 @@ impl ClientSession {
                 return Tried::Elsewhere(statement);
             }
         };
+        if self.put_prepared(Ran::Replica(at), &mut statement).await.is_err() {
+            // Another server may have what this one refuses; what it broke on is closed.
+            self.lose_replica();
+            self.shared.metrics.retries.server_lost.inc();
+            return Tried::Elsewhere(statement);
+        }
         let seen = self.replica.as_ref().and_then(|leased| leased.server.known());
         let Self { client, caps, replica, out, .. } = self;
         let Some(leased) = replica else { return Tried::Elsewhere(statement) };
@@ -372,11 +400,11 @@ impl ClientSession {
         if before_reply {
             self.note_writes(statement, ran, heard);
         }
-        let sql = statement.sql();
-        if let (Some(id), Some(prepared)) = (outcome.prepared, &statement.prepared) {
-            self.state.pins.prepared(id);
-            self.prepared.insert(id, Arc::clone(prepared));
+        if let Some(told) = outcome.prepared {
+            self.note_prepared(ran, statement, told);
         }
+        self.note_cursor(statement, outcome.cursor);
+        let sql = statement.sql();
         let moved = self.state.traces.last_insert_id_moved && !moved;
         self.note_on_connection(ran, statement, heard, moved);
         self.remember(before, sql, settled);
@@ -445,6 +473,22 @@ impl ClientSession {
         self.shared.metrics.proxy_seconds.observe(whole.saturating_sub(statement.waited).as_secs_f64());
     }
 
+    /// A server's own error, of a command that was made for this statement.
+    async fn refused_by_server(
+        &mut self,
+        statement: &Statement,
+        ran: Ran,
+        error: &ClientError,
+        reason: Reason,
+    ) -> Next {
+        self.state.held = Some(clonelove_route::session::Held { pin: Pin::Diagnostics, ran });
+        self.finish(statement, reason);
+        match login::send(&mut self.client, 1, &error.payload()).await {
+            Ok(_) => Next::Go,
+            Err(_) => Next::Close,
+        }
+    }
+
     /// An error of our own in place of a reply.
     pub(super) async fn refuse(
         &mut self,
@@ -489,6 +533,7 @@ impl ClientSession {
             pending: statement.pending.as_ref(),
             to_the_end: statement.pending.is_some(),
             gone: false,
+            prepare_as: 0,
             waited: Duration::ZERO,
         };
         let result = relay.reply(tracker).await;
@@ -513,7 +558,9 @@ async fn exchange(
     let _in_flight = leased.server.begin();
     if !sent {
         let life = leased.conn.life.clone();
-        let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&statement.frame)).await else {
+        let ahead = leased.conn.statements.take_closing();
+        let request = request(ahead, statement);
+        let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&request)).await else {
             return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
         };
         if let Err(error) = written {
@@ -526,8 +573,19 @@ async fn exchange(
     let gather = statement.value.is_some();
     let conn = &mut leased.conn;
     let pending = statement.pending.as_ref();
-    let (to_the_end, gone, waited) = (pending.is_some(), false, Duration::ZERO);
-    let mut relay = Relay { client, client_caps, conn, out, hold, gather, pending, to_the_end, gone, waited };
+    let mut relay = Relay {
+        client,
+        client_caps,
+        conn,
+        out,
+        hold,
+        gather,
+        pending,
+        to_the_end: pending.is_some(),
+        gone: false,
+        prepare_as: statement.number,
+        waited: Duration::ZERO,
+    };
     let result = relay.reply(tracker).await;
     let waited = relay.waited;
     statement.waited += waited;
@@ -538,6 +596,17 @@ async fn exchange(
         leased.server.note_fault(fault);
     }
     result
+}
+
+/// What is to be written: the statement, behind what must go before it.
+fn request(closing: Option<BytesMut>, statement: &Statement) -> Cow<'_, [u8]> {
+    if closing.is_none() && statement.ahead.is_empty() {
+        return Cow::Borrowed(&statement.frame);
+    }
+    let mut whole = closing.unwrap_or_default().to_vec();
+    whole.extend_from_slice(&statement.ahead);
+    whole.extend_from_slice(&statement.frame);
+    Cow::Owned(whole)
 }
 
 fn vanished() -> RelayFault {

@@ -9,6 +9,7 @@ mod execute;
 mod kill;
 pub(crate) mod login;
 mod long;
+mod prepared;
 mod remembered;
 mod settle;
 mod statement;
@@ -41,8 +42,8 @@ use choice::Observed;
 use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
+use prepared::Open;
 use remembered::ToCheck;
-use statement::Prepared;
 use writes::Wrote;
 
 /// A client that may give commands.
@@ -63,8 +64,10 @@ pub(crate) struct ClientSession {
     to_check: Option<Box<ToCheck>>,
     /// The client's own word on how long it may be idle.
     patience: Option<Duration>,
-    /// What is known of the statements prepared on the primary connection, by their number.
-    prepared: HashMap<u32, Arc<Prepared>>,
+    /// The statements that the client has prepared, by the numbers it knows them under.
+    open: HashMap<u32, Open>,
+    next_statement: u32,
+    last_statement: u32,
     primary: Option<Leased>,
     replica: Option<Leased>,
     out: BytesMut,
@@ -229,7 +232,9 @@ impl ClientSession {
             key: None,
             to_check: None,
             patience: None,
-            prepared: HashMap::new(),
+            open: HashMap::new(),
+            next_statement: 1,
+            last_statement: 0,
             primary: None,
             replica: None,
             out: BytesMut::new(),

@@ -8,13 +8,8 @@ use clonelove_wire::Command;
 use clonelove_wire::frame::HEADER;
 use tokio::time::Instant;
 
+use super::prepared::Prepared;
 use crate::freshness::{Pending, Spilled};
-
-/// A statement that was prepared on the primary connection.
-pub(super) struct Prepared {
-    sql: Box<[u8]>,
-    pub(super) facts: Facts,
-}
 
 /// A statement, or a command that asks a server for something.
 pub(super) struct Statement {
@@ -28,6 +23,10 @@ pub(super) struct Statement {
     pub(super) known: bool,
     /// What was prepared: of a statement that is to be prepared, and of one that is executed.
     pub(super) prepared: Option<Arc<Prepared>>,
+    /// The client's number for that, or what it will be.
+    pub(super) number: u32,
+    /// What is sent before it, and has no reply.
+    pub(super) ahead: BytesMut,
     /// What its only value is, whatever the server says.
     pub(super) value: Option<String>,
     /// What the schema says of it, and the snapshot that said so.
@@ -49,6 +48,8 @@ impl Statement {
             frame,
             facts,
             prepared: None,
+            number: 0,
+            ahead: BytesMut::new(),
             value: None,
             leaves: Leaves::Unknown,
             known: false,
@@ -69,11 +70,9 @@ impl Statement {
     /// The SQL text; empty for other commands and for what was not read.
     pub(super) fn sql(&self) -> &[u8] {
         match self.command {
-            Command::Query | Command::StmtPrepare => {
-                self.frame.get(HEADER.saturating_add(1)..).unwrap_or_default()
-            }
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                self.prepared.as_ref().map_or(&[], |prepared| &prepared.sql)
+            Command::Query => self.frame.get(HEADER.saturating_add(1)..).unwrap_or_default(),
+            Command::StmtPrepare | Command::StmtExecute | Command::StmtBulkExecute => {
+                self.prepared.as_ref().map_or(&[], |prepared| prepared.sql())
             }
             _ => &[],
         }
@@ -85,17 +84,34 @@ impl Statement {
     }
 
     /// It is only to be prepared: what it does, it does not do yet. What it asks about the statement before, it is
-    /// asked soon.
-    pub(super) fn preparing(mut self, facts: Facts) -> Self {
-        self.facts = Facts {
-            kind: Kind::Read,
-            why: facts.why.map(|_| Why::PreviousStatement),
-            previous: facts.previous,
-            user_variables: facts.user_variables.clone(),
-            ..Facts::default()
+    /// asked soon. A read is prepared where it may be read.
+    pub(super) fn preparing(frame: BytesMut, prepared: Prepared, number: u32) -> Self {
+        let facts = if prepared.facts.kind == Kind::Read && prepared.facts.why.is_none() {
+            prepared.facts.clone()
+        } else {
+            Facts {
+                kind: Kind::Read,
+                why: prepared.facts.why.map(|_| Why::PreviousStatement),
+                ..Facts::default()
+            }
         };
-        self.prepared = Some(Arc::new(Prepared { sql: self.sql().into(), facts }));
-        self
+        let mut statement = Self::new(Command::StmtPrepare, frame, facts);
+        statement.prepared = Some(Arc::new(prepared));
+        statement.number = number;
+        statement
+    }
+
+    /// The default schema that its names are of.
+    pub(super) fn schema<'a>(&'a self, session: Option<&'a str>) -> Option<&'a str> {
+        match &self.prepared {
+            Some(prepared) => prepared.what.schema.as_deref(),
+            None => session,
+        }
+    }
+
+    /// What may go along with the steps to its state: a text, which needs nothing but that state.
+    pub(super) fn along(&self) -> Option<&[u8]> {
+        (self.is_read() && self.prepared.is_none()).then_some(&self.frame[..])
     }
 
     /// Whether it may be sent again without harm.

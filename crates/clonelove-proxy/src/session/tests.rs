@@ -84,6 +84,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         tainted: false,
         diagnostics: false,
         owes_position: false,
+        statements: crate::backend::statements::Statements::new(&Arc::default()),
         native: false,
         worn_at: Instant::now(),
         flavour: Flavour::MariaDb,

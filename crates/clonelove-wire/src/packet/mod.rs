@@ -4,6 +4,7 @@ pub mod auth;
 pub mod change_user;
 pub mod eof;
 pub mod err;
+pub mod execute;
 pub mod greeting;
 pub mod ok;
 pub mod prepare;

@@ -1,0 +1,177 @@
+//! The statements that one connection has prepared: by text and the state they were prepared in. Owns their number and
+//! which of them go first; must not know clients' numbers for them.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use clonelove_route::journal::Journal;
+use clonelove_wire::Command;
+use clonelove_wire::packet::err::Err as ErrPacket;
+use clonelove_wire::packet::prepare::PrepareOk;
+
+use super::conn::BackendConn;
+use super::reply::{read_packet, request};
+use crate::error::{Fault, Refusal, ServerFault};
+
+/// More statements than this on one server and each connection keeps one only: servers allow 16,382 by default, of
+/// all their clients together.
+const MOST_ON_SERVER: i64 = 8_000;
+
+/// A statement, with the state that gave its text a meaning when it was prepared.
+#[derive(Debug)]
+pub(crate) struct What {
+    pub(crate) sql: Box<[u8]>,
+    pub(crate) charset: u8,
+    pub(crate) schema: Option<String>,
+    pub(crate) journal: Journal,
+}
+
+impl PartialEq for What {
+    fn eq(&self, other: &What) -> bool {
+        self.sql == other.sql
+            && self.charset == other.charset
+            && self.schema == other.schema
+            && self.journal == other.journal
+    }
+}
+
+impl Eq for What {}
+
+impl Hash for What {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.sql.hash(state);
+        self.schema.hash(state);
+        self.journal.id().hash(state);
+    }
+}
+
+/// A prepared statement, on its connection.
+#[derive(Debug)]
+pub(crate) struct There {
+    pub(crate) id: u32,
+    /// The types of the parameters that the server was told last.
+    pub(crate) types: Vec<u8>,
+    used: u64,
+}
+
+/// What one connection has prepared.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    known: HashMap<Arc<What>, There>,
+    clock: u64,
+    /// To be closed there before anything else is sent.
+    closing: Vec<u32>,
+    /// How many there are on the whole server.
+    on_server: Arc<AtomicI64>,
+}
+
+impl Statements {
+    pub(crate) fn new(on_server: &Arc<AtomicI64>) -> Self {
+        Self { known: HashMap::new(), clock: 0, closing: Vec::new(), on_server: Arc::clone(on_server) }
+    }
+
+    pub(crate) fn find(&mut self, what: &What) -> Option<&mut There> {
+        self.clock = self.clock.wrapping_add(1);
+        let there = self.known.get_mut(what)?;
+        there.used = self.clock;
+        Some(there)
+    }
+
+    /// One more was prepared; of more than `most`, the one that was longest not used is closed.
+    pub(crate) fn add(&mut self, what: Arc<What>, id: u32, most: usize) {
+        let crowded = self.on_server.load(Ordering::Relaxed) >= MOST_ON_SERVER;
+        let most = if crowded { 1 } else { most.max(1) };
+        while self.known.len() >= most {
+            let oldest = self.known.iter().min_by_key(|(_, there)| there.used);
+            let Some(oldest) = oldest.map(|(what, _)| Arc::clone(what)) else { break };
+            self.drop_one(&oldest);
+        }
+        self.clock = self.clock.wrapping_add(1);
+        self.on_server.fetch_add(1, Ordering::Relaxed);
+        let there = There { id, types: Vec::new(), used: self.clock };
+        if let Some(before) = self.known.insert(what, there) {
+            self.on_server.fetch_sub(1, Ordering::Relaxed);
+            self.closing.push(before.id);
+        }
+    }
+
+    /// It is to be closed on the server: what it left open there must not stay.
+    pub(crate) fn drop_one(&mut self, what: &What) {
+        if let Some(there) = self.known.remove(what) {
+            self.on_server.fetch_sub(1, Ordering::Relaxed);
+            self.closing.push(there.id);
+        }
+    }
+
+    /// COM_RESET_CONNECTION: the server has none of them any more.
+    pub(crate) fn clear(&mut self) {
+        let known = i64::try_from(self.known.len()).unwrap_or(i64::MAX);
+        self.on_server.fetch_sub(known, Ordering::Relaxed);
+        self.known.clear();
+        self.closing.clear();
+    }
+
+    /// The commands that close what is to be closed. They have no replies.
+    pub(crate) fn take_closing(&mut self) -> Option<bytes::BytesMut> {
+        if self.closing.is_empty() {
+            return None;
+        }
+        let mut out = bytes::BytesMut::new();
+        for id in self.closing.drain(..) {
+            out.extend_from_slice(&request(Command::StmtClose, &id.to_le_bytes()));
+        }
+        Some(out)
+    }
+}
+
+impl Drop for Statements {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Why a statement could not be prepared.
+#[derive(Debug)]
+pub(crate) enum NotPrepared {
+    /// The server says so.
+    Refused(Refusal),
+    /// The connection failed.
+    Fault(ServerFault),
+}
+
+impl BackendConn {
+    /// Prepares a statement in the state that the connection is in.
+    pub(crate) async fn prepare(&mut self, what: &Arc<What>, most: usize) -> Result<(), NotPrepared> {
+        let mut out = self.statements.take_closing().unwrap_or_default();
+        out.extend_from_slice(&request(Command::StmtPrepare, &what.sql));
+        self.native = false;
+        let lost = |error| NotPrepared::Fault(ServerFault::lost(&self.server, &error));
+        self.io.write_all(&out).await.map_err(lost)?;
+        let prepared = self.read_prepared().await?;
+        self.statements.add(Arc::clone(what), prepared.statement_id, most);
+        Ok(())
+    }
+
+    async fn read_prepared(&mut self) -> Result<PrepareOk, NotPrepared> {
+        let protocol = |server: &Arc<str>, error: clonelove_wire::Malformed| {
+            NotPrepared::Fault(ServerFault::new(server, Fault::ServerProtocol, error))
+        };
+        let mut seq = 1;
+        let first = read_packet(&mut self.io, &self.server, &mut seq).await.map_err(NotPrepared::Fault)?;
+        if first.first() == Some(&0xFF) {
+            let error = ErrPacket::parse(&first).map_err(|error| protocol(&self.server, error))?;
+            let message = String::from_utf8_lossy(&error.message).into_owned();
+            return Err(NotPrepared::Refused(Refusal { code: error.code, state: error.state, message }));
+        }
+        let prepared = PrepareOk::parse(&first, self.caps).map_err(|error| protocol(&self.server, error))?;
+        for count in [prepared.params, prepared.columns] {
+            let ends = count > 0 && !self.caps.contains(clonelove_wire::Caps::DEPRECATE_EOF);
+            for _ in 0..u32::from(count).saturating_add(u32::from(ends)) {
+                read_packet(&mut self.io, &self.server, &mut seq).await.map_err(NotPrepared::Fault)?;
+            }
+        }
+        Ok(prepared)
+    }
+}
