@@ -81,7 +81,7 @@ pub struct Pins {
     table_lock: bool,
     handlers: BTreeSet<String>,
     prepared: BTreeSet<String>,
-    statements: BTreeSet<u32>,
+    cursors: BTreeSet<u32>,
     lasting: BTreeSet<Pin>,
 }
 
@@ -112,8 +112,8 @@ impl Pins {
             Some(Pin::Handler)
         } else if !self.prepared.is_empty() {
             Some(Pin::PreparedText)
-        } else if !self.statements.is_empty() {
-            Some(Pin::Command)
+        } else if !self.cursors.is_empty() {
+            Some(Pin::Cursor)
         } else {
             None
         }
@@ -129,17 +129,17 @@ impl Pins {
         self.lasting.remove(&pin);
     }
 
-    /// A statement was prepared on the primary connection, under this number.
-    pub fn prepared(&mut self, statement: u32) {
-        self.statements.insert(statement);
-        if self.statements.len() > MOST_NAMES {
-            self.hold(Pin::Command);
+    /// A cursor is open on the primary connection, of the statement of this number.
+    pub fn cursor(&mut self, statement: u32) {
+        self.cursors.insert(statement);
+        if self.cursors.len() > MOST_NAMES {
+            self.hold(Pin::Cursor);
         }
     }
 
-    /// COM_STMT_CLOSE.
+    /// The cursor was read to its end, or closed.
     pub fn closed(&mut self, statement: u32) {
-        self.statements.remove(&statement);
+        self.cursors.remove(&statement);
     }
 
     /// Whether a name, in a session with this schema, is one of the session's own temporary tables.

@@ -14,6 +14,7 @@ mod knowledge;
 mod memory;
 mod poisoning;
 mod pools;
+mod prepared;
 mod replay;
 mod roles;
 mod routing;

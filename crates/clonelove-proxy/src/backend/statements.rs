@@ -6,13 +6,16 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Buf;
 use clonelove_route::journal::Journal;
 use clonelove_wire::Command;
+use clonelove_wire::frame::HEADER;
 use clonelove_wire::packet::err::Err as ErrPacket;
 use clonelove_wire::packet::prepare::PrepareOk;
+use clonelove_wire::reply::{Event, ReplyTracker, Then};
 
 use super::conn::BackendConn;
-use super::reply::{read_packet, request};
+use super::reply::request;
 use crate::error::{Fault, Refusal, ServerFault};
 
 /// More statements than this on one server and each connection keeps one only: servers allow 16,382 by default, of
@@ -154,24 +157,49 @@ impl BackendConn {
         Ok(())
     }
 
+    /// The reply to COM_STMT_PREPARE; the definitions in it are the client's business, which has had its own.
     async fn read_prepared(&mut self) -> Result<PrepareOk, NotPrepared> {
-        let protocol = |server: &Arc<str>, error: clonelove_wire::Malformed| {
-            NotPrepared::Fault(ServerFault::new(server, Fault::ServerProtocol, error))
-        };
-        let mut seq = 1;
-        let first = read_packet(&mut self.io, &self.server, &mut seq).await.map_err(NotPrepared::Fault)?;
-        if first.first() == Some(&0xFF) {
-            let error = ErrPacket::parse(&first).map_err(|error| protocol(&self.server, error))?;
-            let message = String::from_utf8_lossy(&error.message).into_owned();
-            return Err(NotPrepared::Refused(Refusal { code: error.code, state: error.state, message }));
-        }
-        let prepared = PrepareOk::parse(&first, self.caps).map_err(|error| protocol(&self.server, error))?;
-        for count in [prepared.params, prepared.columns] {
-            let ends = count > 0 && !self.caps.contains(clonelove_wire::Caps::DEPRECATE_EOF);
-            for _ in 0..u32::from(count).saturating_add(u32::from(ends)) {
-                read_packet(&mut self.io, &self.server, &mut seq).await.map_err(NotPrepared::Fault)?;
+        let mut tracker = ReplyTracker::new(Command::StmtPrepare, self.caps);
+        let mut told = None;
+        loop {
+            let scan = tracker.scan(&self.io.input).map_err(|fault| self.wrong(fault))?;
+            self.io.input.advance(scan.pass.min(self.io.input.len()));
+            match scan.then {
+                Then::End => break,
+                Then::More | Then::NeedWhole(_) => {
+                    let read = self.io.fill().await;
+                    if read.map_err(|error| NotPrepared::Fault(ServerFault::lost(&self.server, &error)))? == 0
+                    {
+                        return Err(self.wrong("it closed the connection"));
+                    }
+                }
+                Then::Event { event, used } => {
+                    let frame = self.io.input.split_to(used.min(self.io.input.len()));
+                    match event {
+                        Event::PrepareOk { prepared, .. } => told = Some(prepared),
+                        Event::Err { .. } => return Err(self.refused(&frame)),
+                        _ => {}
+                    }
+                    if event.ends() {
+                        break;
+                    }
+                }
             }
         }
-        Ok(prepared)
+        told.ok_or_else(|| self.wrong("it did not answer a request to prepare a statement"))
+    }
+
+    fn refused(&self, frame: &[u8]) -> NotPrepared {
+        match ErrPacket::parse(frame.get(HEADER..).unwrap_or_default()) {
+            Ok(error) => {
+                let message = String::from_utf8_lossy(&error.message).into_owned();
+                NotPrepared::Refused(Refusal { code: error.code, state: error.state, message })
+            }
+            Err(error) => self.wrong(error),
+        }
+    }
+
+    fn wrong(&self, what: impl std::fmt::Display) -> NotPrepared {
+        NotPrepared::Fault(ServerFault::new(&self.server, Fault::ServerProtocol, what))
     }
 }

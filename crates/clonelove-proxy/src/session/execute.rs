@@ -6,8 +6,8 @@ use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
-use clonelove_route::session::{Heard, OwnWrites, Ran};
-use clonelove_sql::{Effect, Kind, analyse};
+use clonelove_route::session::{Heard, OwnWrites, Ran, Settled};
+use clonelove_sql::{Effect, Facts, Kind, Leaves, Why, analyse};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::reply::ReplyTracker;
@@ -394,8 +394,7 @@ impl ClientSession {
         let before = self.before(&statement.facts);
         let moved = self.state.traces.last_insert_id_moved;
         let heard = &outcome.heard;
-        let settled =
-            self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard);
+        let settled = self.learn(statement, ran, heard);
         let before_reply = self.shared.cluster.freshness.keeps(Rules::RAISED_BEFORE_REPLY);
         if before_reply {
             self.note_writes(statement, ran, heard);
@@ -434,6 +433,18 @@ impl ClientSession {
             }
             _ => Next::Go,
         }
+    }
+
+    /// What the session's state comes to. What is only prepared does nothing yet.
+    fn learn(&mut self, statement: &Statement, ran: Ran, heard: &Heard) -> Settled {
+        if statement.command == Command::StmtPrepare {
+            let facts = Facts { kind: Kind::Read, why: Some(Why::PreviousStatement), ..Facts::default() };
+            let traces = self.state.traces;
+            let settled = self.state.after_leaving(Leaves::Nothing, b"", &facts, ran, heard);
+            self.state.traces = traces;
+            return settled;
+        }
+        self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard)
     }
 
     /// Tells the watermarks what was written, and remembers what else may have been seen in the answer.
@@ -483,7 +494,7 @@ impl ClientSession {
     ) -> Next {
         self.state.held = Some(clonelove_route::session::Held { pin: Pin::Diagnostics, ran });
         self.finish(statement, reason);
-        match login::send(&mut self.client, 1, &error.payload()).await {
+        match login::send(&mut self.client, statement.reply_sequence(), &error.payload()).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,
         }
@@ -499,7 +510,7 @@ impl ClientSession {
         self.shared.metrics.error(error.fault);
         self.finish(statement, reason);
         tracing::debug!(client = %self.view.client, error = %error.message, "refused");
-        match login::send(&mut self.client, 1, &error.payload()).await {
+        match login::send(&mut self.client, statement.reply_sequence(), &error.payload()).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,
         }
@@ -569,7 +580,8 @@ async fn exchange(
             return Err(RelayFault::before(Side::Server(fault)));
         }
     }
-    let tracker = ReplyTracker::new(statement.command, leased.conn.caps);
+    let mut tracker = ReplyTracker::new(statement.command, leased.conn.caps);
+    tracker.expect_sequence(statement.reply_sequence());
     let gather = statement.value.is_some();
     let conn = &mut leased.conn;
     let pending = statement.pending.as_ref();

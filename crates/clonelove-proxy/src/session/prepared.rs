@@ -1,6 +1,7 @@
 //! Prepared statements: the client's numbers for them, what they need to be executed anywhere, and the commands that
 //! name them. Owns the mapping; which server executes is the plan's business, as for text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -62,7 +63,7 @@ impl Prepared {
 impl ClientSession {
     /// COM_STMT_PREPARE: where it would be executed, so that it need not be prepared again there.
     pub(super) async fn prepare(&mut self, frame: BytesMut) -> Next {
-        let sql = payload(&frame).get(1..).unwrap_or_default().to_vec();
+        let sql = whole(&frame).get(1..).unwrap_or_default().to_vec();
         if self.open.len() >= MOST_OPEN {
             let error = ClientError::too_many_statements(MOST_OPEN);
             let statement = Statement::opaque(Command::StmtPrepare, frame);
@@ -146,7 +147,8 @@ impl ClientSession {
     pub(super) fn keep_long_data(&mut self, frame: &BytesMut) -> Next {
         let limit = usize::try_from(self.shared.settings.load().limits.max_packet).unwrap_or(usize::MAX);
         let id = self.named(frame);
-        let body = payload(frame).get(5..).unwrap_or_default();
+        let whole = whole(frame);
+        let body = whole.get(5..).unwrap_or_default();
         let (Some(open), Some((param, data))) = (self.open.get_mut(&id), body.split_first_chunk::<2>())
         else {
             return Next::Go;
@@ -232,7 +234,7 @@ impl ClientSession {
             None => was && statement.command == Command::StmtFetch,
         };
         if open.cursor {
-            self.state.pins.prepared(statement.number);
+            self.state.pins.cursor(statement.number);
         } else if was {
             self.state.pins.closed(statement.number);
         }
@@ -404,7 +406,7 @@ fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statem
     }
     let says = Execute::parse(payload(&statement.frame), open.params).is_ok_and(|said| said.types.is_some());
     if !says && there.types != open.types {
-        let whole = joined(&statement.frame);
+        let whole = whole(&statement.frame);
         if let Ok(said) = Execute::parse(&whole, open.params) {
             let mut with = BytesMut::with_capacity(whole.len().saturating_add(open.types.len()));
             said.with_types(&whole, &open.types, &mut with);
@@ -416,14 +418,17 @@ fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statem
 }
 
 /// The payload of a packet, of however many frames.
-fn joined(frames: &BytesMut) -> Vec<u8> {
+fn whole(frames: &BytesMut) -> Cow<'_, [u8]> {
+    if FrameHead::parse(frames).is_none_or(|head| head.whole() >= frames.len()) {
+        return Cow::Borrowed(payload(frames));
+    }
     let mut whole = Vec::with_capacity(frames.len());
     let mut rest: &[u8] = frames;
     while let Some(head) = FrameHead::parse(rest) {
         whole.extend_from_slice(rest.get(HEADER..head.whole()).unwrap_or_default());
         rest = rest.get(head.whole()..).unwrap_or_default();
     }
-    whole
+    whole.into()
 }
 
 impl ClientSession {

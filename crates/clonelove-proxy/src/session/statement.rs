@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use clonelove_sql::{Facts, Kind, Leaves, Resolved, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
-use clonelove_wire::frame::HEADER;
+use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
 
 use super::prepared::Prepared;
@@ -112,6 +112,17 @@ impl Statement {
     /// What may go along with the steps to its state: a text, which needs nothing but that state.
     pub(super) fn along(&self) -> Option<&[u8]> {
         (self.is_read() && self.prepared.is_none()).then_some(&self.frame[..])
+    }
+
+    /// The number of the first packet of its reply: the one after that of its last frame.
+    pub(super) fn reply_sequence(&self) -> u8 {
+        let mut rest: &[u8] = &self.frame;
+        let mut last = 0;
+        while let Some(head) = FrameHead::parse(rest) {
+            last = head.seq;
+            rest = rest.get(head.whole()..).unwrap_or_default();
+        }
+        last.wrapping_add(1)
     }
 
     /// Whether it may be sent again without harm.

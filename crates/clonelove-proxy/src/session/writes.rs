@@ -61,7 +61,8 @@ impl ClientSession {
             return None;
         }
         let view = self.shared.cluster.schema.view();
-        let resolved = view.as_ref().map(|view| view.resolve(facts, self.state.schema.as_deref()));
+        let schema = statement.schema(self.state.schema.as_deref());
+        let resolved = view.as_ref().map(|view| view.resolve(facts, schema));
         let (Some(view), Some(resolved)) = (&*view, resolved) else { return Some(Writes::anything()) };
         Some(self.of_resolved(view, statement, &resolved))
     }
@@ -87,7 +88,7 @@ impl ClientSession {
             writes.keyed.push(keys);
             return writes;
         }
-        let own: Vec<TableId> = self.own_temporary(facts);
+        let own: Vec<TableId> = self.own_temporary(statement);
         for table in resolved.written.iter().filter(|table| !own.contains(table)) {
             writes.add_table(table);
         }
@@ -95,8 +96,9 @@ impl ClientSession {
     }
 
     /// The tables that a statement names and that are nobody else's.
-    fn own_temporary(&self, facts: &Facts) -> Vec<TableId> {
-        let schema = self.state.schema.as_deref();
+    fn own_temporary(&self, statement: &Statement) -> Vec<TableId> {
+        let facts = &statement.facts;
+        let schema = statement.schema(self.state.schema.as_deref());
         let defines = facts.effects.iter().any(|effect| matches!(effect, Effect::CreateTemporary(_)));
         facts
             .tables_written
@@ -110,7 +112,7 @@ impl ClientSession {
         let text = statement.text()?;
         let only = resolved.written.len() == 1;
         let plain = statement.facts.kind == Kind::Write && self.keeps_keys() && only;
-        if !plain || !self.own_temporary(&statement.facts).is_empty() {
+        if !plain || !self.own_temporary(statement).is_empty() {
             return None;
         }
         view.keys_of_write(text, &statement.facts, resolved, self.key_session())

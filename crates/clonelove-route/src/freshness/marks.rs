@@ -111,9 +111,12 @@ impl Marks {
         if reads.all {
             return self.latest;
         }
-        let mut need = self.all.max(self.accounts);
+        let mut need = self.accounts;
         if reads.definitions {
             need = need.max(self.definitions);
+        }
+        if reads.definitions || !reads.tables.is_empty() {
+            need = need.max(self.all);
         }
         for id in reads.tables.iter() {
             let Some(table) = self.tables.get(&id) else { continue };

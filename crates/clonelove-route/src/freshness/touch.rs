@@ -79,8 +79,11 @@ impl Writes {
 
     /// Whether a read may see some of it.
     pub fn touch(&self, reads: &Reads<'_>) -> bool {
-        if self.all || self.accounts || self.definitions && reads.definitions {
+        if self.accounts || self.definitions && reads.definitions {
             return true;
+        }
+        if self.all {
+            return reads.all || reads.definitions || !reads.tables.is_empty();
         }
         if reads.all {
             return !self.is_empty();

@@ -46,7 +46,8 @@ impl<'a> Execute<'a> {
             reader.bytes(params.div_ceil(8))?;
             (flags != 0, reader.u8()? == 1)
         };
-        let types_at = payload.len().saturating_sub(reader.rest().len());
+        let mut values = reader;
+        let types_at = payload.len().saturating_sub(values.rest().len());
         let types = if has_types { Some(reader.bytes(params.saturating_mul(2))?) } else { None };
         Ok(Execute { statement_id, cursor, types, types_at })
     }
