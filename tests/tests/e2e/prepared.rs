@@ -30,10 +30,7 @@ async fn connect(proxy: &Clonelove) -> Result<Conn> {
 }
 
 fn prepared_count(cluster: &Cluster) -> Result<u64> {
-    let mut on_replica = direct(&cluster.replicas[0])?;
-    let rows = on_replica.query("SHOW GLOBAL STATUS LIKE 'Prepared_stmt_count'")?;
-    let value = rows.first().and_then(|row| row.get(1).cloned().flatten()).context("no count")?;
-    Ok(value.parse()?)
+    cluster.replicas[0].status_counter("Prepared_stmt_count")
 }
 
 #[test]
@@ -121,12 +118,13 @@ fn a_statement_keeps_the_meaning_it_was_prepared_with_on_mysql_sid() -> Result<(
 #[tokio::main(flavor = "current_thread")]
 async fn keeps_its_meaning(flavour: Flavour) -> Result<()> {
     let (cluster, proxy) = shared(flavour)?;
-    {
-        let mut primary = direct(&cluster.primary)?;
-        primary.query("CREATE DATABASE other")?;
-        primary.query("GRANT ALL ON other.* TO 'app'@'%'").ok();
-        primary.query("CREATE TABLE other.t (id INT PRIMARY KEY, v INT)")?;
-        primary.query("INSERT INTO other.t VALUES (1, 777)")?;
+    for sql in [
+        "CREATE DATABASE other",
+        "GRANT ALL ON other.* TO 'app'@'%'",
+        "CREATE TABLE other.t (id INT PRIMARY KEY, v INT)",
+        "INSERT INTO other.t VALUES (1, 777)",
+    ] {
+        cluster.primary.query(sql)?;
     }
     wait_defined(&proxy, "other.t")?;
     let mut conn = connect(&proxy).await?;
