@@ -2,12 +2,15 @@
 //! logic of its own.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use clonelove_route::pins::Pin;
+use clonelove_sql::{FactsCache, Scratch};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) password_key: PasswordKey,
     pub(crate) learned: Learned,
     pub(crate) known: Known,
+    /// What is known of statements that came before.
+    pub(crate) facts: FactsCache,
+    /// Room to read statements in, kept by nobody who waits.
+    pub(crate) scratches: Mutex<Vec<Scratch>>,
     pub(crate) clients: Clients,
     /// All tasks, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
@@ -48,6 +55,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
         let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
         let cluster = Cluster::new(&settings, Arc::clone(&metrics));
+        let facts = FactsCache::new(settings.limits.facts_cache, seed());
         Ok(Arc::new(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             cluster,
@@ -55,6 +63,8 @@ impl Shared {
             password_key,
             learned: Learned::default(),
             known: Known::default(),
+            facts,
+            scratches: Mutex::default(),
             clients: Clients::default(),
             tasks: TaskTracker::new(),
             sessions: TaskTracker::new(),
@@ -65,6 +75,11 @@ impl Shared {
             generation: AtomicU64::new(0),
         }))
     }
+}
+
+/// A random number that nobody outside can know.
+fn seed() -> [u64; 2] {
+    [0, 1].map(|half: u8| RandomState::new().hash_one(half))
 }
 
 /// Who is connected.

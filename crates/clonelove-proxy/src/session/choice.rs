@@ -158,7 +158,7 @@ impl ClientSession {
     }
 
     fn may_have_keys(&self, statement: &Statement, routing: &Routing) -> bool {
-        let Some(resolved) = &statement.resolved else { return false };
+        let Some(resolved) = statement.resolved() else { return false };
         let mut tables = resolved.read.iter();
         let (Some(only), None) = (tables.next(), tables.next()) else { return false };
         let keyed = matches!(routing.freshness, Freshness::Key | Freshness::Strict);
@@ -287,7 +287,7 @@ impl ClientSession {
 
     /// The table that a read has to go to the primary for, for people: of several, one that alone would have to.
     fn culprit(&self, statement: &Statement) -> String {
-        let (Some(resolved), view) = (&statement.resolved, self.shared.cluster.schema.view()) else {
+        let (Some(resolved), view) = (statement.resolved(), self.shared.cluster.schema.view()) else {
             return "?".to_owned();
         };
         let snapshot = self.shared.cluster.snapshot();
@@ -374,7 +374,7 @@ fn knows(snapshot: &Snapshot, at: usize, need: &Position) -> bool {
 /// What a statement reads. Without knowledge of the schema that may be anything, and so it is for a transaction whose
 /// statements are still to come.
 fn reads_of<'a>(statement: &'a Statement, none: &'a TableSet, keys: Option<&'a Keys>) -> Reads<'a> {
-    match &statement.resolved {
+    match statement.resolved() {
         Some(resolved) if statement.facts.kind == Kind::Read => Reads {
             all: resolved.all_tables,
             // A routine has no watermark of its own.

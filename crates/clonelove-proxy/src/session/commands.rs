@@ -28,8 +28,8 @@ impl ClientSession {
             Command::InitDb => self.init_db(frame).await,
             Command::ProcessKill => {
                 let mut statement = Statement::opaque(command, frame);
-                statement.facts =
-                    Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+                let facts = Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+                statement.facts = facts.into();
                 self.kill_or_run(statement).await
             }
             Command::StmtPrepare => self.prepare(frame).await,
@@ -147,8 +147,8 @@ impl ClientSession {
         let mut statement = Statement::opaque(command, frame);
         match command {
             Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
-                statement.facts =
-                    Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+                let facts = Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
+                statement.facts = facts.into();
             }
             Command::BinlogDump | Command::BinlogDumpGtid | Command::RegisterSlave => {
                 self.state.pins.hold(Pin::Binlog);
@@ -176,7 +176,7 @@ impl ClientSession {
             return Box::pin(self.long_prepared(command)).await;
         }
         let mut statement = Statement::opaque(command, BytesMut::new());
-        statement.facts = opaque(Why::TooLarge);
+        statement.facts = opaque(Why::TooLarge).into();
         let reason = if command == Command::Query { Reason::TooLarge } else { Reason::Command };
         if command != Command::Query {
             self.state.pins.hold(Pin::Command);

@@ -1,29 +1,48 @@
 //! What the schema adds to a statement's own words: whether what it reads only looks like a table, whether what it calls
 //! only reads, and whether it changes any of that. Must not touch connections.
 
+use std::sync::Arc;
+
 use clonelove_route::freshness::Rules;
-use clonelove_sql::{Effect, Facts, Kind, Resolved};
+use clonelove_sql::{Effect, Facts, Kind, Resolved, analyse};
 
 use super::ClientSession;
-use super::statement::Statement;
+use super::statement::{Made, Statement};
 use crate::cluster::schema::{Changing, Doubts};
 
 impl ClientSession {
+    /// What a text says, and what the schema makes of it where there is a snapshot: looked up, if one like it came before.
+    pub(super) fn understand(&self, sql: &[u8]) -> (Arc<Facts>, Option<Made>) {
+        let view = self.shared.cluster.schema.view();
+        let Some(view) = &*view else { return (Arc::new(analyse(sql, &self.state.dialect)), None) };
+        let mut scratch = self.shared.scratches.lock().pop().unwrap_or_default();
+        let known = view.look_up(&self.shared.facts, sql, self.key_session(), &mut scratch);
+        self.shared.scratches.lock().push(scratch);
+        (Arc::clone(&known.facts), Some(Made::Known(known)))
+    }
+
     /// Lets the schema have its say on a statement; without a snapshot its own words are all there is.
     pub(super) fn resolve(&self, statement: &mut Statement) {
         let view = self.shared.cluster.schema.view();
         let Some(view) = &*view else { return };
-        let schema = statement.schema(self.state.schema.as_deref());
-        let resolved = view.resolve(&statement.facts, schema);
-        if !resolved.unknown_tables.is_empty() {
-            self.ask_for_unknown(view, &resolved);
+        // What was looked up a moment ago may have been of the view before this one.
+        let current = matches!(&statement.resolved, Some(Made::Known(known)) if known.is_of(view.number));
+        if !current {
+            let schema = statement.schema(self.state.schema.as_deref());
+            statement.resolved = Some(Made::Own(Box::new(view.resolve(&statement.facts, schema))));
         }
-        statement.facts.kind = resolved.kind;
-        statement.facts.why = resolved.why;
-        statement.leaves = resolved.leaves;
-        statement.known = !resolved.all_tables;
+        let Some(resolved) = statement.resolved() else { return };
+        if !resolved.unknown_tables.is_empty() {
+            self.ask_for_unknown(view, resolved);
+        }
+        let (kind, why, leaves, known) = (resolved.kind, resolved.why, resolved.leaves, !resolved.all_tables);
+        if (statement.facts.kind, statement.facts.why) != (kind, why) {
+            statement.facts = Arc::new(Facts { kind, why, ..Facts::clone(&statement.facts) });
+        }
+        statement.leaves = leaves;
+        statement.known = known;
         statement.generation = view.generation;
-        statement.resolved = Some(Box::new(resolved));
+        statement.view = view.number;
     }
 
     /// A new snapshot may hold what this one does not, but for what is the session's own.

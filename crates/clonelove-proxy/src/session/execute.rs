@@ -7,7 +7,7 @@ use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, OwnWrites, Ran, Settled};
-use clonelove_sql::{Effect, Facts, Kind, Leaves, Why, analyse};
+use clonelove_sql::{Effect, Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::reply::ReplyTracker;
@@ -41,7 +41,7 @@ impl ClientSession {
         if let Some(after) = self.known_setting(sql) {
             return self.answer_setting(after).await;
         }
-        let facts = analyse(sql, &self.state.dialect);
+        let (facts, made) = self.understand(sql);
         if let Some(called) = self.known_schema(&facts) {
             return self.answer_schema(called).await;
         }
@@ -49,7 +49,8 @@ impl ClientSession {
             return Box::pin(self.answer_patience(sql, patience)).await;
         }
         let kill = facts.effects.first() == Some(&Effect::Kill);
-        let statement = Statement::new(Command::Query, frame, facts);
+        let mut statement = Statement::new(Command::Query, frame, facts);
+        statement.resolved = made;
         if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
     }
 

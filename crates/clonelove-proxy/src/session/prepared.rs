@@ -29,7 +29,7 @@ const MOST_OPEN: usize = 16_382;
 /// A statement that the client has prepared.
 pub(super) struct Prepared {
     pub(super) what: Arc<What>,
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
     /// How its text was read.
     dialect: Dialect,
 }
@@ -78,7 +78,7 @@ impl ClientSession {
             schema: self.state.schema.clone(),
             journal: self.state.journal.clone(),
         };
-        let prepared = Prepared { what: Arc::new(what), facts, dialect: self.state.dialect };
+        let prepared = Prepared { what: Arc::new(what), facts: Arc::new(facts), dialect: self.state.dialect };
         let statement = Statement::preparing(frame, prepared, self.next_statement);
         self.execute(statement).await
     }
@@ -120,7 +120,7 @@ impl ClientSession {
             open.types = types.to_vec();
         }
         let (cursor, prepared) = (execute.cursor, Arc::clone(&open.prepared));
-        let mut statement = Statement::new(command, frame, prepared.facts.clone());
+        let mut statement = Statement::new(command, frame, Arc::clone(&prepared.facts));
         statement.prepared = Some(prepared);
         statement.number = id;
         if cursor && !self.state.transaction.open {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use clonelove_sql::{Facts, Kind, Leaves, Resolved, Why, digest_hash, digest_text};
+use clonelove_sql::{Facts, Kind, Known, Leaves, Resolved, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ pub(super) struct Statement {
     pub(super) command: Command,
     /// As the client sent it, framed; empty when it is forwarded as it arrives.
     pub(super) frame: BytesMut,
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
     /// What it leaves in its session, as far as the schema tells.
     pub(super) leaves: Leaves,
     /// The schema knows all that it touches.
@@ -30,8 +30,10 @@ pub(super) struct Statement {
     /// What its only value is, whatever the server says.
     pub(super) value: Option<String>,
     /// What the schema says of it, and the snapshot that said so.
-    pub(super) resolved: Option<Box<Resolved>>,
+    pub(super) resolved: Option<Made>,
     pub(super) generation: u64,
+    /// The number of the view that said it.
+    pub(super) view: u64,
     /// It may commit something, and its reply is still to come.
     pub(super) pending: Option<Pending>,
     /// It is a read on the primary for want of a fresh replica.
@@ -41,12 +43,28 @@ pub(super) struct Statement {
     pub(super) waited: std::time::Duration,
 }
 
+/// What the schema makes of a statement.
+pub(super) enum Made {
+    /// As others of its form have it.
+    Known(Arc<Known>),
+    /// For this one.
+    Own(Box<Resolved>),
+}
+
 impl Statement {
-    pub(super) fn new(command: Command, frame: BytesMut, facts: Facts) -> Self {
+    /// What the schema says of it.
+    pub(super) fn resolved(&self) -> Option<&Resolved> {
+        match self.resolved.as_ref()? {
+            Made::Known(known) => Some(&known.resolved),
+            Made::Own(resolved) => Some(resolved),
+        }
+    }
+
+    pub(super) fn new(command: Command, frame: BytesMut, facts: impl Into<Arc<Facts>>) -> Self {
         Self {
             command,
             frame,
-            facts,
+            facts: facts.into(),
             prepared: None,
             number: 0,
             ahead: BytesMut::new(),
@@ -55,6 +73,7 @@ impl Statement {
             known: false,
             resolved: None,
             generation: 0,
+            view: 0,
             pending: None,
             spilled: None,
             begun: Instant::now(),
@@ -87,13 +106,10 @@ impl Statement {
     /// asked soon. A read is prepared where it may be read.
     pub(super) fn preparing(frame: BytesMut, prepared: Prepared, number: u32) -> Self {
         let facts = if prepared.facts.kind == Kind::Read && prepared.facts.why.is_none() {
-            prepared.facts.clone()
+            Arc::clone(&prepared.facts)
         } else {
-            Facts {
-                kind: Kind::Read,
-                why: prepared.facts.why.map(|_| Why::PreviousStatement),
-                ..Facts::default()
-            }
+            let why = prepared.facts.why.map(|_| Why::PreviousStatement);
+            Arc::new(Facts { kind: Kind::Read, why, ..Facts::default() })
         };
         let mut statement = Self::new(Command::StmtPrepare, frame, facts);
         statement.prepared = Some(Arc::new(prepared));

@@ -62,9 +62,11 @@ impl ClientSession {
         }
         let view = self.shared.cluster.schema.view();
         let schema = statement.schema(self.state.schema.as_deref());
-        let resolved = view.as_ref().map(|view| view.resolve(facts, schema));
-        let (Some(view), Some(resolved)) = (&*view, resolved) else { return Some(Writes::anything()) };
-        Some(self.of_resolved(view, statement, &resolved))
+        let Some(view) = &*view else { return Some(Writes::anything()) };
+        if let Some(resolved) = statement.resolved().filter(|_| statement.view == view.number) {
+            return Some(self.of_resolved(view, statement, resolved));
+        }
+        Some(self.of_resolved(view, statement, &view.resolve(facts, schema)))
     }
 
     fn of_resolved(&self, view: &View, statement: &Statement, resolved: &Resolved) -> Writes {
@@ -121,7 +123,7 @@ impl ClientSession {
     /// What bounds the rows that a read touches.
     pub(super) fn keys_of_read(&self, statement: &Statement) -> Option<Keys> {
         let text = statement.text()?;
-        let resolved = statement.resolved.as_ref()?;
+        let resolved = statement.resolved()?;
         let view = self.shared.cluster.schema.view();
         view.as_ref()?.keys_of_read(text, &statement.facts, resolved, self.key_session())
     }
@@ -130,7 +132,7 @@ impl ClientSession {
         matches!(self.shared.settings.load().routing.freshness, Freshness::Key | Freshness::Strict)
     }
 
-    fn key_session(&self) -> KeySession<'_> {
+    pub(super) fn key_session(&self) -> KeySession<'_> {
         let plain_charsets = is_plain(self.response.charset) && !self.state.journal.changes_letters();
         KeySession { dialect: &self.state.dialect, schema: self.state.schema.as_deref(), plain_charsets }
     }

@@ -186,6 +186,11 @@ impl FactsCache {
 }
 
 impl Known {
+    /// Whether it was resolved with the definitions of this number.
+    pub fn is_of(&self, snapshot: u64) -> bool {
+        self.snapshot == snapshot
+    }
+
     /// Of a text that is of no form.
     fn alone(sql: &[u8], context: Context<'_>, resolve: impl FnOnce(&Facts) -> Resolved) -> Known {
         let facts = analyse_for_all(sql, context.session.dialect).0;

@@ -6,12 +6,15 @@ mod once;
 mod read;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 use clonelove_sql::keys::{self, Keys};
 use clonelove_sql::schema::{Counts, MissingGrant};
-use clonelove_sql::{Facts, Kind, Leaves, Resolved, Schema, TableId, TableName, Why};
+use clonelove_sql::{
+    Context, Facts, FactsCache, Kind, Known, Leaves, Resolved, Schema, Scratch, TableId, TableName, Why,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -33,6 +36,7 @@ pub(crate) struct Definitions {
     view: ArcSwapOption<View>,
     state: Mutex<State>,
     nudge: Notify,
+    numbers: AtomicU64,
     /// The first reading came to its end, good or bad.
     tried: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -44,6 +48,8 @@ pub(crate) struct View {
     doubts: Doubts,
     /// Grows with each snapshot that differs from the one before.
     pub(crate) generation: u64,
+    /// Another one for each view: with the same, statements are resolved alike.
+    pub(crate) number: u64,
     read_at: Instant,
     counts: Counts,
     missing: Arc<[MissingGrant]>,
@@ -111,6 +117,7 @@ impl Definitions {
             view: ArcSwapOption::empty(),
             state: Mutex::default(),
             nudge: Notify::new(),
+            numbers: AtomicU64::new(0),
             tried: watch::Sender::new(false),
             metrics,
         })
@@ -224,6 +231,7 @@ impl Definitions {
                 .as_ref()
                 .map_or(0, |before| before.generation)
                 .wrapping_add(u64::from(changed)),
+            number: self.next_number(),
             read_at: Instant::now(),
         };
         let view = Arc::new(view);
@@ -268,7 +276,13 @@ impl Definitions {
         let View { generation, read_at, counts, .. } = *view;
         let (schema, missing) = (Arc::clone(&view.schema), Arc::clone(&view.missing));
         let doubts = state.doubts();
-        self.view.store(Some(Arc::new(View { schema, doubts, generation, read_at, counts, missing })));
+        let number = self.next_number();
+        let view = View { schema, doubts, generation, number, read_at, counts, missing };
+        self.view.store(Some(Arc::new(view)));
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// Whether a change that is over is still to be read.
@@ -354,6 +368,18 @@ impl View {
             return None;
         }
         keys::of_rows((table, width), columns, &self.schema)
+    }
+
+    /// What is known of a statement: from the cache, or by analysis.
+    pub(crate) fn look_up(
+        &self,
+        cache: &FactsCache,
+        sql: &[u8],
+        session: keys::Session<'_>,
+        scratch: &mut Scratch,
+    ) -> Arc<Known> {
+        let context = Context { session, schema: Some(&self.schema), snapshot: self.number };
+        cache.look_up(sql, context, scratch, |facts| self.resolve(facts, session.schema)).known
     }
 
     /// When it was read.
