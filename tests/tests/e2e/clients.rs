@@ -69,8 +69,6 @@ impl Bench {
         ))?;
         cluster.wait_caught_up()?;
         let config = Config::for_cluster(&cluster)
-            // A read waits for what was written before it, however busy the machine is.
-            .set("routing", "fresh_wait", "\"30s\"")
             .user(WIDE_USER, WIDE_PASSWORD)
             .set("routing", "fresh_wait", "\"30s\"")
             .set("routing", "max_lag", "\"60s\"")
