@@ -32,6 +32,8 @@ pub(crate) struct Freshness {
     started: Instant,
     /// Wakes whoever asks the primary about what is in doubt.
     doubtful: Notify,
+    /// Woken whenever something is in doubt no more.
+    settled: Notify,
     /// What XA transactions wrote that are prepared, by the text of their ids.
     xa: Mutex<HashMap<Vec<u8>, Writes>>,
     /// Reads on the primary at this moment that a fresh replica would have answered.
@@ -49,6 +51,7 @@ impl Freshness {
             era: AtomicU64::new(0),
             started: Instant::now(),
             doubtful: Notify::new(),
+            settled: Notify::new(),
             xa: Mutex::default(),
             spilled: AtomicI64::new(0),
             spills: Mutex::default(),
@@ -179,6 +182,15 @@ impl Freshness {
         self.marks.read().unlogged_tables().collect()
     }
 
+    /// Waits until the primary was asked about what is in doubt, but not for long.
+    pub(crate) async fn settled(&self, within: Duration) {
+        let mut settled = std::pin::pin!(self.settled.notified());
+        settled.as_mut().enable();
+        if self.marks.read().is_in_doubt() {
+            let _ = tokio::time::timeout(within, settled).await;
+        }
+    }
+
     /// Asks the primary for its position whenever something is in doubt, for ever.
     pub(crate) async fn settle_doubts<F>(self: Arc<Self>, ask: impl Fn() -> F)
     where
@@ -198,6 +210,8 @@ impl Freshness {
                 if self.era() == era {
                     marks.settle_doubts(upto, &position, self.now());
                 }
+                drop(marks);
+                self.settled.notify_waiters();
             } else {
                 tokio::time::sleep(ASK_AGAIN).await;
             }

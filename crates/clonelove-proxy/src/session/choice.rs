@@ -24,6 +24,8 @@ use crate::settings::{Balance, Fallback, Freshness, FreshnessScope, OverBudget, 
 
 /// How long the primary may take to tell its position.
 const ASK_PRIMARY: Duration = Duration::from_secs(1);
+/// What a read needs may change while it waits, so often at most.
+const MOST_ROUNDS: u32 = 8;
 /// While the primary may not be asked, what a read needs is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -81,23 +83,42 @@ impl ClientSession {
             Ok(floor) => floor,
             Err(()) => return self.spill_or_not(statement, not, routing, "the primary did not answer").await,
         };
-        match self.find_fresh(statement, not, routing, floor) {
-            Found::Replica(at) => Replica::Use(at, reason),
-            Found::NotYet(eligible, stamp) => {
-                let waited = Box::pin(self.wait_for(&eligible, stamp, routing.fresh_wait)).await;
-                match waited.then(|| self.find_fresh(statement, not, routing, floor)) {
-                    Some(Found::Replica(at)) if reason == Reason::Read => {
-                        Replica::Use(at, Reason::ReadWaited)
-                    }
-                    Some(Found::Replica(at)) => Replica::Use(at, reason),
-                    _ => {
-                        let why = "no replica has what was written to it yet";
-                        Box::pin(self.spill_or_not(statement, not, routing, why)).await
-                    }
+        self.find_in_time(statement, not, routing, (floor, reason)).await
+    }
+
+    /// A replica that is fresh, or becomes so within `fresh_wait`; else what follows from there being none.
+    async fn find_in_time(
+        &mut self,
+        statement: &mut Statement,
+        not: &[usize],
+        routing: &Routing,
+        (floor, reason): (Stamp, Reason),
+    ) -> Replica {
+        let begun = Instant::now();
+        let mut rounds = 0_u32;
+        loop {
+            let left = routing.fresh_wait.saturating_sub(begun.elapsed());
+            // What a replica has is asked for at least once: later reads want to know, too.
+            let goes_on = rounds == 0 || !left.is_zero() && rounds < MOST_ROUNDS;
+            match self.find_fresh(statement, not, routing, floor) {
+                Found::Replica(at) if rounds > 0 && reason == Reason::Read => {
+                    return Replica::Use(at, Reason::ReadWaited);
                 }
+                Found::Replica(at) => return Replica::Use(at, reason),
+                Found::None => return self.none_eligible(routing),
+                Found::NotYet(eligible, stamp) if goes_on => {
+                    Box::pin(self.wait_for(&eligible, stamp, left)).await;
+                }
+                Found::Kept(Kept::InDoubt) if goes_on => {
+                    Box::pin(self.shared.cluster.freshness.settled(left)).await;
+                }
+                Found::NotYet(..) => {
+                    let why = "no replica has what was written to it yet";
+                    return Box::pin(self.spill_or_not(statement, not, routing, why)).await;
+                }
+                Found::Kept(kept) => return Box::pin(self.kept(statement, not, routing, kept)).await,
             }
-            Found::Kept(kept) => Box::pin(self.kept(statement, not, routing, kept)).await,
-            Found::None => self.none_eligible(routing),
+            rounds = rounds.saturating_add(1);
         }
     }
 
