@@ -381,3 +381,49 @@ fn settings_witness(flavour: Flavour) -> Result<()> {
     assert_eq!(value(&mut session, "SELECT DATABASE()")?, "test");
     Ok(())
 }
+
+/// A read of a written table that stays on the primary for a while.
+const SLOW: &str = "SELECT SLEEP(30), v FROM t WHERE id = 1";
+
+/// What becomes of a read beyond the budget: `over_budget` is the policy.
+fn beyond_the_budget(over_budget: &str) -> Result<(Cluster, Clonelove, Result<String>)> {
+    let cluster = uniform_of(Flavour::MariaDbDistribution, 1)?;
+    table(&cluster, 5)?;
+    let config = quick(&cluster)
+        .set("routing", "fresh_wait", "\"1ms\"")
+        .set("routing", "max_wait", "\"300ms\"")
+        .set("routing", "max_primary_reads", "1")
+        .set("routing", "over_budget", over_budget);
+    let proxy = Clonelove::start_with(config)?;
+    wait_eligible(&proxy, "replica1")?;
+    cluster.replicas[0].stop_sql_thread()?;
+    client(&proxy)?.query("UPDATE t SET v = 500 WHERE id = 1")?;
+    let mut slow = client(&proxy)?;
+    slow.send(SLOW)?;
+    let listed = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(30)%'";
+    wait_until("the slow read to be on the primary", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(cluster.primary.value(listed)? == "1")
+    })?;
+    let answer = value(&mut client(&proxy)?, READ);
+    kill_connections_of(&cluster.primary, APP_USER)?;
+    Ok((cluster, proxy, answer))
+}
+
+#[test]
+fn reads_beyond_the_budget_are_refused_with_the_tables_name() -> Result<()> {
+    for policy in ["\"error\"", "\"wait\""] {
+        let (_cluster, proxy, answer) = beyond_the_budget(policy)?;
+        let error = error_of(answer)?;
+        ensure!(error.code == 1205 && error.message.contains("app.t "), "{policy}: {error:?}");
+        assert_eq!((reason(&proxy, "over_budget")?, reason(&proxy, "stale")?), (1.0, 1.0), "{policy}");
+    }
+    Ok(())
+}
+
+#[test]
+fn reads_beyond_the_budget_may_be_stale_by_the_operators_choice() -> Result<()> {
+    let (_cluster, proxy, answer) = beyond_the_budget("\"stale\"")?;
+    assert_eq!(answer?, "1");
+    assert_eq!(reason(&proxy, "over_budget_stale")?, 1.0);
+    Ok(())
+}
