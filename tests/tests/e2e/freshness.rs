@@ -396,7 +396,7 @@ fn beyond_the_budget(over_budget: &str) -> Result<(Cluster, Clonelove, Result<St
         .set("routing", "over_budget", over_budget);
     let proxy = Clonelove::start_with(config)?;
     wait_eligible(&proxy, "replica1")?;
-    cluster.replicas[0].stop_sql_thread()?;
+    let held = Held::new(&cluster.replicas[0])?;
     client(&proxy)?.query("UPDATE t SET v = 500 WHERE id = 1")?;
     let mut slow = client(&proxy)?;
     slow.send(SLOW)?;
@@ -405,7 +405,8 @@ fn beyond_the_budget(over_budget: &str) -> Result<(Cluster, Clonelove, Result<St
         Ok::<_, anyhow::Error>(cluster.primary.value(listed)? == "1")
     })?;
     let answer = value(&mut client(&proxy)?, READ);
-    kill_connections_of(&cluster.primary, APP_USER)?;
+    slow.vanish();
+    held.release(&cluster.primary)?;
     Ok((cluster, proxy, answer))
 }
 

@@ -10,6 +10,8 @@ use clonelove_testkit::{
     Break, Clonelove, Cluster, Config, Connection, DEFAULT_TIMEOUT, Link, Peer, SqlError, wait_until,
 };
 
+use serde_json::Value;
+
 use crate::support::{
     client, error_of, hasty, queries, quick, reason, retries, said_of, table, uniform, value, wait_eligible,
     wait_said,
@@ -66,11 +68,16 @@ fn rest(stream: &mut TcpStream) -> Result<Vec<u8>> {
     }
 }
 
-/// What is held while nobody is connected: descriptors other than idle connections to servers.
+/// What is held while nobody is connected: descriptors other than idle connections to servers and those of the monitor,
+/// which is made when somebody needs to know a position.
 fn held(proxy: &Clonelove) -> Result<u64> {
     let status = proxy.status()?;
     let servers = status["servers"].as_array().context("no servers")?;
-    let idle: u64 = servers.iter().filter_map(|server| server["connections"]["idle"].as_u64()).sum();
+    let own = |server: &Value| -> Option<u64> {
+        let connections = &server["connections"];
+        Some(connections["idle"].as_u64()?.saturating_add(connections["monitor"].as_u64()?))
+    };
+    let idle: u64 = servers.iter().filter_map(own).sum();
     Ok(u64::try_from(proxy.process().open_fds()?)?.saturating_sub(idle))
 }
 
