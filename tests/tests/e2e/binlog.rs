@@ -62,6 +62,7 @@ fn until_seen(session: &mut Connection, id: u32, wanted: &str) -> Result<(Durati
     Ok((begun.elapsed(), older))
 }
 
+#[expect(clippy::print_stderr, reason = "the delay that was measured is for people")]
 fn others_writes(flavour: Flavour) -> Result<()> {
     let cluster = cluster(flavour)?;
     let (narrow, proxy) = (Clonelove::start_with(quick(&cluster))?, following(&cluster)?);

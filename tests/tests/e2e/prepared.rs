@@ -90,7 +90,7 @@ async fn shares(flavour: Flavour) -> Result<()> {
             ensure!(value.is_some(), "client {at}, round {round}");
             // Each time with other types: what one client said of them is not another one's.
             let (text, number) = (format!("c{at}"), at * 1_000);
-            let said: Option<String> = if (at + round as usize) % 2 == 0 {
+            let said: Option<String> = if (at + round as usize).is_multiple_of(2) {
                 conn.exec_first(&*named, (text.as_str(), number)).await?
             } else {
                 conn.exec_first(&*named, (number, text.as_str())).await?
