@@ -13,6 +13,7 @@ mod keys;
 mod knowledge;
 mod memory;
 mod poisoning;
+mod offload;
 mod pools;
 mod prepared;
 mod replay;

@@ -2,9 +2,9 @@
 //! every byte of the answers compared. The replicas may catch up before each SELECT, so that routing is what is
 //! tested; their general logs are the witness of what reached them.
 
-mod client;
-mod order;
-mod recording;
+pub(crate) mod client;
+pub(crate) mod order;
+pub(crate) mod recording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use clonelove_testkit::{
 use order::{Answers, Asker};
 use recording::{Connect, Sent};
 
-const RECORDINGS_ENV: &str = "CLONELOVE_RECORDINGS";
+pub(crate) const RECORDINGS_ENV: &str = "CLONELOVE_RECORDINGS";
 /// Of the SELECTs outside transactions, how many in a hundred may go to the primary.
 const MOST_ON_PRIMARY: f64 = 5.0;
 /// The same in the small recordings, which use temporary tables as no recorded site does.
@@ -213,7 +213,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn open(address: &str, connect: &Connect) -> Result<Client> {
+pub(crate) fn open(address: &str, connect: &Connect) -> Result<Client> {
     let capabilities = connect.capability_bits()?;
     let Connect { db: schema, charset, .. } = connect;
     let opening = Opening { user: APP_USER, password: APP_PASSWORD, schema, charset: *charset, capabilities };

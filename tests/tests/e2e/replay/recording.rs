@@ -35,6 +35,9 @@ pub(crate) struct Request {
 #[derive(Deserialize)]
 pub(crate) struct Command {
     pub(crate) conn: u64,
+    /// Milliseconds since the scenario began.
+    #[serde(default)]
+    pub(crate) t_ms: f64,
     connect: Option<Connect>,
     com: Option<String>,
     sql: Option<String>,
@@ -42,11 +45,11 @@ pub(crate) struct Command {
 }
 
 /// How a connection began.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Connect {
     pub(crate) db: String,
     pub(crate) charset: u8,
-    capabilities: Vec<String>,
+    pub(crate) capabilities: Vec<String>,
 }
 
 /// A command by its kind.
