@@ -15,11 +15,12 @@ pub const ROWS: u64 = 100_000;
 const ITEMS: u64 = 2000;
 
 /// The names of all workloads.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "point",
     "prepared",
     "connect",
     "php",
+    "content",
     "rows",
     "stream",
     "read_only",
@@ -82,6 +83,7 @@ impl Workload {
                 body.extend(drupal_reads());
                 Self { is_drupal: true, ..Self::of(Script { before: vec![], body }, true) }
             }
+            "content" => Self { scripts: content(), ..Self::of(Script::default(), true) },
             "rows" => persistent(vec![], vec![text("SELECT id, k, c FROM sbtest1 LIMIT 10000")]),
             // 16,384 rows of 64 KiB: 1 GiB.
             "stream" => {
@@ -158,6 +160,26 @@ fn drupal_reads() -> Vec<Statement> {
         tags(2),
         one("discovery"),
     ]
+}
+
+/// Tables of content that the `content` workload reads.
+pub const CONTENT_TABLES: u64 = 8;
+
+/// Requests that read a row of each of eight tables, each beginning with another one, and write one of two tables of
+/// sessions.
+fn content() -> Vec<Script> {
+    let drawn = |sql: String| Statement::Drawn(sql, ITEMS);
+    let request = |first: u64| {
+        let tables = (0..CONTENT_TABLES).map(|table| (first + table) % CONTENT_TABLES);
+        let letters = tables.filter_map(|table| char::from_digit(table as u32 + 10, 36));
+        let mut body: Vec<_> = letters
+            .map(|letter| drawn(format!("SELECT body, n FROM content_{letter} WHERE id = #")))
+            .collect();
+        let session = if first.is_multiple_of(2) { "a" } else { "b" };
+        body.push(drawn(format!("UPDATE session_{session} SET n = n + 1 WHERE id = #")));
+        Script { before: vec![], body }
+    };
+    (0..CONTENT_TABLES).map(request).collect()
 }
 
 /// The statement that is prepared.

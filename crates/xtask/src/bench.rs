@@ -3,6 +3,7 @@
 
 mod contender;
 mod counts;
+mod freshness;
 mod network;
 mod report;
 mod sample;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
         ["--counts", rest @ ..] => return counts::run(rest),
         ["--sysbench"] => return agreement(),
         ["--hold"] => return hold(),
+        ["--freshness", rest @ ..] => return freshness::run(rest),
         _ => {}
     }
     let plan = Plan::parse(args)?;
@@ -125,7 +127,7 @@ impl Plan {
                     "not understood: {word}; `cargo xtask bench [--quick] [--workload point/unix,php+0.5ms,point@2000] \
                      [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] \
                      [--no-syscalls] [--against OTHER_CLONELOVE]`, \
-                     or `cargo xtask bench --counts`, `--sysbench` or `--hold`"
+                     or `cargo xtask bench --counts`, `--freshness`, `--sysbench` or `--hold`"
                 ),
             }
         }

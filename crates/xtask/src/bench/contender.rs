@@ -77,13 +77,27 @@ pub(crate) struct Contender {
     /// Another way in, for those that have it.
     socket: Option<PathBuf>,
     process: Option<Process>,
-    _ports: Vec<Port>,
+    ports: Vec<Port>,
     folder: Sandbox,
 }
 
 impl Contender {
     /// Starts it and waits until it serves; `before` is the program of [`Kind::Before`].
     pub(crate) fn start(kind: Kind, network: &Network<'_>, before: Option<&Path>) -> Result<Self> {
+        Self::start_with(kind, network, before, &[])
+    }
+
+    /// Starts clonelove with keys of its `[routing]`.
+    pub(crate) fn clonelove(network: &Network<'_>, routing: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(Kind::Clonelove, network, None, routing)
+    }
+
+    fn start_with(
+        kind: Kind,
+        network: &Network<'_>,
+        before: Option<&Path>,
+        routing: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = Sandbox::new()?;
         let ports = vec![Port::reserve()?, Port::reserve()?];
         let [port, admin] = ports.as_slice() else { bail!("no ports") };
@@ -95,8 +109,8 @@ impl Contender {
             Kind::Direct => None,
             Kind::Relay => Some(place.relay(&single)?),
             Kind::HaProxy => Some(place.haproxy(&single)?),
-            Kind::Clonelove => Some(place.clonelove(&built("clonelove"), network)?),
-            Kind::Before => Some(place.clonelove(before.context("no --against")?, network)?),
+            Kind::Clonelove => Some(place.clonelove(&built("clonelove"), network, routing)?),
+            Kind::Before => Some(place.clonelove(before.context("no --against")?, network, routing)?),
             Kind::ProxySql => Some(place.proxysql(network)?),
             Kind::MaxScale => Some(place.maxscale(network)?),
         };
@@ -105,7 +119,7 @@ impl Contender {
             Kind::MaxScale => (address, None),
             _ => (address, Some(own_socket)),
         };
-        let mut contender = Self { kind, address, socket, process, _ports: ports, folder };
+        let mut contender = Self { kind, address, socket, process, ports, folder };
         contender.wait_serving()?;
         Ok(contender)
     }
@@ -120,6 +134,12 @@ impl Contender {
 
     pub(crate) fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Where clonelove tells its metrics.
+    pub(crate) fn admin(&self) -> String {
+        let port = self.ports.last().map_or(0, Port::number);
+        format!("127.0.0.1:{port}")
     }
 
     /// Its own folder, which goes away with it.
@@ -190,13 +210,21 @@ impl Place<'_> {
         self.spawn(&built("blind_relay"), &[&listen, server])
     }
 
-    fn clonelove(&self, program: &Path, network: &Network<'_>) -> Result<Process> {
+    fn clonelove(
+        &self,
+        program: &Path,
+        network: &Network<'_>,
+        routing: &[(&str, &str)],
+    ) -> Result<Process> {
         let mut config = Config::for_cluster(network.cluster)
             .without_servers()
             .set("monitor", "interval", "\"1s\"")
             .set("log", "level", "\"info\"")
             .set("listen", "mysql", &format!("[\"127.0.0.1:{}\", \"unix:{}\"]", self.port, self.socket()))
             .set("listen", "http", &format!("\"127.0.0.1:{}\"", self.admin));
+        for (key, value) in routing {
+            config = config.set("routing", key, value);
+        }
         for server in network.servers() {
             // The relays open as many connections as there are clients; so may this one.
             config = config.server(&server.name, &server.address(), "max_connections = 3000");

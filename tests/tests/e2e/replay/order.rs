@@ -48,6 +48,16 @@ pub(crate) fn alone_differs(
     Ok(among(one)? && among(two)?)
 }
 
+/// Whether all that differs is what a server says of the plan it took (SERVER_QUERY_NO_GOOD_INDEX_USED,
+/// SERVER_QUERY_NO_INDEX_USED, SERVER_QUERY_WAS_SLOW): its own statistics decide that.
+pub(crate) fn plan_alone_differs(answers: &Answers<'_>) -> Result<bool> {
+    const OF_PLANS: u16 = 0x10 | 0x20 | 0x800;
+    let Answers { direct: one, proxied: two } = answers;
+    Ok((&one.said, one.status & !OF_PLANS, one.warnings) == (&two.said, two.status & !OF_PLANS, two.warnings)
+        && columns(one)? == columns(two)?
+        && rows(one)? == rows(two)?)
+}
+
 impl Asker<'_> {
     /// Asks as root, whose statements are not those that the general logs are read for.
     fn ask_without_limit(&self, server: &Server) -> Result<Vec<Row>> {
