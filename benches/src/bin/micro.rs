@@ -10,13 +10,16 @@ use anyhow::{Context as _, Result, bail};
 use clonelove_benches::workload::put_command;
 use clonelove_route::balance::Balance;
 use clonelove_route::decide::{Moment, Plan, Policy, choose, plan};
+use clonelove_route::freshness::{Freshness, Need, Reads, Rules, Writes};
 use clonelove_route::health::State;
+use clonelove_route::position::Position;
 use clonelove_route::session::{Heard, Ran, Session, Transaction};
 use clonelove_route::topology::{Node, Role, Topology};
 use clonelove_sql::keys::{self, KeyIds};
 use clonelove_sql::schema::{Answers, Row};
 use clonelove_sql::{
-    Context, Dialect, Facts, FactsCache, Flavour, Modes, Schema, Scratch, analyse, digest_text,
+    Context, Dialect, Facts, FactsCache, Flavour, Modes, Schema, Scratch, TableId, TableSet, analyse,
+    digest_text,
 };
 use clonelove_wire::frame::{FrameHead, Look, look_packet};
 use clonelove_wire::reply::{ReplyTracker, Then};
@@ -66,6 +69,9 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("unknown_drupal", known((b'a'..=b'p').map(drupal_on).collect())),
         ("digest_drupal", digest()),
         ("decision", decision()),
+        ("fresh_by_table", fresh(None)),
+        ("fresh_by_key", fresh(Some(DRUPAL))),
+        ("raise_key", raise()),
         ("reply_point", reply(one_row(), Command::Query)),
         ("reply_10000_rows", reply(many_rows(), Command::Query)),
         ("round_point", round(POINT)),
@@ -222,6 +228,72 @@ fn decide(facts: &clonelove_sql::Facts, session: &Session, topology: &Topology, 
         clonelove_route::decide::Chosen::Replica(at) => Some(at),
         _ => None,
     }
+}
+
+const TOUCHED: u64 = 100_000;
+
+/// As many rows of the table of [`DRUPAL`] as are kept by default were written, each at a position of its own; the
+/// replicas have most of it.
+fn watermarks(schema: &Schema) -> Freshness {
+    let mut freshness = Freshness::new(TOUCHED as usize, Rules::all());
+    freshness.begin(position(1).as_ref(), Duration::ZERO);
+    let dialect = dialect();
+    for row in 0..TOUCHED {
+        let sql = format!("DELETE FROM \"cache_page\" WHERE \"cid\" = 'route:/node/{row}'");
+        let keys =
+            keys::of_write(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), schema, session(&dialect));
+        let writes = Writes { keyed: keys.into_iter().collect(), ..Writes::default() };
+        if let Some(position) = position(row + 2) {
+            freshness.raise(&writes, &position, Duration::from_micros(row));
+        }
+    }
+    for server in [1, 2] {
+        freshness.applied(server, position(TOUCHED - 1000).as_ref());
+    }
+    freshness
+}
+
+fn position(number: u64) -> Option<Position> {
+    Position::parse(clonelove_route::report::Flavour::MariaDb, &format!("0-1-{number}")).ok()
+}
+
+fn session(dialect: &Dialect) -> keys::Session<'_> {
+    keys::Session { dialect, schema: Some("app"), plain_charsets: true }
+}
+
+/// What a read needs, by its table or by its rows, and which of two replicas have it.
+fn fresh(bounded: Option<&str>) -> Case {
+    let (schema, dialect) = (schema(), dialect());
+    let freshness = watermarks(&schema);
+    let keys = bounded.and_then(|sql| {
+        keys::of_read(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &schema, session(&dialect))
+    });
+    assert!(keys.is_some() || bounded.is_none(), "the statement has keys");
+    let mut tables = TableSet::default();
+    tables.add(TableId::of("app", "cache_page"));
+    Box::new(move || {
+        let reads = Reads { all: false, definitions: false, tables: &tables, keys: keys.as_ref() };
+        let need = freshness.need(black_box(&reads), 0);
+        if let Need::Stamp(stamp) = need {
+            black_box((freshness.has(1, stamp), freshness.has(2, stamp)));
+        }
+    })
+}
+
+/// A write of one row becomes known, by the text of its position.
+fn raise() -> Case {
+    let (schema, dialect) = (schema(), dialect());
+    let mut freshness = watermarks(&schema);
+    let sql = "DELETE FROM \"cache_page\" WHERE \"cid\" = 'route:/node/17'";
+    let keys = keys::of_write(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &schema, session(&dialect));
+    let writes = Writes { keyed: keys.into_iter().collect(), ..Writes::default() };
+    let mut number = TOUCHED + 10;
+    Box::new(move || {
+        number += 1;
+        if let Some(position) = position(number) {
+            black_box(freshness.raise(&writes, &position, Duration::from_micros(number)));
+        }
+    })
 }
 
 /// A primary with two replicas, all well.

@@ -99,6 +99,17 @@ impl Freshness {
         self.marks.write().applied(server, position);
     }
 
+    /// A server has told how far it is, just now.
+    pub(crate) fn told(&self, server: usize) {
+        self.marks.write().told(server, self.now());
+    }
+
+    /// Those of the servers that may have a stamp within so short a time.
+    pub(crate) fn soon(&self, servers: &[usize], stamp: Stamp, within: Duration) -> Vec<usize> {
+        let (marks, now) = (self.marks.read(), self.now());
+        servers.iter().copied().filter(|server| marks.may_have_soon(*server, stamp, within, now)).collect()
+    }
+
     /// What a read needs of the server that answers it; `observed`: see [`Freshness::observed`].
     pub(crate) fn need(&self, reads: &Reads<'_>, observed: u64) -> Need {
         // Nothing that the session may have seen is still under way.

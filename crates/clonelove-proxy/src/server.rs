@@ -189,6 +189,7 @@ impl Server {
             self.freshness.applied(self.index, Some(&position));
             self.known.store(Some(position));
         }
+        self.freshness.told(self.index);
         true
     }
 

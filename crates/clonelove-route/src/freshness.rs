@@ -55,7 +55,18 @@ pub struct Freshness {
 struct Applied {
     upto: Stamp,
     position: Option<Position>,
+    told: Option<Told>,
 }
+
+/// When a server last told how far it is, and how old the oldest write was that it lacked then.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Duration,
+    behind: Duration,
+}
+
+/// What a server told is taken for how it is doing for so long.
+const TOLD_LASTS: Duration = Duration::from_millis(250);
 
 /// What a read needs of the server that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,6 +330,26 @@ impl Freshness {
                 .since(applied.upto.saturating_add(1))
                 .map_or(Duration::ZERO, |at| now.saturating_sub(at)),
         )
+    }
+
+    /// A server has told how far it is, just now.
+    pub fn told(&mut self, server: usize, now: Duration) {
+        let behind = self.lag(server, now);
+        if let (Some(applied), Some(behind)) = (self.servers.get_mut(server), behind) {
+            applied.told = Some(Told { at: now, behind });
+        }
+    }
+
+    /// Whether waiting so long for a server to have a stamp may be of use. It is not where the server was known to
+    /// lack older writes a moment ago, and has not come nearer to this one since than it usually is.
+    pub fn may_have_soon(&self, server: usize, stamp: Stamp, within: Duration, now: Duration) -> bool {
+        let told = self.servers.get(server).and_then(|applied| applied.told);
+        let Some(Told { at, behind }) = told else { return true };
+        if behind <= within || now.saturating_sub(at) > TOLD_LASTS {
+            return true;
+        }
+        let age = self.log.since(stamp).map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        age < behind && behind.saturating_sub(age) <= within
     }
 
     /// Forgets what all of these servers have: the floor rises to the lowest of them. Nobody below it gets a read.

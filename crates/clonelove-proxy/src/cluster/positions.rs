@@ -170,7 +170,7 @@ impl Waiters {
     }
 
     /// A read needs a stamp that this server is not known to have.
-    fn want_stamp(&self, stamp: Stamp) {
+    pub(crate) fn want_stamp(&self, stamp: Stamp) {
         let mut stamps = self.stamps.lock();
         if stamps.len() < MOST_STAMPS && stamps.insert(stamp) {
             drop(stamps);

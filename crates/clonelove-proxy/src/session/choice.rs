@@ -106,15 +106,14 @@ impl ClientSession {
                 }
                 Found::Replica(at) => return Replica::Use(at, reason),
                 Found::None => return self.none_eligible(routing),
-                Found::NotYet(eligible, stamp) if goes_on => {
-                    Box::pin(self.wait_for(&eligible, stamp, left)).await;
+                Found::NotYet(eligible, stamp) => {
+                    if !goes_on || !Box::pin(self.wait_for_soon(&eligible, stamp, left)).await {
+                        let why = "no replica has what was written to it yet";
+                        return Box::pin(self.spill_or_not(statement, not, routing, why)).await;
+                    }
                 }
                 Found::Kept(Kept::InDoubt) if goes_on => {
                     Box::pin(self.shared.cluster.freshness.settled(left)).await;
-                }
-                Found::NotYet(..) => {
-                    let why = "no replica has what was written to it yet";
-                    return Box::pin(self.spill_or_not(statement, not, routing, why)).await;
                 }
                 Found::Kept(kept) => return Box::pin(self.kept(statement, not, routing, kept)).await,
             }
@@ -234,6 +233,17 @@ impl ClientSession {
             dice,
         };
         choose(&snapshot.topology, &self.state, not, &moment)
+    }
+
+    /// Waits for those of the servers that may be in time. Where all are far behind, waiting would make reads slow and
+    /// no fresher: those go to the primary at once, and the servers go on being asked.
+    async fn wait_for_soon(&self, eligible: &[usize], stamp: Stamp, within: Duration) -> bool {
+        let snapshot = self.shared.cluster.snapshot();
+        for server in eligible.iter().filter_map(|at| snapshot.servers.get(*at)) {
+            server.waiters.want_stamp(stamp);
+        }
+        let soon = self.shared.cluster.freshness.soon(eligible, stamp, within);
+        !soon.is_empty() && self.wait_for(&soon, stamp, within).await
     }
 
     /// Waits until one of these servers has a stamp, or may have; each goes on being asked when the wait is over, for

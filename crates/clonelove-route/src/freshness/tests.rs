@@ -370,3 +370,28 @@ fn too_many_keys_give_way_to_their_table() {
     freshness.applied(0, Some(&at("0-1-11")));
     assert!(!freshness.has(0, need), "what was forgotten of one key is the table's");
 }
+
+#[test]
+fn a_server_that_lacked_older_writes_a_moment_ago_is_not_waited_for() {
+    let ms = Duration::from_millis;
+    let (wait, begin) = (ms(5), NOW);
+    let mut freshness = begun();
+    freshness.applied(0, Some(&at("0-1-10")));
+    let first = freshness.raise(&writes(&["t"]), &at("0-1-11"), begin);
+    assert!(freshness.may_have_soon(0, first, wait, begin), "it has told nothing since");
+    freshness.told(0, begin + ms(4));
+    assert!(freshness.may_have_soon(0, first, wait, begin + ms(4)), "it may be as quick as a healthy one");
+    freshness.told(0, begin + ms(20));
+    assert!(!freshness.may_have_soon(0, first, wait, begin + ms(21)), "it is later than that");
+    // It is always 20 ms behind, and so it will have what is 16 ms old in 4.
+    let second = freshness.raise(&writes(&["t"]), &at("0-1-12"), begin + ms(5));
+    assert!(!freshness.may_have_soon(0, second, wait, begin + ms(15)));
+    assert!(freshness.may_have_soon(0, second, wait, begin + ms(21)));
+    assert!(freshness.may_have_soon(0, first, wait, begin + ms(400)), "nobody knows how it is now");
+    freshness.applied(0, Some(&at("0-1-12")));
+    freshness.told(0, begin + ms(410));
+    assert!(freshness.may_have_soon(0, second, wait, begin + ms(411)), "it lacks nothing");
+    freshness.told(0, begin + ms(420));
+    freshness.applied(0, None);
+    assert!(freshness.may_have_soon(0, first, wait, begin + ms(421)), "nothing is known of it");
+}

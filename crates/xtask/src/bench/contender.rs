@@ -210,12 +210,7 @@ impl Place<'_> {
         self.spawn(&built("blind_relay"), &[&listen, server])
     }
 
-    fn clonelove(
-        &self,
-        program: &Path,
-        network: &Network<'_>,
-        routing: &[(&str, &str)],
-    ) -> Result<Process> {
+    fn clonelove(&self, program: &Path, network: &Network<'_>, routing: &[(&str, &str)]) -> Result<Process> {
         let mut config = Config::for_cluster(network.cluster)
             .without_servers()
             .set("monitor", "interval", "\"1s\"")

@@ -205,11 +205,8 @@ struct Lag {
 impl Lag {
     fn new(cluster: &Cluster) -> Result<Self> {
         let (folder, port) = (Sandbox::new()?, Port::reserve()?);
-        let words = [
-            LAG.as_micros().to_string(),
-            format!("127.0.0.1:{}", port.number()),
-            cluster.primary.address(),
-        ];
+        let words =
+            [LAG.as_micros().to_string(), format!("127.0.0.1:{}", port.number()), cluster.primary.address()];
         let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         let log = folder.path().join("log");
         let relay = Process::spawn(built("delay_relay").as_os_str(), &words, &[], &log)?;
@@ -258,7 +255,9 @@ fn applied() -> Result<()> {
             times.sort_unstable();
             let at = |part: f64| {
                 let place = (times.len() as f64 * part) as usize;
-                times.get(place.min(times.len().saturating_sub(1))).map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
+                times
+                    .get(place.min(times.len().saturating_sub(1)))
+                    .map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
             };
             println!(
                 "| {} | {beside} | {:.2} | {:.2} | {:.2} | {:.2} |",

@@ -176,7 +176,10 @@ impl fmt::Display for Outcome {
         writeln!(out, "{}: {:.1} % of the SELECTs on replicas", self.title, self.share())?;
         let usual = self.share_of(|name| !UPKEEP.contains(&name));
         writeln!(out, "without {}: {usual:.1} %", UPKEEP.join(", "))?;
-        writeln!(out, "| scenario | SELECTs | on replicas | stale | pending | in transactions | else | late s |")?;
+        writeln!(
+            out,
+            "| scenario | SELECTs | on replicas | stale | pending | in transactions | else | late s |"
+        )?;
         writeln!(out, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
         let mut all = Routed::default();
         for (name, tally, routed) in &self.scenarios {
@@ -197,6 +200,11 @@ impl fmt::Display for Outcome {
         let kept: Vec<String> =
             self.kept.iter().take(25).map(|(table, reads)| format!("{table} {reads}")).collect();
         writeln!(out, "kept on the primary: {}", kept.join(", "))?;
-        write!(out, "{} answers in an order that ORDER BY leaves open; others differ: {}", self.reordered, self.differences.len())
+        write!(
+            out,
+            "{} answers in an order that ORDER BY leaves open; others differ: {}",
+            self.reordered,
+            self.differences.len()
+        )
     }
 }
