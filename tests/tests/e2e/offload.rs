@@ -9,6 +9,8 @@ mod requests;
 mod site;
 mod visitor;
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 
 use requests::Writing;
@@ -64,6 +66,15 @@ fn drupal_10_is_answered_the_same_by_replicas_a_second_behind_by_table() -> Resu
 #[test]
 fn drupal_10_is_answered_the_same_by_replicas_a_second_behind_by_key() -> Result<()> {
     play("drupal10", "key", OF_SITE_BY_KEY)
+}
+
+/// Waits for a moment: the pace of reads and writes is what the share depends on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no condition is awaited: the pace is a part of what is played"
+)]
+fn until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 fn play(name: &'static str, freshness: &str, at_least: f64) -> Result<()> {

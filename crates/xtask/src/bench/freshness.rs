@@ -130,7 +130,7 @@ fn turn(case: &Case, contender: &Contender, ask: &Ask) -> Result<(Sample, f64)> 
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(case, contender.address(), &over));
         // Until the first writes are as old as the replicas are behind.
-        std::thread::sleep(LAG + WRITE_EVERY);
+        until(Instant::now() + LAG + WRITE_EVERY);
         let before = reads(contender)?;
         let sample = ask.run(contender);
         let after = reads(contender);
@@ -173,7 +173,7 @@ fn write(case: &Case, address: &str, over: &AtomicBool) -> Result<()> {
         let bound = if case.by_key { format!("id = {id}") } else { "id % 1000 = 7".to_owned() };
         connection.query(&format!("UPDATE content_{table} SET n = n + 1 WHERE {bound}"))?;
         due += WRITE_EVERY;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        until(due);
     }
     Ok(())
 }
@@ -193,6 +193,11 @@ fn tables(cluster: &Cluster) -> Result<()> {
         root.query(&format!("INSERT INTO app.session_{table} SELECT seq, 0 FROM app.seq_1_to_{ITEMS}"))?;
     }
     cluster.wait_caught_up()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the pace is a part of what is measured")]
+fn until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 /// What keeps the replicas behind: a relay on the way of replication.
@@ -302,7 +307,7 @@ fn keep_writing(primary: &Server, id: usize, over: &AtomicBool) -> Result<()> {
     let mut connection = primary.connect()?;
     while !over.load(Ordering::Relaxed) {
         connection.query(&format!("UPDATE app.w SET n = n + 1 WHERE id = {id}"))?;
-        std::thread::sleep(Duration::from_millis(5));
+        until(Instant::now() + Duration::from_millis(5));
     }
     Ok(())
 }

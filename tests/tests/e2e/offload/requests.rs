@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clonelove_testkit::{APP_PASSWORD, APP_USER, Cluster, Connection};
 
 use super::behind::Behind;
+use super::until;
 
 const TABLES: u64 = 8;
 const ROWS: u64 = 1000;
@@ -46,10 +47,11 @@ pub(crate) fn share(freshness: &str, writing: Writing) -> Result<f64> {
         let world = &world;
         let visitors: Vec<_> = (0..VISITORS).map(|seed| scope.spawn(move || visit(world, seed))).collect();
         let writer = scope.spawn(move || write(world, writing));
+        let begun = Instant::now();
         let counted = (|| {
-            std::thread::sleep(BEFORE);
+            until(begun + BEFORE);
             let before = (behind.routed()?, world.reads.load(Ordering::Relaxed));
-            std::thread::sleep(COUNTED);
+            until(begun + BEFORE + COUNTED);
             let after = (behind.routed()?, world.reads.load(Ordering::Relaxed));
             let (routed, reads) = (after.0 - before.0, after.1.saturating_sub(before.1));
             println!("{} reads; {}; {:?}", reads, routed.told(), behind.kept()?);
@@ -97,7 +99,7 @@ fn visit(world: &World, seed: u64) -> Result<()> {
         let (table, id) = (dice.below(2), dice.below(ROWS) + 1);
         connection.query(&format!("UPDATE session_{table} SET n = n + 1 WHERE id = {id}"))?;
         drop(connection);
-        std::thread::sleep(PAUSE);
+        until(Instant::now() + PAUSE);
     }
     Ok(())
 }
@@ -105,8 +107,7 @@ fn visit(world: &World, seed: u64) -> Result<()> {
 /// One of the tables each half second, whichever the dice say.
 fn write(world: &World, writing: Writing) -> Result<()> {
     let mut dice = Dice(77);
-    let begun = Instant::now();
-    let mut due = begun;
+    let mut due = Instant::now();
     while !world.over.load(Ordering::Relaxed) {
         let (table, id) = (dice.below(TABLES), dice.below(ROWS) + 1);
         let bound = match writing {
@@ -115,7 +116,7 @@ fn write(world: &World, writing: Writing) -> Result<()> {
         };
         connect(world)?.query(&format!("UPDATE content_{table} SET n = n + 1 WHERE {bound}"))?;
         due += WRITE_EVERY;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        until(due);
     }
     Ok(())
 }

@@ -115,6 +115,8 @@ impl Play<'_> {
         let wanted = |scenario: &str| self.scenarios.is_none_or(|only| only.contains(&scenario));
         for requests in self.site.requests.chunk_by(|one, two| one.scenario == two.scenario) {
             let Some(first) = requests.first().filter(|first| wanted(&first.scenario)) else { continue };
+            // How long the site was at rest before a scenario was not recorded.
+            behind.cluster.wait_caught_up()?;
             let before = behind.routed()?;
             let tally = together(&mut visitors, requests)?;
             scenarios.push((first.scenario.clone(), tally, behind.routed()? - before));

@@ -9,6 +9,7 @@ use clonelove_testkit::Cluster;
 
 use super::behind::Behind;
 use super::site::Site;
+use super::until;
 use crate::replay::client::{Client, Said};
 use crate::replay::open;
 use crate::replay::order::{self, Answers, Asker};
@@ -69,7 +70,7 @@ impl<'a> Visitor<'a> {
             for command in &request.commands {
                 let due = begun + Duration::from_secs_f64(command.t_ms / 1000.0);
                 tally.late = Instant::now().saturating_duration_since(due);
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                until(due);
                 self.command(command.conn, &command.sent()?, &mut tally).with_context(|| place.clone())?;
             }
             ensure!(self.connections.is_empty(), "{place}: a connection does not end");
