@@ -27,7 +27,7 @@ cargo xtask demo [--for 20s]   clonelove in front of a real primary and two repl
 cargo xtask test [FILTER]      all tests, or those whose names contain FILTER, real servers included
 cargo xtask ci                 everything that must hold before a change lands
 cargo xtask full               ci, and the long runs that only a command asks for
-cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --sysbench
+cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --freshness, --sysbench
 cargo xtask oracle             the analysis against real servers: MariaDB's own tests and the recordings
 cargo xtask fuzz [TARGET]      what must hold for any bytes, each target for an hour; --seconds N, --seed S
 cargo xtask checker [--reads N] reads against what was acknowledged before, while servers lag and die
