@@ -5,6 +5,7 @@ mod choice;
 mod commands;
 mod connections;
 mod definitions;
+mod exchange;
 mod execute;
 mod kill;
 pub(crate) mod login;
