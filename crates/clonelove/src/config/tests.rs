@@ -101,7 +101,7 @@ user networks []
 user route "split"
 user admin false
 users from "config"
-routing freshness "session"
+routing freshness "key"
 routing freshness_scope "proxy"
 routing fresh_wait "5ms"
 routing max_wait "10s"
