@@ -48,7 +48,7 @@ pub(crate) struct BackendConn {
     /// A position of what ran on it was not told yet, and would come with the reply to another statement.
     pub(crate) owes_position: bool,
     /// What it has prepared.
-    pub(crate) statements: Statements,
+    pub(crate) statements: Box<Statements>,
     /// It may still show warnings of a statement before.
     pub(crate) diagnostics: bool,
     /// The last statement on it was its session's own, so what that left can be asked for.

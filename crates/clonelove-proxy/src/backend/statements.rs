@@ -71,8 +71,10 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn new(on_server: &Arc<AtomicI64>) -> Self {
-        Self { known: HashMap::new(), clock: 0, closing: Vec::new(), on_server: Arc::clone(on_server) }
+    /// None yet. In a box: most connections have none.
+    pub(crate) fn new(on_server: &Arc<AtomicI64>) -> Box<Self> {
+        let on_server = Arc::clone(on_server);
+        Box::new(Self { known: HashMap::new(), clock: 0, closing: Vec::new(), on_server })
     }
 
     pub(crate) fn find(&mut self, what: &What) -> Option<&mut There> {
