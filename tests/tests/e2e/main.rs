@@ -1,6 +1,7 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
 mod binlog;
+mod bound;
 mod checker;
 mod clients;
 mod daemon;

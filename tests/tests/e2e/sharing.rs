@@ -1,9 +1,9 @@
 //! Sessions that share server connections, against twins with a connection of their own: whatever a session has set,
 //! counted or left behind, each answer is the one that its twin gets.
 
-mod client;
+pub(crate) mod client;
 mod pins;
 mod random;
 mod scripts;
-mod stage;
+pub(crate) mod stage;
 mod traces;

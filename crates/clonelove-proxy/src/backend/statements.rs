@@ -55,7 +55,7 @@ impl Hash for What {
 pub(crate) struct There {
     pub(crate) id: u32,
     /// The types of the parameters that the server was told last.
-    pub(crate) types: Vec<u8>,
+    pub(crate) types: Arc<[u8]>,
     used: u64,
 }
 
@@ -95,7 +95,7 @@ impl Statements {
         }
         self.clock = self.clock.wrapping_add(1);
         self.on_server.fetch_add(1, Ordering::Relaxed);
-        let there = There { id, types: Vec::new(), used: self.clock };
+        let there = There { id, types: Arc::default(), used: self.clock };
         if let Some(before) = self.known.insert(what, there) {
             self.on_server.fetch_sub(1, Ordering::Relaxed);
             self.closing.push(before.id);

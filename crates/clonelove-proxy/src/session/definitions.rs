@@ -28,8 +28,13 @@ impl ClientSession {
         // What was looked up a moment ago may have been of the view before this one.
         let current = matches!(&statement.resolved, Some(Made::Known(known)) if known.is_of(view.number));
         if !current {
-            let schema = statement.schema(self.state.schema.as_deref());
-            statement.resolved = Some(Made::Own(Box::new(view.resolve(&statement.facts, schema))));
+            statement.resolved = Some(match statement.executes() {
+                Some(prepared) => Made::Prepared(prepared.meaning(view)),
+                None => {
+                    let schema = statement.schema(self.state.schema.as_deref());
+                    Made::Own(Box::new(view.resolve(&statement.facts, schema)))
+                }
+            });
         }
         let Some(resolved) = statement.resolved() else { return };
         if !resolved.unknown_tables.is_empty() {

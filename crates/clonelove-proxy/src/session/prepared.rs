@@ -7,20 +7,24 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
-use clonelove_sql::{Dialect, Facts, Previous, Substitutes, Why, analyse, substitute};
+use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
+use clonelove_sql::{Charset, Dialect, Facts, Previous, Resolved, Substitutes, Why, analyse, substitute};
 use clonelove_wire::Command;
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{FrameHead, HEADER, write_packet};
-use clonelove_wire::packet::execute::Execute;
+use clonelove_wire::packet::execute::{Execute, Param};
 use clonelove_wire::packet::prepare::PrepareOk;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connections::Leased;
 use super::login;
 use super::statement::{Statement, opaque};
+use super::writes::leaves_letters;
 use super::{ClientSession, Next};
 use crate::backend::conn::{NotBrought, Target};
 use crate::backend::statements::{NotPrepared, What};
+use crate::cluster::schema::View;
 use crate::error::{ClientError, ServerFault};
 
 /// More open statements than this in one session are refused, as a server does with its default limit.
@@ -32,6 +36,23 @@ pub(super) struct Prepared {
     pub(super) facts: Arc<Facts>,
     /// How its text was read.
     dialect: Dialect,
+    /// What the definitions make of it, as they were when it was last executed.
+    meaning: Mutex<Option<Arc<Meaning>>>,
+}
+
+/// What the definitions make of a statement for all its executions.
+pub(super) struct Meaning {
+    /// The number of the view that said so.
+    view: u64,
+    pub(super) resolved: Resolved,
+    /// Where the values of its keys stand.
+    plan: Option<Plan>,
+}
+
+/// How the values of an execution are to be read.
+pub(super) struct Bindings {
+    types: Arc<[u8]>,
+    params: u16,
 }
 
 /// The same, with what the client has said of it since.
@@ -39,7 +60,7 @@ pub(super) struct Open {
     prepared: Arc<Prepared>,
     params: u16,
     /// The types of its parameters, as last said.
-    types: Vec<u8>,
+    types: Arc<[u8]>,
     /// What COM_STMT_SEND_LONG_DATA brought, by parameter, in the order it came.
     long: Vec<(u16, BytesMut)>,
     long_len: usize,
@@ -57,6 +78,25 @@ pub(super) enum NotPut {
 impl Prepared {
     pub(super) fn sql(&self) -> &[u8] {
         &self.what.sql
+    }
+
+    /// What the definitions make of it.
+    pub(super) fn meaning(&self, view: &View) -> Arc<Meaning> {
+        let mut known = self.meaning.lock();
+        if let Some(meaning) = known.as_ref().filter(|meaning| meaning.view == view.number) {
+            return Arc::clone(meaning);
+        }
+        let What { sql, charset, schema, journal } = &*self.what;
+        let resolved = view.resolve(&self.facts, schema.as_deref());
+        let session = KeySession {
+            dialect: &self.dialect,
+            schema: schema.as_deref(),
+            plain_charsets: leaves_letters(*charset, journal),
+        };
+        let plan = view.plan(sql, &self.facts, &resolved, session);
+        let meaning = Arc::new(Meaning { view: view.number, resolved, plan });
+        *known = Some(Arc::clone(&meaning));
+        meaning
     }
 }
 
@@ -78,7 +118,12 @@ impl ClientSession {
             schema: self.state.schema.clone(),
             journal: self.state.journal.clone(),
         };
-        let prepared = Prepared { what: Arc::new(what), facts: Arc::new(facts), dialect: self.state.dialect };
+        let prepared = Prepared {
+            what: Arc::new(what),
+            facts: Arc::new(facts),
+            dialect: self.state.dialect,
+            meaning: Mutex::default(),
+        };
         let statement = Statement::preparing(frame, prepared, self.next_statement);
         self.execute(statement).await
     }
@@ -97,7 +142,7 @@ impl ClientSession {
         let open = Open {
             prepared: Arc::clone(prepared),
             params: told.params,
-            types: Vec::new(),
+            types: Arc::default(),
             long: Vec::new(),
             long_len: 0,
             cursor: false,
@@ -116,17 +161,47 @@ impl ClientSession {
         let Ok(execute) = Execute::parse(payload(&frame), open.params) else {
             return self.broken(&ClientError::malformed("an execution that ends before its types")).await;
         };
-        if let Some(types) = execute.types.filter(|types| *types != open.types) {
-            open.types = types.to_vec();
+        if let Some(types) = execute.types.filter(|types| **types != *open.types) {
+            open.types = types.into();
         }
+        // The server puts what came before in the place of values here.
+        let bindings = Bindings { types: Arc::clone(&open.types), params: open.params };
+        let bindings = (open.long_len == 0 && open.long.is_empty()).then_some(bindings);
         let (cursor, prepared) = (execute.cursor, Arc::clone(&open.prepared));
         let mut statement = Statement::new(command, frame, Arc::clone(&prepared.facts));
         statement.prepared = Some(prepared);
         statement.number = id;
+        statement.bindings = bindings;
         if cursor && !self.state.transaction.open {
             return self.run_on_primary(statement, Reason::Command).await;
         }
         self.execute(statement).await
+    }
+
+    /// What bounds the rows that an execution touches: by the values bound to its parameters, as the client sent them.
+    pub(super) fn keys_of_execution(
+        &self,
+        view: &View,
+        statement: &Statement,
+        prepared: &Prepared,
+    ) -> Option<Keys> {
+        let meaning = prepared.meaning(view);
+        let plan = meaning.plan.as_ref()?;
+        if !plan.has_parameters() {
+            return plan.keys(prepared.sql(), |_| None);
+        }
+        // What is bound is in the session's character set as it is now, the text in that of its time.
+        let now = self.key_session();
+        let plain = matches!(now.dialect.charset, Charset::Utf8 | Charset::AsciiCompatible);
+        let Bindings { types, params } =
+            statement.bindings.as_ref().filter(|_| plain && now.plain_charsets)?;
+        let whole = whole(&statement.frame);
+        let values = Execute::parse(&whole, *params).ok()?.params(types)?;
+        plan.keys(prepared.sql(), |number| match values.get(usize::from(number))? {
+            Param::Integer(value) => Some(Bound::Integer(*value)),
+            Param::Text(bytes) => Some(Bound::Text(bytes)),
+            Param::Other => None,
+        })
     }
 
     /// The number that a command names; MariaDB's clients say -1 for the last one prepared.
@@ -405,7 +480,7 @@ fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statem
         write_packet(&mut statement.ahead, 0, &long);
     }
     let says = Execute::parse(payload(&statement.frame), open.params).is_ok_and(|said| said.types.is_some());
-    if !says && there.types != open.types {
+    if !says && *there.types != *open.types {
         let whole = whole(&statement.frame);
         if let Ok(said) = Execute::parse(&whole, open.params) {
             let mut with = BytesMut::with_capacity(whole.len().saturating_add(open.types.len()));

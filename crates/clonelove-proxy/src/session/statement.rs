@@ -8,7 +8,7 @@ use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
 
-use super::prepared::Prepared;
+use super::prepared::{Bindings, Meaning, Prepared};
 use crate::freshness::{Pending, Spilled};
 
 /// A statement, or a command that asks a server for something.
@@ -25,6 +25,8 @@ pub(super) struct Statement {
     pub(super) prepared: Option<Arc<Prepared>>,
     /// The client's number for that, or what it will be.
     pub(super) number: u32,
+    /// The types of what is bound to its parameters; none where values came before it.
+    pub(super) bindings: Option<Bindings>,
     /// What is sent before it, and has no reply.
     pub(super) ahead: BytesMut,
     /// What its only value is, whatever the server says.
@@ -47,6 +49,8 @@ pub(super) struct Statement {
 pub(super) enum Made {
     /// As others of its form have it.
     Known(Arc<Known>),
+    /// For all executions of what was prepared.
+    Prepared(Arc<Meaning>),
     /// For this one.
     Own(Box<Resolved>),
 }
@@ -56,6 +60,7 @@ impl Statement {
     pub(super) fn resolved(&self) -> Option<&Resolved> {
         match self.resolved.as_ref()? {
             Made::Known(known) => Some(&known.resolved),
+            Made::Prepared(meaning) => Some(&meaning.resolved),
             Made::Own(resolved) => Some(resolved),
         }
     }
@@ -67,6 +72,7 @@ impl Statement {
             facts: facts.into(),
             prepared: None,
             number: 0,
+            bindings: None,
             ahead: BytesMut::new(),
             value: None,
             leaves: Leaves::Unknown,
@@ -115,6 +121,12 @@ impl Statement {
         statement.prepared = Some(Arc::new(prepared));
         statement.number = number;
         statement
+    }
+
+    /// What was prepared, of a statement that does what that says.
+    pub(super) fn executes(&self) -> Option<&Prepared> {
+        let executes = matches!(self.command, Command::StmtExecute | Command::StmtBulkExecute);
+        self.prepared.as_deref().filter(|_| executes)
     }
 
     /// The default schema that its names are of.

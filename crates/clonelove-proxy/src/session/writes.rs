@@ -2,6 +2,7 @@
 //! write set and the judgement of a reply that told no position; the watermarks are `freshness`'s.
 
 use clonelove_route::freshness::{Rules, Writes};
+use clonelove_route::journal::Journal;
 use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, never_ran};
 use clonelove_sql::keys::{Keys, Session as KeySession};
@@ -111,20 +112,26 @@ impl ClientSession {
     }
 
     fn keys_of_write(&self, view: &View, statement: &Statement, resolved: &Resolved) -> Option<Keys> {
-        let text = statement.text()?;
         let only = resolved.written.len() == 1;
         let plain = statement.facts.kind == Kind::Write && self.keeps_keys() && only;
         if !plain || !self.own_temporary(statement).is_empty() {
             return None;
         }
+        if let Some(prepared) = statement.executes() {
+            return self.keys_of_execution(view, statement, prepared);
+        }
+        let text = statement.text()?;
         view.keys_of_write(text, &statement.facts, resolved, self.key_session())
     }
 
     /// What bounds the rows that a read touches.
     pub(super) fn keys_of_read(&self, statement: &Statement) -> Option<Keys> {
+        let view = self.shared.cluster.schema.view();
+        if let Some(prepared) = statement.executes() {
+            return self.keys_of_execution(view.as_ref()?, statement, prepared);
+        }
         let text = statement.text()?;
         let resolved = statement.resolved()?;
-        let view = self.shared.cluster.schema.view();
         view.as_ref()?.keys_of_read(text, &statement.facts, resolved, self.key_session())
     }
 
@@ -133,7 +140,7 @@ impl ClientSession {
     }
 
     pub(super) fn key_session(&self) -> KeySession<'_> {
-        let plain_charsets = is_plain(self.response.charset) && !self.state.journal.changes_letters();
+        let plain_charsets = leaves_letters(self.response.charset, &self.state.journal);
         KeySession { dialect: &self.state.dialect, schema: self.state.schema.as_deref(), plain_charsets }
     }
 
@@ -307,8 +314,9 @@ fn changed_rows(statement: &Statement, heard: &Heard, caps: Caps) -> bool {
     }
 }
 
-fn is_plain(charset: u8) -> bool {
-    Collation::resolve(u16::from(charset).into()).charset() != "swe7"
+/// Whether printable ASCII stays as it is, in a session that logged in with this collation and made these settings.
+pub(super) fn leaves_letters(charset: u8, settings: &Journal) -> bool {
+    Collation::resolve(u16::from(charset).into()).charset() != "swe7" && !settings.changes_letters()
 }
 
 /// The verb of an XA statement and its transaction's id: all that follows, but for white space.

@@ -1,4 +1,5 @@
-//! The head of COM_STMT_EXECUTE and MariaDB's COM_STMT_BULK_EXECUTE: what stands before the parameters' values.
+//! COM_STMT_EXECUTE and the head of MariaDB's COM_STMT_BULK_EXECUTE: what stands before the parameters' values, and of
+//! one execution those values whose type leaves no doubt of what they are.
 //!
 //! Sources: <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_stmt_execute.html>,
 //! <https://mariadb.com/kb/en/com_stmt_execute/>, <https://mariadb.com/kb/en/com_stmt_bulk_execute/>.
@@ -19,7 +20,25 @@ pub struct Execute<'a> {
     pub types: Option<&'a [u8]>,
     /// Where in the payload the types stand, or would.
     types_at: usize,
+    /// A bit for each parameter that is NULL; none in a bulk execution, which has rows of values.
+    nulls: Option<&'a [u8]>,
+    /// What follows the types.
+    values: &'a [u8],
 }
+
+/// What is bound to a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Param<'a> {
+    /// Of an integer type, with its sign.
+    Integer(i128),
+    /// Of a type of characters, as the client wrote it.
+    Text(&'a [u8]),
+    /// NULL, or of another type.
+    Other,
+}
+
+/// Of the flags of an execution, those that ask for a cursor; others change what follows.
+const CURSORS: u8 = 1 | 2 | 4;
 
 /// Of a bulk execution: the types are in the packet.
 const SENDS_TYPES: u16 = 128;
@@ -34,6 +53,7 @@ impl<'a> Execute<'a> {
         let command = Command::from_byte(reader.u8()?);
         let statement_id = reader.u32()?;
         let params = usize::from(params);
+        let mut nulls = None;
         let (cursor, has_types) = if command == Command::StmtBulkExecute {
             (false, reader.u16()? & SENDS_TYPES != 0)
         } else {
@@ -41,15 +61,32 @@ impl<'a> Execute<'a> {
             reader.u32()?; // iteration_count, always 1
             if params == 0 {
                 let types_at = payload.len();
-                return Ok(Execute { statement_id, cursor: flags != 0, types: None, types_at });
+                let (cursor, values) = (flags != 0, reader.rest());
+                return Ok(Execute { statement_id, cursor, types: None, types_at, nulls, values });
             }
-            reader.bytes(params.div_ceil(8))?;
+            let bits = reader.bytes(params.div_ceil(8))?;
+            nulls = (flags & !CURSORS == 0).then_some(bits);
             (flags != 0, reader.u8()? == 1)
         };
         let mut values = reader;
         let types_at = payload.len().saturating_sub(values.rest().len());
         let types = if has_types { Some(reader.bytes(params.saturating_mul(2))?) } else { None };
-        Ok(Execute { statement_id, cursor, types, types_at })
+        let values = reader.rest();
+        Ok(Execute { statement_id, cursor, types, types_at, nulls, values })
+    }
+
+    /// What is bound to each parameter; `types` as they were last said, which this packet may say anew. None of them may
+    /// have been sent by COM_STMT_SEND_LONG_DATA. `None`: the packet is not exactly as its types say.
+    pub fn params(&self, types: &[u8]) -> Option<Vec<Param<'a>>> {
+        let (types, odd) = self.types.unwrap_or(types).as_chunks::<2>();
+        let nulls = self.nulls.filter(|nulls| odd.is_empty() && nulls.len() == types.len().div_ceil(8))?;
+        let mut reader = Reader::new(self.values, "COM_STMT_EXECUTE");
+        let mut params = Vec::with_capacity(types.len());
+        for (at, kind) in types.iter().enumerate() {
+            let null = nulls.get(at.wrapping_shr(3))?.wrapping_shr(u32::try_from(at & 7).ok()?) & 1 != 0;
+            params.push(if null { Param::Other } else { param(*kind, &mut reader)? });
+        }
+        reader.is_empty().then_some(params)
     }
 
     /// Appends the payload with these types said, where it does not say them itself.
@@ -69,6 +106,38 @@ impl<'a> Execute<'a> {
         out.put_slice(types);
         out.put_slice(values);
     }
+}
+
+/// The value of a parameter by its type, as both families read it; `None`: they do not read it alike.
+fn param<'a>([kind, flags]: [u8; 2], reader: &mut Reader<'a>) -> Option<Param<'a>> {
+    let unsigned = match flags {
+        0 => false,
+        0x80 => true,
+        _ => return None,
+    };
+    let signed = |value: u64, bits: u32| {
+        let negative = !unsigned && value.wrapping_shr(bits.saturating_sub(1)) & 1 != 0;
+        i128::from(value).wrapping_sub(if negative { 1_i128.wrapping_shl(bits) } else { 0 })
+    };
+    Some(match kind {
+        1 => Param::Integer(signed(reader.u8().ok()?.into(), 8)),
+        2 => Param::Integer(signed(reader.u16().ok()?.into(), 16)),
+        3 => Param::Integer(signed(reader.u32().ok()?.into(), 32)),
+        8 => Param::Integer(signed(reader.u64().ok()?, 64)),
+        // VARCHAR, VAR_STRING, STRING.
+        15 | 253 | 254 => Param::Text(reader.lenenc_bytes().ok()?),
+        // FLOAT, DOUBLE.
+        4 => reader.bytes(4).ok().map(|_| Param::Other)?,
+        5 => reader.bytes(8).ok().map(|_| Param::Other)?,
+        // TIMESTAMP, DATE, TIME, DATETIME.
+        7 | 10..=12 => {
+            let len = reader.u8().ok()?;
+            reader.bytes(len.into()).ok().map(|_| Param::Other)?
+        }
+        // DECIMAL, NEWDECIMAL, the BLOBs.
+        0 | 246 | 249..=252 => reader.lenenc_bytes().ok().map(|_| Param::Other)?,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -105,6 +174,75 @@ mod tests {
         let mut out = BytesMut::new();
         Execute::parse(&without, 1).unwrap().with_types(&without, &[3, 0], &mut out);
         assert_eq!(out[..], with);
+    }
+
+    /// An execution with these types and values.
+    fn of(types: &[[u8; 2]], nulls: &[u8], values: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0x17, 7, 0, 0, 0, 0, 1, 0, 0, 0];
+        payload.extend(nulls);
+        payload.push(1);
+        payload.extend(types.iter().flatten());
+        payload.extend(values);
+        payload
+    }
+
+    fn params(types: &[[u8; 2]], values: &[u8]) -> Option<Vec<String>> {
+        let payload = of(types, &vec![0; types.len().div_ceil(8)], values);
+        let parsed = Execute::parse(&payload, u16::try_from(types.len()).unwrap()).unwrap();
+        Some(parsed.params(&[])?.iter().map(|param| format!("{param:?}")).collect())
+    }
+
+    #[test]
+    fn values_are_what_their_types_say() {
+        let integers = [[1, 0], [1, 0x80], [2, 0], [2, 0x80], [3, 0], [3, 0x80], [8, 0], [8, 0x80]];
+        let told = params(&integers, &[0xFF; 30]).unwrap();
+        let wanted = [-1, 255, -1, 65_535, -1, 4_294_967_295, -1, i128::from(u64::MAX)];
+        assert_eq!(told, wanted.map(|value| format!("{:?}", Param::Integer(value))));
+        assert_eq!(params(&[[1, 0]], &[0x80]).unwrap(), ["Integer(-128)"]);
+        assert_eq!(params(&[[3, 0]], &[5, 0, 0, 0]).unwrap(), ["Integer(5)"]);
+        for kind in [15, 253, 254] {
+            assert_eq!(params(&[[kind, 0]], &[1, b'x']).unwrap(), ["Text([120])"]);
+        }
+        // What is no integer and no text is passed over: a float, a time of eight bytes, a decimal, a blob.
+        let others = [[4, 0], [11, 0], [246, 0], [252, 0], [1, 0]];
+        let values = [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 3, b'1', b'.', b'5', 1, b'x', 9];
+        assert_eq!(params(&others, &values).unwrap(), ["Other", "Other", "Other", "Other", "Integer(9)"]);
+    }
+
+    #[test]
+    fn values_that_are_not_as_their_types_say_are_none() {
+        assert_eq!(params(&[[3, 0]], &[1, 0, 0]), None, "too short");
+        assert_eq!(params(&[[3, 0]], &[1, 0, 0, 0, 0]), None, "too long");
+        assert_eq!(params(&[[253, 0]], &[5, b'x']), None, "a text that is not all there");
+        assert_eq!(params(&[[3, 0x40]], &[1, 0, 0, 0]), None, "a flag that nobody knows");
+        for kind in [6, 9, 13, 14, 16, 245, 247, 248, 255] {
+            assert_eq!(params(&[[kind, 0]], &[1, b'x', 0, 0]), None, "{kind} is read in different ways");
+        }
+    }
+
+    #[test]
+    fn nulls_have_no_value_and_types_may_have_been_said_before() {
+        let (with, without) = (payload(true), payload(false));
+        let integer = vec![Param::Integer(42), Param::Other];
+        assert_eq!(Execute::parse(&with, 2).unwrap().params(&[]), Some(integer.clone()));
+        let parsed = Execute::parse(&without, 2).unwrap();
+        assert_eq!(parsed.params(&[3, 0, 254, 0]), Some(integer));
+        assert_eq!(parsed.params(&[]), None, "never said");
+        assert_eq!(parsed.params(&[3, 0, 254, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0]), None);
+        // Nine parameters, the last of which is NULL.
+        let nine = of(&[[1, 0]; 9], &[0, 1], &[7; 8]);
+        let told = Execute::parse(&nine, 9).unwrap().params(&[]).unwrap();
+        assert_eq!((told.len(), told[7], told[8]), (9, Param::Integer(7), Param::Other));
+    }
+
+    #[test]
+    fn what_is_laid_out_otherwise_has_no_values() {
+        let mut attributes = payload(true);
+        attributes[5] = 8;
+        assert_eq!(Execute::parse(&attributes, 2).unwrap().params(&[]), None);
+        let bulk = [0xFA, 7, 0, 0, 0, 128, 0, 3, 0, 0, 42, 0, 0, 0];
+        assert_eq!(Execute::parse(&bulk, 1).unwrap().params(&[]), None);
+        assert_eq!(Execute::parse(&[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0], 0).unwrap().params(&[]), None);
     }
 
     #[test]

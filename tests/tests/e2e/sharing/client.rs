@@ -10,6 +10,7 @@ const COM_INIT_DB: u8 = 0x02;
 const COM_QUERY: u8 = 0x03;
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_EXECUTE: u8 = 0x17;
+const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
 const COM_STMT_CLOSE: u8 = 0x19;
 const COM_RESET_CONNECTION: u8 = 0x1F;
 /// IN_TRANS and AUTOCOMMIT; other flags are of the server's plan or of what it tracks.
@@ -61,6 +62,49 @@ pub(crate) enum Way {
     /// Prepared, executed and closed, if it can be prepared.
     Prepared,
 }
+
+/// A value to be bound to a parameter, of the type it is named after.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bind<'a> {
+    Tiny(i8),
+    UnsignedTiny(u8),
+    Int(i32),
+    Big(i64),
+    UnsignedBig(u64),
+    Double(f64),
+    Text(&'a str),
+    Blob(&'a str),
+    Null,
+    /// Sent before the execution.
+    Long(&'a str),
+}
+
+impl Bind<'_> {
+    /// Its type, and its bytes in an execution.
+    fn encoded(self) -> ([u8; 2], Vec<u8>) {
+        let text = |text: &str| {
+            let mut bytes = vec![u8::try_from(text.len()).unwrap()];
+            bytes.extend(text.as_bytes());
+            bytes
+        };
+        match self {
+            Bind::Tiny(value) => ([1, 0], value.to_le_bytes().into()),
+            Bind::UnsignedTiny(value) => ([1, 0x80], vec![value]),
+            Bind::Int(value) => ([3, 0], value.to_le_bytes().into()),
+            Bind::Big(value) => ([8, 0], value.to_le_bytes().into()),
+            Bind::UnsignedBig(value) => ([8, 0x80], value.to_le_bytes().into()),
+            Bind::Double(value) => ([5, 0], value.to_le_bytes().into()),
+            Bind::Text(value) => ([253, 0], text(value)),
+            Bind::Blob(value) => ([252, 0], text(value)),
+            Bind::Null => ([253, 0], Vec::new()),
+            Bind::Long(_) => ([253, 0], Vec::new()),
+        }
+    }
+}
+
+/// A statement that a client has prepared, by the number it has for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stmt(pub(crate) [u8; 4]);
 
 /// One part of an answer.
 #[derive(Clone, PartialEq, Eq)]
@@ -180,27 +224,85 @@ impl Client {
             self.send(sql)?;
             return self.receive();
         }
+        let statement = match self.prepared(sql)? {
+            Ok(statement) => statement,
+            // What cannot be prepared is said as text.
+            Err(Part::Error { code: 1295, .. }) => return self.asked(sql, Way::Text),
+            Err(other) => return Ok(vec![other]),
+        };
+        let answer = self.execute(statement, &[])?;
+        self.close(statement)?;
+        Ok(answer)
+    }
+
+    /// Prepares a statement; the inner error is the server's.
+    fn prepared(&mut self, sql: &str) -> Result<Result<Stmt, Part>> {
         self.command(COM_STMT_PREPARE, self.side.names(sql).as_bytes())?;
         let head = self.packet()?;
         if head[0] == 0xFF {
-            return match error(&head) {
-                // What cannot be prepared is said as text.
-                Part::Error { code: 1295, .. } => self.asked(sql, Way::Text),
-                other => Ok(vec![other]),
-            };
+            return Ok(Err(error(&head)));
         }
-        let id = head[1..5].to_vec();
+        let id = head[1..5].try_into()?;
         let number = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
         for count in [number(7), number(5)].into_iter().filter(|count| *count > 0) {
             for _ in 0..=count {
                 self.packet()?;
             }
         }
-        let execute = [id.as_slice(), &[0, 1, 0, 0, 0]].concat();
-        self.command(COM_STMT_EXECUTE, &execute)?;
-        let answer = self.receive()?;
-        self.command(COM_STMT_CLOSE, &id)?;
-        Ok(answer)
+        Ok(Ok(Stmt(id)))
+    }
+
+    /// Prepares a statement.
+    pub(crate) fn prepare(&mut self, sql: &str) -> Result<Stmt> {
+        self.prepared(sql)?.map_err(|refused| anyhow::anyhow!("{sql}: {refused:?}"))
+    }
+
+    /// Executes a prepared statement with these values, whose types it says.
+    pub(crate) fn execute(&mut self, statement: Stmt, values: &[Bind<'_>]) -> Result<Answer> {
+        self.send_execution(statement, values, (0, true))?;
+        self.receive()
+    }
+
+    /// The same, with the types as they were said before.
+    pub(crate) fn execute_again(&mut self, statement: Stmt, values: &[Bind<'_>]) -> Result<Answer> {
+        self.send_execution(statement, values, (0, false))?;
+        self.receive()
+    }
+
+    fn send_execution(
+        &mut self,
+        Stmt(id): Stmt,
+        values: &[Bind<'_>],
+        (flags, says_types): (u8, bool),
+    ) -> Result<()> {
+        let mut nulls = vec![0_u8; values.len().div_ceil(8)];
+        let (mut types, mut bytes) = (Vec::new(), Vec::new());
+        for (at, value) in values.iter().enumerate() {
+            let (kind, encoded) = value.encoded();
+            types.extend(kind);
+            bytes.extend(encoded);
+            match value {
+                Bind::Null => nulls[at / 8] |= 1 << (at % 8),
+                Bind::Long(data) => {
+                    let param = u16::try_from(at)?.to_le_bytes();
+                    self.command(COM_STMT_SEND_LONG_DATA, &[&id[..], &param, data.as_bytes()].concat())?;
+                }
+                _ => {}
+            }
+        }
+        let mut body = [&id[..], &[flags, 1, 0, 0, 0]].concat();
+        if !values.is_empty() {
+            body.extend(nulls);
+            body.push(u8::from(says_types));
+            body.extend(if says_types { types } else { Vec::new() });
+            body.extend(bytes);
+        }
+        self.command(COM_STMT_EXECUTE, &body)
+    }
+
+    /// Closes a prepared statement, and its cursor.
+    pub(crate) fn close(&mut self, Stmt(id): Stmt) -> Result<()> {
+        self.command(COM_STMT_CLOSE, &id)
     }
 
     /// Becomes the same user again, as a persistent connection of PHP does.

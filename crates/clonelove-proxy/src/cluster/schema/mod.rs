@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
-use clonelove_sql::keys::{self, Keys};
+use clonelove_sql::keys::{self, Keys, Plan};
 use clonelove_sql::schema::{Counts, MissingGrant};
 use clonelove_sql::{
     Context, Facts, FactsCache, Kind, Known, Leaves, Resolved, Schema, Scratch, TableId, TableName, Why,
@@ -354,6 +354,23 @@ impl View {
             return None;
         }
         keys::of_write(sql, facts, &self.schema, session)
+    }
+
+    /// Where the values stand that bound what a statement touches, if it is to be executed with others for its parameters.
+    pub(crate) fn plan(
+        &self,
+        sql: &[u8],
+        facts: &Facts,
+        resolved: &Resolved,
+        session: keys::Session<'_>,
+    ) -> Option<Plan> {
+        let as_written = (resolved.kind, resolved.why) == (facts.kind, facts.why);
+        let reads = facts.kind == Kind::Read && !resolved.derived;
+        let writes = facts.kind == Kind::Write && !self.doubts.wider && resolved.written.len() == 1;
+        if resolved.all_tables || !as_written || !(reads || writes) {
+            return None;
+        }
+        keys::plan(sql, facts, &self.schema, session)
     }
 
     /// What bounds rows that were written to a table of so many columns, by the values in them.
