@@ -147,6 +147,16 @@ impl ClientError {
         }
     }
 
+    /// What a server says to a command that it does not know, or does not want to know any more.
+    pub fn unknown_command() -> Self {
+        Self {
+            code: 1047,
+            state: *b"08S01",
+            message: "Unknown command".to_owned(),
+            fault: Fault::ClientProtocol,
+        }
+    }
+
     /// KILL of another user's client.
     pub fn not_owner(id: u32) -> Self {
         Self {

@@ -264,6 +264,9 @@ impl Session {
         }
         self.ran = ran;
         self.pins.after(facts, schema_before.as_deref(), !heard.failed);
+        if !heard.failed && (keeps_old_values(facts) || resets_counters(sql)) {
+            self.pins.hold(Pin::SessionSetting);
+        }
         let was_once = self.once;
         let settled = self.after_settings(sql, facts, heard);
         if was_once && ran == Ran::Primary && facts.kind != Kind::Session {
@@ -339,7 +342,9 @@ impl Session {
             self.traces.found_rows = rows;
             self.traces.found_rows_moved = calculates_found_rows(facts);
         } else if ran == Ran::Primary
-            && (selects_into_tables(facts) || heard.rows.is_some() && facts.kind != Kind::Read)
+            && (selects_into_tables(facts)
+                || assigns_from_tables(facts)
+                || heard.rows.is_some() && facts.kind != Kind::Read)
         {
             self.traces.found_rows_moved = true;
         }
@@ -391,6 +396,21 @@ fn ends_xa(sql: &[u8]) -> bool {
     begins_with(sql, &[b"XA", b"COMMIT"]) || begins_with(sql, &[b"XA", b"ROLLBACK"])
 }
 
+/// SET GLOBAL leaves the session that says it as it was, and changes what new ones begin with, on whatever connection
+/// they are.
+fn keeps_old_values(facts: &Facts) -> bool {
+    let sets = facts.effects.contains(&Effect::GlobalSetting) && !facts.effects.contains(&Effect::Accounts);
+    sets || facts.parts.iter().any(keeps_old_values)
+}
+
+/// FLUSH STATUS: who begins to count anew means to look, and the connection's counters are to be its own.
+fn resets_counters(sql: &[u8]) -> bool {
+    let mut words =
+        sql.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').filter(|word| !word.is_empty());
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FLUSH"))
+        && words.take(3).any(|word| word.eq_ignore_ascii_case(b"STATUS"))
+}
+
 fn begins_with(sql: &[u8], words: &[&[u8]]) -> bool {
     let mut said = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     words.iter().all(|word| said.next().is_some_and(|said| said.eq_ignore_ascii_case(word)))
@@ -423,8 +443,14 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
 }
 
 fn selects_into_tables(facts: &Facts) -> bool {
-    let writes = matches!(facts.kind, Kind::Write | Kind::Ddl) && !facts.tables_read.is_empty();
+    let writes = facts.kind == Kind::Ddl || facts.kind == Kind::Write && !facts.tables_read.is_empty();
     writes || facts.parts.iter().any(selects_into_tables)
+}
+
+/// SET @a = (SELECT …)
+fn assigns_from_tables(facts: &Facts) -> bool {
+    facts.kind == Kind::Session && !facts.tables_read.is_empty()
+        || facts.parts.iter().any(assigns_from_tables)
 }
 
 fn calculates_found_rows(facts: &Facts) -> bool {
@@ -575,7 +601,15 @@ mod tests {
 
     #[test]
     fn what_may_leave_anything_behind_pins() {
-        for sql in ["CALL p()", "SELECT f(1) FROM t", "GRIBBLE", "SELECT 1; CALL p()"] {
+        for sql in [
+            "CALL p()",
+            "SELECT f(1) FROM t",
+            "GRIBBLE",
+            "SELECT 1; CALL p()",
+            "SET GLOBAL sort_buffer_size = 65536",
+            "FLUSH STATUS",
+            "flush local session status",
+        ] {
             let mut session = fresh();
             run(&mut session, sql, Heard::default());
             assert_eq!(session.pin(), Some(Pin::SessionSetting), "{sql}");
@@ -585,7 +619,9 @@ mod tests {
             "SELECT NOW() FROM t",
             "INSERT INTO t VALUES (1)",
             "FLUSH TABLES",
+            "FLUSH PRIVILEGES",
             "CREATE TABLE t (a INT)",
+            "SET PASSWORD = PASSWORD('x')",
         ] {
             let mut session = fresh();
             run(&mut session, sql, Heard::default());
@@ -659,6 +695,11 @@ mod tests {
         run(&mut session, "UPDATE t SET a = 1", Heard { affected_last: 2, ..Heard::default() });
         assert_eq!((session.traces.row_count, session.traces.found_rows), (2, 3));
         assert!(!session.traces.last_insert_id_moved);
+        for sql in ["CREATE TABLE u AS SELECT 1", "SET @a = (SELECT MAX(a) FROM t)"] {
+            session.traces.found_rows_moved = false;
+            run(&mut session, sql, Heard::default());
+            assert!(session.traces.found_rows_moved, "{sql}");
+        }
         session.answered_here();
         assert_eq!(session.traces.row_count, 0);
         run(&mut session, "INSERT INTO t VALUES (1)", Heard { insert_id: 5, ..Heard::default() });

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Flavour};
 use crate::lexer::{Lexer, Token, TokenKind};
 
 /// What stands for the functions that ask about a connection.
@@ -25,9 +25,9 @@ impl Substitutes {
         if name.eq_ignore_ascii_case(b"ROW_COUNT") {
             self.row_count.map(Value::Signed)
         } else if name.eq_ignore_ascii_case(b"FOUND_ROWS") {
-            self.found_rows.map(Value::Unsigned)
+            self.found_rows.map(Value::Rows)
         } else if name.eq_ignore_ascii_case(b"CONNECTION_ID") {
-            self.connection_id.map(|id| Value::Unsigned(id.into()))
+            self.connection_id.map(Value::Id)
         } else {
             None
         }
@@ -38,7 +38,28 @@ impl Substitutes {
 #[derive(Clone, Copy)]
 enum Value {
     Signed(i64),
-    Unsigned(u64),
+    Rows(u64),
+    Id(u32),
+}
+
+impl Value {
+    fn of_mysql(self) -> String {
+        match self {
+            Self::Signed(value) => format!("CAST({value} AS SIGNED)"),
+            Self::Rows(value) => format!("CAST({value} AS UNSIGNED)"),
+            Self::Id(value) => format!("CAST({value} AS UNSIGNED)"),
+        }
+    }
+
+    /// With as many digits as give it the function's own type there, in results and in tables made of them:
+    /// BIGINT(21), INT(10) UNSIGNED.
+    fn of_mariadb(self) -> String {
+        match self {
+            Self::Signed(value) => format!("CAST('{value:021}' AS SIGNED)"),
+            Self::Rows(value) => format!("CAST('{value:021}' AS SIGNED)"),
+            Self::Id(value) => format!("CAST({value:010} AS UNSIGNED)"),
+        }
+    }
 }
 
 /// The value that a statement asks for, if one of the functions is all that it asks for: the text of the only value
@@ -62,7 +83,8 @@ pub fn sole_value(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option
     }
     values.value(text(name)).map(|value| match value {
         Value::Signed(value) => value.to_string(),
-        Value::Unsigned(value) => value.to_string(),
+        Value::Rows(value) => value.to_string(),
+        Value::Id(value) => value.to_string(),
     })
 }
 
@@ -106,7 +128,7 @@ pub fn substitute(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option
         let begins = list == List::Before && depth == 0 && word.eq_ignore_ascii_case(b"SELECT");
         if begins {
             list = List::Within;
-        } else if let Some((value, end)) = call(&tokens, at, text, values) {
+        } else if let Some((value, end)) = call(&tokens, at, text, (values, dialect.flavour)) {
             out.extend_from_slice(text(&(copied..token.range.start)));
             out.extend_from_slice(value.as_bytes());
             copied = end;
@@ -184,7 +206,7 @@ fn call<'a>(
     tokens: &[Token],
     at: usize,
     text: impl Fn(&Range<usize>) -> &'a [u8],
-    values: &Substitutes,
+    (values, flavour): (&Substitutes, Flavour),
 ) -> Option<(String, usize)> {
     let token = tokens.get(at).filter(|token| token.kind == TokenKind::Word)?;
     let open = tokens.get(at.saturating_add(1))?;
@@ -192,10 +214,8 @@ fn call<'a>(
     if open.kind != TokenKind::Sign(b'(') || close.kind != TokenKind::Sign(b')') {
         return None;
     }
-    let value = match values.value(text(&token.range))? {
-        Value::Signed(value) => format!("CAST({value} AS SIGNED)"),
-        Value::Unsigned(value) => format!("CAST({value} AS UNSIGNED)"),
-    };
+    let value = values.value(text(&token.range))?;
+    let value = if flavour == Flavour::MariaDb { value.of_mariadb() } else { value.of_mysql() };
     Some((value, close.range.end))
 }
 
@@ -246,29 +266,39 @@ mod tests {
     }
 
     #[test]
+    fn mysqls_types_need_no_digits() {
+        let values = Substitutes { row_count: Some(-1), found_rows: Some(3), connection_id: Some(7) };
+        let dialect = Dialect { flavour: Flavour::MySql, ..Dialect::default() };
+        let sql = b"SELECT ROW_COUNT() a, FOUND_ROWS() b, CONNECTION_ID() c";
+        let text = substitute(sql, &dialect, &values).map(|sql| String::from_utf8(sql).unwrap());
+        let expected = "SELECT CAST(-1 AS SIGNED) a, CAST(3 AS UNSIGNED) b, CAST(7 AS UNSIGNED) c";
+        assert_eq!(text.as_deref(), Some(expected));
+    }
+
+    #[test]
     fn values_stand_for_functions_and_names_stay() {
         let rows = [
-            ("SELECT FOUND_ROWS()", "SELECT CAST(3 AS UNSIGNED) AS `FOUND_ROWS()`"),
-            ("select found_rows ( ) ;", "select CAST(3 AS UNSIGNED) AS `found_rows ( )` ;"),
-            ("SELECT ROW_COUNT() AS n", "SELECT CAST(-1 AS SIGNED) AS n"),
-            ("SELECT ROW_COUNT() n, 1", "SELECT CAST(-1 AS SIGNED) n, 1"),
-            ("SELECT ROW_COUNT() `n`", "SELECT CAST(-1 AS SIGNED) `n`"),
+            ("SELECT FOUND_ROWS()", "SELECT CAST('000000000000000000003' AS SIGNED) AS `FOUND_ROWS()`"),
+            ("select found_rows ( ) ;", "select CAST('000000000000000000003' AS SIGNED) AS `found_rows ( )` ;"),
+            ("SELECT ROW_COUNT() AS n", "SELECT CAST('-00000000000000000001' AS SIGNED) AS n"),
+            ("SELECT ROW_COUNT() n, 1", "SELECT CAST('-00000000000000000001' AS SIGNED) n, 1"),
+            ("SELECT ROW_COUNT() `n`", "SELECT CAST('-00000000000000000001' AS SIGNED) `n`"),
             (
                 "SELECT 1, CONNECTION_ID() + 1, a FROM t",
-                "SELECT 1, CAST(7 AS UNSIGNED) + 1 AS `CONNECTION_ID() + 1`, a FROM t",
+                "SELECT 1, CAST(0000000007 AS UNSIGNED) + 1 AS `CONNECTION_ID() + 1`, a FROM t",
             ),
-            ("SELECT 1 + FOUND_ROWS(), x y", "SELECT 1 + CAST(3 AS UNSIGNED) AS `1 + FOUND_ROWS()`, x y"),
+            ("SELECT 1 + FOUND_ROWS(), x y", "SELECT 1 + CAST('000000000000000000003' AS SIGNED) AS `1 + FOUND_ROWS()`, x y"),
             (
                 "SELECT CASE WHEN FOUND_ROWS() THEN 1 END FROM t",
-                "SELECT CASE WHEN CAST(3 AS UNSIGNED) THEN 1 END AS `CASE WHEN FOUND_ROWS() THEN 1 END` FROM t",
+                "SELECT CASE WHEN CAST('000000000000000000003' AS SIGNED) THEN 1 END AS `CASE WHEN FOUND_ROWS() THEN 1 END` FROM t",
             ),
             (
                 "SELECT GREATEST(FOUND_ROWS(), `a`) FROM t",
-                "SELECT GREATEST(CAST(3 AS UNSIGNED), `a`) AS `GREATEST(FOUND_ROWS(), ``a``)` FROM t",
+                "SELECT GREATEST(CAST('000000000000000000003' AS SIGNED), `a`) AS `GREATEST(FOUND_ROWS(), ``a``)` FROM t",
             ),
-            ("INSERT INTO t VALUES (ROW_COUNT(), 'x')", "INSERT INTO t VALUES (CAST(-1 AS SIGNED), 'x')"),
-            ("SELECT a FROM t WHERE id = CONNECTION_ID()", "SELECT a FROM t WHERE id = CAST(7 AS UNSIGNED)"),
-            ("KILL QUERY CONNECTION_ID()", "KILL QUERY CAST(7 AS UNSIGNED)"),
+            ("INSERT INTO t VALUES (ROW_COUNT(), 'x')", "INSERT INTO t VALUES (CAST('-00000000000000000001' AS SIGNED), 'x')"),
+            ("SELECT a FROM t WHERE id = CONNECTION_ID()", "SELECT a FROM t WHERE id = CAST(0000000007 AS UNSIGNED)"),
+            ("KILL QUERY CONNECTION_ID()", "KILL QUERY CAST(0000000007 AS UNSIGNED)"),
         ];
         for (sql, expected) in rows {
             assert_eq!(rewritten(sql).as_deref(), Some(expected), "{sql}");

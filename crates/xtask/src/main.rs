@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod layering;
+mod mtr;
 mod oracle;
 mod promises;
 mod servers;
@@ -29,6 +30,7 @@ cargo xtask ci                 everything that must hold before a change lands
 cargo xtask full               ci, and the long runs that only a command asks for
 cargo xtask bench [--quick]    beside a direct connection, a blind relay and peers; --counts, --freshness, --sysbench
 cargo xtask oracle             the analysis against real servers: MariaDB's own tests and the recordings
+cargo xtask mtr                MariaDB's own tests through clonelove, those that pass directly; --list finds these out
 cargo xtask fuzz [TARGET]      what must hold for any bytes, each target for an hour; --seconds N, --seed S
 cargo xtask checker [--reads N] reads against what was acknowledged before, while servers lag and die
 cargo xtask layering           the layout's rules alone, in a second
@@ -57,6 +59,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["full"] => ci::full(),
         ["bench", rest @ ..] => bench::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
+        ["mtr", rest @ ..] => mtr::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["checker", rest @ ..] => checker::run(rest),
         ["layering"] => layering::check().map(|_| true),

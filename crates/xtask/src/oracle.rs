@@ -225,7 +225,7 @@ impl Ask {
 }
 
 /// Whether a name matches a pattern in which `*` stands for anything; several are separated by commas.
-fn matches(name: &str, pattern: &str) -> bool {
+pub(crate) fn matches(name: &str, pattern: &str) -> bool {
     pattern.split(',').any(|pattern| match pattern.split_once('*') {
         Some((start, end)) => name.starts_with(start) && name.ends_with(end),
         None => name == pattern,
@@ -233,7 +233,7 @@ fn matches(name: &str, pattern: &str) -> bool {
 }
 
 /// FNV-1a, begun with the seed.
-fn scrambled(text: &str, seed: u64) -> u64 {
+pub(crate) fn scrambled(text: &str, seed: u64) -> u64 {
     let begin = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let hash = text.bytes().fold(begin, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     hash ^ (hash >> 29)

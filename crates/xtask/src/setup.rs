@@ -1,7 +1,7 @@
 //! What the tests need of the machine, and its installation by apt and npm.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -73,21 +73,45 @@ fn install_for_node() -> Result<()> {
 /// MariaDB's own tests, for `oracle`: Debian's package, unpacked into the cache folder. It is not installed, since it
 /// wants a whole server installation around it.
 pub(crate) fn mariadb_test_data() -> Result<PathBuf> {
-    const PACKAGE: &str = "mariadb-test-data";
-    const INSIDE: &str = "usr/share/mysql/mysql-test";
-    let folder = cache_folder()?.join(PACKAGE);
-    let tests = folder.join(INSIDE);
-    if tests.join("main").is_dir() {
-        return Ok(tests);
+    let folder = unpacked("mariadb-test-data", Path::new("usr/share/mysql/mysql-test/main"))?;
+    Ok(folder.join("usr/share/mysql/mysql-test"))
+}
+
+/// What `mtr` needs: the tests, and the client that plays them.
+#[derive(Debug)]
+pub(crate) struct MariadbTests {
+    /// The folder that has `main`.
+    pub(crate) folder: PathBuf,
+    /// MariaDB's client for tests.
+    pub(crate) client: PathBuf,
+    /// Where the client finds libraries that are not installed.
+    pub(crate) libraries: PathBuf,
+}
+
+/// The same, with the client that plays them; unpacked likewise.
+pub(crate) fn mariadb_tests() -> Result<MariadbTests> {
+    let folder = mariadb_test_data()?;
+    let client = unpacked("mariadb-test", Path::new("usr/bin/mariadb-test"))?.join("usr/bin/mariadb-test");
+    let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let libraries = unpacked("libpcre2-posix3", Path::new(&libraries))?.join(libraries);
+    Ok(MariadbTests { folder, client, libraries })
+}
+
+/// A Debian package's files in the cache folder, fetched if `proof` is not among them.
+fn unpacked(package: &str, proof: &Path) -> Result<PathBuf> {
+    let folder = cache_folder()?.join(package);
+    if folder.join(proof).exists() {
+        return Ok(folder);
     }
-    println!("fetching {PACKAGE}");
+    println!("fetching {package}");
     let half = folder.with_extension("half");
     let _ = fs::remove_dir_all(&half);
     fs::create_dir_all(&half)?;
     let mut download = Command::new("apt-get");
-    show(download.args(["--quiet", "download", PACKAGE]).current_dir(&half).stdin(Stdio::null())).context(
-        "Debian's tests of MariaDB cannot be fetched: `apt-get update`, or a Debian mirror, may be missing",
-    )?;
+    show(download.args(["--quiet", "download", package]).current_dir(&half).stdin(Stdio::null()))
+        .with_context(|| {
+            format!("{package} cannot be fetched: `apt-get update`, or a Debian mirror, may be missing")
+        })?;
     let archive = fs::read_dir(&half)?
         .flatten()
         .map(|entry| entry.path())
@@ -97,7 +121,7 @@ pub(crate) fn mariadb_test_data() -> Result<PathBuf> {
     fs::remove_file(archive)?;
     let _ = fs::remove_dir_all(&folder);
     fs::rename(&half, &folder)?;
-    Ok(tests)
+    Ok(folder)
 }
 
 /// The same, of what the demo needs.

@@ -16,7 +16,7 @@ use super::statement::{Statement, opaque};
 use super::{ClientSession, Next, UserCount};
 use crate::backend::pool::Class;
 use crate::backend::setup::SERVER_CHARSET;
-use crate::error::{ClientError, ServerFault};
+use crate::error::{ClientError, Fault, ServerFault};
 use crate::relay::{Side, forward_packet};
 
 impl ClientSession {
@@ -89,6 +89,13 @@ impl ClientSession {
     }
 
     async fn change_user(&mut self, frame: &BytesMut) -> Next {
+        // As MariaDB does, which then knows the command no more; MySQL ends the connection at once.
+        const CHANCES: u8 = 3;
+        let mariadb = self.state.dialect.flavour == Flavour::MariaDb;
+        if mariadb && self.refused_users >= CHANCES {
+            let sent = login::send(&mut self.client, 1, &ClientError::unknown_command().payload()).await;
+            return if sent.is_ok() { Next::Go } else { Next::Close };
+        }
         let payload = frame.get(HEADER..).unwrap_or_default();
         let who = (self.view.id, self.address);
         let login = login::change_user(&self.shared, &mut self.client, payload, &self.response, who).await;
@@ -98,8 +105,11 @@ impl ClientSession {
                 if let Some(fault) = login::fault_of(&no_login) {
                     self.shared.metrics.error(fault);
                 }
-                if let NoLogin::Refused(error) = no_login {
-                    tracing::info!(client = %self.view.client, error = %error.message, "change of user refused");
+                let NoLogin::Refused(error) = no_login else { return Next::Close };
+                tracing::info!(client = %self.view.client, error = %error.message, "change of user refused");
+                if mariadb && error.fault == Fault::ClientAuth {
+                    self.refused_users = self.refused_users.saturating_add(1);
+                    return Next::Go;
                 }
                 return Next::Close;
             }

@@ -58,6 +58,8 @@ pub(crate) struct ClientSession {
     response: Response,
     user: User,
     user_count: Option<UserCount>,
+    /// How often the client was refused another user.
+    refused_users: u8,
     account: Account,
     state: Session,
     key: Option<Arc<Key>>,
@@ -229,6 +231,7 @@ impl ClientSession {
             response,
             user,
             user_count: None,
+            refused_users: 0,
             account,
             key: None,
             to_check: None,

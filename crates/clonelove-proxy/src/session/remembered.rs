@@ -123,6 +123,10 @@ impl ClientSession {
         if facts.kind == Kind::Admin || facts.kind == Kind::Unknown || facts.effects.iter().any(is_global) {
             self.shared.known.forget();
         }
+        if facts.effects.contains(&Effect::GlobalSetting) {
+            // Who comes from now on begins with the new values.
+            self.shared.cluster.snapshot().servers.iter().for_each(|server| server.pool.clear());
+        }
         facts.parts.iter().for_each(|part| self.forget_after(part));
     }
 
