@@ -221,10 +221,12 @@ impl ClientError {
     /// words; a refused log-in is about the proxy's configuration, and says so.
     pub fn refused(fault: &ServerFault, refusal: &Refusal) -> Self {
         let message = match refusal.code {
-            1044 | 1049 => refusal.message.clone(),
-            _ => {
+            // No right to the schema, none of that name, no name at all, no text in the connection's character set.
+            1044 | 1049 | 1102 | 1300 => refusal.message.clone(),
+            _ if refusal.state.starts_with(b"28") => {
                 format!("clonelove: {fault}; the passwords in the configuration and on the server must agree")
             }
+            _ => format!("clonelove: {fault}"),
         };
         Self { code: refusal.code, state: refusal.state, message, fault: fault.fault }
     }

@@ -13,7 +13,7 @@ use clonelove_route::position::Position;
 use clonelove_route::report::Report;
 use clonelove_wire::Caps;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) metrics: ServerMetrics,
     /// Asks for a probe now.
     pub(crate) nudge: Notify,
+    /// How many probes have come to their end.
+    pub(crate) probes: watch::Sender<u64>,
     pub(crate) drained: AtomicBool,
     /// No longer in the configuration.
     pub(crate) removed: AtomicBool,
@@ -125,6 +127,7 @@ impl Server {
             waiters: Waiters::default(),
             metrics: metrics.server(&name),
             nudge: Notify::new(),
+            probes: watch::Sender::new(0),
             drained: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             life: ArcSwap::from_pointee(CancellationToken::new()),

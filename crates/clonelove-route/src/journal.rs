@@ -91,7 +91,9 @@ const NEVER: &[&str] = &[
     "immediate_server_version",
     "original_server_version",
 ];
-const NEVER_PREFIXES: &[&str] = &["gtid_", "binlog_", "session_track_", "wsrep_", "rpl_"];
+/// What the optimizer traced, and profiles, are asked for on the connection that did the work.
+const NEVER_PREFIXES: &[&str] =
+    &["gtid_", "binlog_", "session_track_", "wsrep_", "rpl_", "optimizer_trace", "profiling"];
 
 /// Replica connections are read-only by our own hand; the client's word on that is for the primary.
 const PRIMARY_ONLY: &[&str] = &["tx_read_only", "transaction_read_only", "autocommit"];

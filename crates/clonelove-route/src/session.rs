@@ -286,7 +286,7 @@ impl Session {
             self.pins.hold(Pin::SessionSetting);
         }
         self.note_write(facts, heard);
-        self.note_traces(facts, ran, heard);
+        self.note_traces(sql, facts, ran, heard);
         settled
     }
 
@@ -330,19 +330,22 @@ impl Session {
     }
 
     /// What the next statement may ask for about this one.
-    fn note_traces(&mut self, facts: &Facts, ran: Ran, heard: &Heard) {
+    fn note_traces(&mut self, sql: &[u8], facts: &Facts, ran: Ran, heard: &Heard) {
         self.traces.row_count = match heard.rows {
             None if !heard.failed => i64::try_from(heard.affected_last).unwrap_or(-1),
             _ => -1,
         };
+        // MariaDB's SHOW CREATE answers without a SELECT of its own.
+        let keeps = facts.effects.contains(&Effect::Diagnostics) || begins_with(sql, &[b"SHOW", b"CREATE"]);
         if let (Some(rows), false) = (heard.rows, heard.failed)
             && facts.kind == Kind::Read
-            && !facts.effects.contains(&Effect::Diagnostics)
+            && !keeps
         {
             self.traces.found_rows = rows;
             self.traces.found_rows_moved = calculates_found_rows(facts);
         } else if ran == Ran::Primary
             && (selects_into_tables(facts)
+                || creates_from_select(sql)
                 || assigns_from_tables(facts)
                 || heard.rows.is_some() && facts.kind != Kind::Read)
         {
@@ -443,8 +446,19 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
 }
 
 fn selects_into_tables(facts: &Facts) -> bool {
-    let writes = facts.kind == Kind::Ddl || facts.kind == Kind::Write && !facts.tables_read.is_empty();
+    let writes = matches!(facts.kind, Kind::Write | Kind::Ddl) && !facts.tables_read.is_empty();
     writes || facts.parts.iter().any(selects_into_tables)
+}
+
+/// CREATE TABLE … SELECT, were it of no table.
+fn creates_from_select(sql: &[u8]) -> bool {
+    let is = |word: &[u8], one: &str| word.eq_ignore_ascii_case(one.as_bytes());
+    let mut words = sql.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.next().is_some_and(|word| is(word, "CREATE"))
+        && words
+            .find(|word| !["OR", "REPLACE", "TEMPORARY"].iter().any(|one| is(word, one)))
+            .is_some_and(|word| is(word, "TABLE"))
+        && words.any(|word| is(word, "SELECT"))
 }
 
 /// SET @a = (SELECT …)
@@ -695,6 +709,10 @@ mod tests {
         run(&mut session, "UPDATE t SET a = 1", Heard { affected_last: 2, ..Heard::default() });
         assert_eq!((session.traces.row_count, session.traces.found_rows), (2, 3));
         assert!(!session.traces.last_insert_id_moved);
+        run(&mut session, "SHOW CREATE TABLE t", Heard { rows: Some(1), ..Heard::default() });
+        run(&mut session, "DROP TABLE u", Heard::default());
+        run(&mut session, "CREATE VIEW v AS SELECT 1", Heard::default());
+        assert_eq!((session.traces.found_rows, session.traces.found_rows_moved), (3, false));
         for sql in ["CREATE TABLE u AS SELECT 1", "SET @a = (SELECT MAX(a) FROM t)"] {
             session.traces.found_rows_moved = false;
             run(&mut session, sql, Heard::default());

@@ -279,7 +279,10 @@ mod tests {
     fn values_stand_for_functions_and_names_stay() {
         let rows = [
             ("SELECT FOUND_ROWS()", "SELECT CAST('000000000000000000003' AS SIGNED) AS `FOUND_ROWS()`"),
-            ("select found_rows ( ) ;", "select CAST('000000000000000000003' AS SIGNED) AS `found_rows ( )` ;"),
+            (
+                "select found_rows ( ) ;",
+                "select CAST('000000000000000000003' AS SIGNED) AS `found_rows ( )` ;",
+            ),
             ("SELECT ROW_COUNT() AS n", "SELECT CAST('-00000000000000000001' AS SIGNED) AS n"),
             ("SELECT ROW_COUNT() n, 1", "SELECT CAST('-00000000000000000001' AS SIGNED) n, 1"),
             ("SELECT ROW_COUNT() `n`", "SELECT CAST('-00000000000000000001' AS SIGNED) `n`"),
@@ -287,7 +290,10 @@ mod tests {
                 "SELECT 1, CONNECTION_ID() + 1, a FROM t",
                 "SELECT 1, CAST(0000000007 AS UNSIGNED) + 1 AS `CONNECTION_ID() + 1`, a FROM t",
             ),
-            ("SELECT 1 + FOUND_ROWS(), x y", "SELECT 1 + CAST('000000000000000000003' AS SIGNED) AS `1 + FOUND_ROWS()`, x y"),
+            (
+                "SELECT 1 + FOUND_ROWS(), x y",
+                "SELECT 1 + CAST('000000000000000000003' AS SIGNED) AS `1 + FOUND_ROWS()`, x y",
+            ),
             (
                 "SELECT CASE WHEN FOUND_ROWS() THEN 1 END FROM t",
                 "SELECT CASE WHEN CAST('000000000000000000003' AS SIGNED) THEN 1 END AS `CASE WHEN FOUND_ROWS() THEN 1 END` FROM t",
@@ -296,8 +302,14 @@ mod tests {
                 "SELECT GREATEST(FOUND_ROWS(), `a`) FROM t",
                 "SELECT GREATEST(CAST('000000000000000000003' AS SIGNED), `a`) AS `GREATEST(FOUND_ROWS(), ``a``)` FROM t",
             ),
-            ("INSERT INTO t VALUES (ROW_COUNT(), 'x')", "INSERT INTO t VALUES (CAST('-00000000000000000001' AS SIGNED), 'x')"),
-            ("SELECT a FROM t WHERE id = CONNECTION_ID()", "SELECT a FROM t WHERE id = CAST(0000000007 AS UNSIGNED)"),
+            (
+                "INSERT INTO t VALUES (ROW_COUNT(), 'x')",
+                "INSERT INTO t VALUES (CAST('-00000000000000000001' AS SIGNED), 'x')",
+            ),
+            (
+                "SELECT a FROM t WHERE id = CONNECTION_ID()",
+                "SELECT a FROM t WHERE id = CAST(0000000007 AS UNSIGNED)",
+            ),
             ("KILL QUERY CONNECTION_ID()", "KILL QUERY CAST(0000000007 AS UNSIGNED)"),
         ];
         for (sql, expected) in rows {

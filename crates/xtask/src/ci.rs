@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::shell::{cargo, show};
 use crate::stages::{Outcome, Stages};
 use crate::tests_run::{TestResults, run_tests};
-use crate::{bench, checker, fuzz, layering, oracle, promises, servers, setup, supply};
+use crate::{bench, checker, fuzz, layering, mtr, oracle, promises, servers, setup, supply};
 
 /// All tests, or those that the filter names.
 pub(crate) fn test(filter: &[&str]) -> Result<bool> {
@@ -38,6 +38,7 @@ pub(crate) fn ci() -> Result<bool> {
     });
     stages.run("fuzz", 5, fuzz::check);
     stages.run("oracle", 4, oracle::sampled);
+    stages.run("mtr", 4, mtr::sampled);
     stages.run("counts", 8, bench::check_counts);
     let held = stages.held();
     stages.run("promises", 1, || promises::check(&results, &held));

@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 
 use crate::oracle::{matches, scrambled};
 use crate::setup::{self, MariadbTests};
@@ -27,7 +27,7 @@ const USAGE: &str = "cargo xtask mtr [--protocols text,ps,cursor] [--files NAME,
     [--seed S] [--shard I/N] [--jobs N] [--again] [--list]";
 
 /// What CI has time for: every so many-th of the tests that pass directly, the protocols taking turns.
-const EVERY: usize = 20;
+const EVERY: usize = 12;
 
 /// Tells the runner's own process from the one that a person started: the servers inherit its time zone.
 const INSIDE: &str = "CLONELOVE_MTR";
@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
 
     /// Makes the runs, several at once.
     fn work(&self, play: impl Fn(&mut Site, &Task, &Self) -> Result<Verdict> + Sync) -> Result<()> {
-        let total = locked(&self.queue).len();
+        let total = self.queue.lock().len();
         let play = &play;
         std::thread::scope(|scope| {
             let workers: Vec<_> =
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
     }
 
     fn next(&self) -> Option<Task> {
-        locked(&self.queue).pop_front()
+        self.queue.lock().pop_front()
     }
 
     fn say(&self, line: &str) {
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
     }
 
     fn tell(&self, task: &Task, verdict: &Verdict, total: usize) {
-        let mut progress = locked(&self.progress);
+        let mut progress = self.progress.lock();
         progress.done += 1;
         let differs = self.place == Place::Through && verdict.differs();
         progress.differing += usize::from(differs);
@@ -372,8 +372,4 @@ fn results_folder() -> PathBuf {
 /// Where the output of a run that did not pass is kept.
 fn difference_file(place: Place, task: &Task) -> PathBuf {
     Path::new(&results_folder()).join(place.name()).join(format!("{}.{}", task.test, task.protocol.name()))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,3 +24,4 @@ mod schema;
 mod sharing;
 mod support;
 mod tls;
+mod transparency;

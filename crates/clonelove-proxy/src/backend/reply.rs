@@ -115,7 +115,7 @@ async fn read_reply_up_to(
     let mut rows = Rows::default();
     for _ in 0..columns {
         let definition = read_packet(io, server, &mut seq).await?;
-        let (name, numeric) = column(&definition).map_err(malformed)?;
+        let (name, numeric) = column(&definition, caps).map_err(malformed)?;
         rows.columns.push(name);
         rows.numeric.push(numeric);
     }
@@ -146,13 +146,16 @@ fn refusal(packet: &[u8]) -> Result<Reply, Malformed> {
 }
 
 /// A column's name, and whether it holds numbers.
-fn column(definition: &[u8]) -> Result<(String, bool), Malformed> {
+fn column(definition: &[u8], caps: Caps) -> Result<(String, bool), Malformed> {
     let mut reader = Reader::new(definition, "column definition");
     for _catalog_schema_table_original in 0..4 {
         reader.lenenc_bytes()?;
     }
     let name = String::from_utf8_lossy(reader.lenenc_bytes()?).into_owned();
     reader.lenenc_bytes()?;
+    if caps.contains(Caps::EXTENDED_TYPES) {
+        reader.lenenc_bytes()?;
+    }
     // Behind the length of what follows: character set and display length.
     reader.lenenc_int()?;
     reader.u16()?;

@@ -228,6 +228,23 @@ impl Cluster {
         self.schema.first_reading().await;
     }
 
+    /// Waits until the primary was probed anew, for what a client has changed there that is read from it; not for ever.
+    pub(crate) async fn look_again(&self) {
+        const LONGEST: Duration = Duration::from_secs(2);
+        let snapshot = self.snapshot();
+        let primary = snapshot.topology.primary.and_then(|at| snapshot.servers.get(at));
+        let Some(server) = primary else { return };
+        let mut probes = server.probes.subscribe();
+        let probed = async {
+            // One may have been under way.
+            for _ in 0..2 {
+                server.nudge.notify_one();
+                let _ = probes.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(LONGEST, probed).await;
+    }
+
     /// When a server is to be probed next, after a probe that began at `begun`: sooner when in doubt.
     fn next_probe(&self, at: usize, begun: Instant, interval: Duration) -> Instant {
         let last = begun.saturating_duration_since(self.started);

@@ -87,6 +87,7 @@ async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<S
             tracing::debug!(server = %server.name, error = %fault.detail, "probe failed");
         }
         let told = cluster.observe(server.index, result.map_err(|fault| fault.detail));
+        server.probes.send_modify(|count| *count = count.wrapping_add(1));
         if let Some(probe) = &mut connection {
             probe.told = told;
         }

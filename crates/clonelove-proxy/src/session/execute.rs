@@ -410,7 +410,9 @@ impl ClientSession {
         let moved = self.state.traces.last_insert_id_moved && !moved;
         self.note_on_connection(ran, statement, heard, moved);
         self.remember(before, sql, settled);
-        self.forget_after(&statement.facts);
+        if self.forget_after(&statement.facts) && !outcome.heard.failed {
+            Box::pin(self.shared.cluster.look_again()).await;
+        }
         self.note_definitions(statement, outcome.heard.failed);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);

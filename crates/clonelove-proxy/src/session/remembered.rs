@@ -114,8 +114,8 @@ impl ClientSession {
         self.answer_ok(Reason::AnsweredHere).await
     }
 
-    /// What may make something remembered untrue.
-    pub(super) fn forget_after(&self, facts: &Facts) {
+    /// What may make something remembered untrue. Whether what new sessions begin with has changed.
+    pub(super) fn forget_after(&self, facts: &Facts) -> bool {
         if facts.kind == Kind::Ddl {
             self.shared.learned.forget();
             self.shared.known.forget_schemas();
@@ -123,11 +123,15 @@ impl ClientSession {
         if facts.kind == Kind::Admin || facts.kind == Kind::Unknown || facts.effects.iter().any(is_global) {
             self.shared.known.forget();
         }
-        if facts.effects.contains(&Effect::GlobalSetting) {
+        let mut begins = facts.effects.contains(&Effect::GlobalSetting);
+        if begins {
             // Who comes from now on begins with the new values.
             self.shared.cluster.snapshot().servers.iter().for_each(|server| server.pool.clear());
         }
-        facts.parts.iter().for_each(|part| self.forget_after(part));
+        for part in &facts.parts {
+            begins |= self.forget_after(part);
+        }
+        begins
     }
 
     /// The statement with values for what it asks of the one before, where another connection ran that.

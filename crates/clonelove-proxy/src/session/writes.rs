@@ -261,10 +261,16 @@ fn is_harmless(facts: &Facts) -> bool {
     let harmless = match (facts.kind, facts.why) {
         (Kind::Read, why) => {
             matches!(why, None | Some(Why::LockingRead | Why::PreviousStatement | Why::ServerSpecific))
+                || why == Some(Why::SideEffect) && facts.effects.iter().all(is_user_lock)
         }
         _ => false,
     };
     harmless && facts.tables_written.is_empty() && facts.parts.is_empty() && facts.functions.is_empty()
+}
+
+/// GET_LOCK() and the like write nothing; a client that leaves while it waits for one wants it no more.
+fn is_user_lock(effect: &Effect) -> bool {
+    matches!(effect, Effect::GetLock(_) | Effect::ReleaseLock(_) | Effect::ReleaseAllLocks)
 }
 
 fn is_transaction_control(facts: &Facts) -> bool {

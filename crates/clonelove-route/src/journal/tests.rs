@@ -105,9 +105,14 @@ fn a_repeated_setting_adds_nothing() {
 
 #[test]
 fn what_cannot_be_replayed_stays_here() {
-    for sql in
-        ["SET timestamp = 1", "SET gtid_domain_id = 2", "SET session_track_schema = 0", "SET insert_id = 5"]
-    {
+    for sql in [
+        "SET timestamp = 1",
+        "SET gtid_domain_id = 2",
+        "SET session_track_schema = 0",
+        "SET insert_id = 5",
+        "SET optimizer_trace = 'enabled=on'",
+        "SET profiling = 1",
+    ] {
         assert_eq!(carry(&Journal::default(), sql), Carry::Here(Unportable::Setting), "{sql}");
     }
     assert_eq!(carry(&Journal::default(), "SET @a = NOW()"), Carry::Here(Unportable::UserVariable));

@@ -19,6 +19,7 @@ pub(super) const RESULT_AFFECTING: &[&str] = &[
     "group_concat_max_len",
     "lc_messages",
     "lc_time_names",
+    MAX_PACKET,
     "max_error_count",
     "max_join_size",
     "max_recursive_iterations",
@@ -39,6 +40,9 @@ pub(super) const RESULT_AFFECTING: &[&str] = &[
     "windowing_use_high_precision",
 ];
 
+/// Longer results of functions are NULL, and no session can set it for itself.
+const MAX_PACKET: &str = "max_allowed_packet";
+
 /// Why no setting makes a replica's sessions like the primary's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnlikeDefaults {
@@ -48,6 +52,16 @@ pub enum UnlikeDefaults {
          set time_zone to a named zone or an offset on the primary, or give both systems the same zone"
     )]
     Zone,
+    /// A value that sessions cannot set for themselves.
+    #[error("{name} is {theirs} on the primary and {mine} here, which changes results: set both alike")]
+    Fixed {
+        /// The variable.
+        name: &'static str,
+        /// The primary's value.
+        theirs: String,
+        /// This server's.
+        mine: String,
+    },
     /// A value that cannot be put into a SET safely.
     #[error("the primary's {name} cannot be set here: `{value}`")]
     Value {
@@ -68,7 +82,12 @@ impl Report {
         let mut settings = Vec::new();
         for (name, theirs) in &primary.defaults {
             let Some(mine) = self.default_of(name) else { continue };
-            if name == "time_zone" {
+            if name == MAX_PACKET {
+                if mine != theirs {
+                    let (theirs, mine) = (theirs.clone(), mine.to_owned());
+                    return Err(UnlikeDefaults::Fixed { name: MAX_PACKET, theirs, mine });
+                }
+            } else if name == "time_zone" {
                 if let Some(zone) = self.zone_like(mine, primary, theirs)? {
                     settings.push((name.clone(), literal(name, &zone)?));
                 }
