@@ -167,6 +167,22 @@ impl ClientError {
         }
     }
 
+    /// A command that is none, in the words of a server.
+    pub fn unknown_command() -> Self {
+        let message = "Unknown command".to_owned();
+        Self { code: 1047, state: *b"08S01", message, fault: Fault::ClientProtocol }
+    }
+
+    /// A command that only users with `admin = true` may give.
+    pub fn needs_admin(command: &str, user: &str) -> Self {
+        let text = format!(
+            "COM_{} is not for user '{user}'; set admin = true for it in the configuration, and the server's own \
+             rights decide",
+            command.to_ascii_uppercase()
+        );
+        Self::new(1227, b"42000", Fault::ClientAuth, text)
+    }
+
     /// Whoever must use TLS does not; `who` is the user or the listener that asks for it.
     pub fn insecure_transport(who: &str) -> Self {
         let text = format!(
@@ -270,21 +286,23 @@ impl ClientError {
     }
 
     /// A number that no prepared statement has, in the words of a server.
-    pub fn unknown_statement(id: u32, command: &str) -> Self {
+    pub fn unknown_statement(id: u32, command: &str, mysql: bool) -> Self {
+        let place = if mysql { "mysql_stmt_precheck".to_owned() } else { format!("mysqld_{command}") };
         Self {
             code: 1243,
             state: *b"HY000",
-            message: format!("Unknown prepared statement handler ({id}) given to mysqld_{command}"),
+            message: format!("Unknown prepared statement handler ({id}) given to {place}"),
             fault: Fault::ClientProtocol,
         }
     }
 
     /// A fetch from a statement without a cursor, in the words of a server.
-    pub fn no_cursor(id: u32) -> Self {
+    pub fn no_cursor(id: u32, mysql: bool) -> Self {
+        let end = if mysql { "." } else { "" };
         Self {
             code: 1421,
             state: *b"HY000",
-            message: format!("The statement ({id}) has no open cursor."),
+            message: format!("The statement ({id}) has no open cursor{end}"),
             fault: Fault::ClientProtocol,
         }
     }

@@ -1,6 +1,7 @@
-//! Sockets: one stream type for TCP and unix sockets, its options, TLS over either, and the buffer of what was
-//! read but not yet used. Must not know packets.
+//! Sockets: one stream type for TCP and unix sockets, its options, TLS over either, compression over all, and the
+//! buffer of what was read but not yet used. Must not know packets.
 
+mod packed;
 mod records;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::Digest;
 use bytes::BytesMut;
+use clonelove_wire::compress::Algorithm;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
@@ -18,6 +20,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::settings::Address;
 use crate::tls::Acceptor;
+use packed::Packed;
+pub(crate) use packed::Speaks;
 use records::Records;
 
 /// What is asked of a socket at one time, at least.
@@ -121,10 +125,11 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream, encrypted or not, and what was read from it ahead of use.
+/// A stream, encrypted or not, compressed or not, and what was read from it ahead of use.
 pub(crate) struct Buffered {
     stream: Stream,
     tls: Option<Box<Records>>,
+    packed: Option<Box<Packed>>,
     /// Read, not yet used.
     pub(crate) input: BytesMut,
     /// A write is under way, or was given up: nothing whole can follow.
@@ -147,12 +152,38 @@ pub(crate) enum NoTls {
 impl Buffered {
     /// Takes a connected stream.
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, tls: None, input: BytesMut::new(), writing: false, read: 0, written: 0 }
+        Self { stream, tls: None, packed: None, input: BytesMut::new(), writing: false, read: 0, written: 0 }
     }
 
     /// Whether nobody on the way can read or change what is sent.
     pub(crate) fn is_secure(&self) -> bool {
         self.tls.is_some() || self.stream.is_local()
+    }
+
+    /// Goes on in compressed packets, from now on and both ways.
+    pub(crate) fn compress(&mut self, algorithm: Algorithm, speaks: Speaks) {
+        self.packed = Some(Packed::new(algorithm, speaks, std::mem::take(&mut self.input)));
+    }
+
+    /// The next frame is to have this number: the numbers in compressed packets mean nothing.
+    pub(crate) fn expect(&mut self, next: u8) {
+        if let Some(packed) = &mut self.packed {
+            packed.expect(next, &mut self.input);
+        }
+    }
+
+    /// The other side has said all of a command, or of its part in one: what is written next answers that.
+    pub(crate) fn turn(&mut self) {
+        if let Some(packed) = &mut self.packed {
+            packed.turn(!self.input.is_empty());
+        }
+    }
+
+    /// What is written from now on is no command, but belongs to the one before; or no more.
+    pub(crate) fn continues(&mut self, continues: bool) {
+        if let Some(packed) = &mut self.packed {
+            packed.continues(continues);
+        }
     }
 
     /// What TLS the two sides agreed upon, if it is used.
@@ -213,6 +244,9 @@ impl Buffered {
 
     /// Reads more behind what is there; 0 is the end. Cancel safe: what was read is in the buffer.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        if self.packed.is_some() {
+            return self.fill_packed().await;
+        }
         if self.tls.is_some() {
             return self.fill_tls().await;
         }
@@ -242,13 +276,40 @@ impl Buffered {
         }
     }
 
+    async fn fill_packed(&mut self) -> io::Result<usize> {
+        loop {
+            let count = self.unpack()?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let Some(packed) = &mut self.packed else { return Ok(0) };
+            let into = match &mut self.tls {
+                Some(tls) if tls.has_ended() => return Ok(0),
+                Some(tls) => {
+                    tls.make_room();
+                    &mut tls.incoming
+                }
+                None => {
+                    packed.make_room();
+                    &mut packed.incoming
+                }
+            };
+            if self.stream.read_buf(into).await? == 0 {
+                return Ok(0);
+            }
+            if self.tls.is_some() {
+                self.decrypt()?;
+            }
+        }
+    }
+
     /// Waits for something to read while holding no buffer; 0 is the end. Cancel safe.
     pub(crate) async fn fill_idle(&mut self) -> io::Result<usize> {
         if !self.input.is_empty() {
             return self.fill().await;
         }
         self.rest();
-        if self.tls.is_none() {
+        if self.tls.is_none() && self.packed.is_none() {
             self.stream.readable().await?;
             self.input.reserve(READ_AT_LEAST);
             // A polled read that is short tells the runtime that no more is there, which saves it a second one.
@@ -257,6 +318,10 @@ impl Buffered {
             return Ok(count);
         }
         loop {
+            let count = self.unpack()?;
+            if count > 0 {
+                return Ok(count);
+            }
             if !self.tls.as_ref().is_some_and(|tls| tls.has_ended()) {
                 self.stream.readable().await?;
             }
@@ -269,7 +334,7 @@ impl Buffered {
 
     /// Whether the other side sent anything, or its end, that nobody asked for. Does not wait.
     pub(crate) fn has_unasked(&mut self) -> bool {
-        if !self.input.is_empty() {
+        if !self.input.is_empty() || self.packed.as_ref().is_some_and(|packed| !packed.incoming.is_empty()) {
             return true;
         }
         // What TLS says for itself, such as a new ticket, is none of it.
@@ -279,10 +344,29 @@ impl Buffered {
     /// Writes all of it. Not cancel safe: a part may have been written.
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written = self.written.wrapping_add(bytes.len() as u64);
+        if self.packed.is_none() { self.write_plain(bytes).await } else { self.write_packed(bytes).await }
+    }
+
+    async fn write_packed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while let Some(packed) = self.packed.as_mut().filter(|_| !bytes.is_empty()) {
+            let mut out = BytesMut::new();
+            while !bytes.is_empty() && out.len() < WRITE_AT_MOST {
+                packed.pack(&mut bytes, &mut out);
+            }
+            self.write_plain(&out).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_plain(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return self.stream.write_all(bytes).await };
         self.writing = true;
         for part in bytes.chunks(WRITE_AT_MOST) {
-            tls.encrypt(part, &mut self.input).map_err(invalid)?;
+            let plain = match &mut self.packed {
+                Some(packed) => &mut packed.incoming,
+                None => &mut self.input,
+            };
+            tls.encrypt(part, plain).map_err(invalid)?;
             self.stream.write_all_buf(&mut tls.outgoing).await?;
         }
         tls.outgoing = BytesMut::new();
@@ -290,7 +374,7 @@ impl Buffered {
         Ok(())
     }
 
-    /// Bytes read and written since the last call, without what TLS adds.
+    /// Bytes read and written since the last call, without what TLS adds, and as they were before compression.
     pub(crate) fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.read), std::mem::take(&mut self.written))
     }
@@ -298,13 +382,21 @@ impl Buffered {
     /// Reads what is there; nothing when nothing is.
     fn try_fill(&mut self, at_least: usize) -> io::Result<Option<usize>> {
         loop {
-            let into = match &mut self.tls {
-                Some(tls) if tls.has_ended() => return Ok(Some(0)),
-                Some(tls) => {
+            let count = self.unpack()?;
+            if count > 0 {
+                return Ok(Some(count));
+            }
+            let into = match (&mut self.tls, &mut self.packed) {
+                (Some(tls), _) if tls.has_ended() => return Ok(Some(0)),
+                (Some(tls), _) => {
                     tls.make_room();
                     &mut tls.incoming
                 }
-                None => {
+                (None, Some(packed)) => {
+                    packed.make_room();
+                    &mut packed.incoming
+                }
+                (None, None) => {
                     self.input.reserve(at_least);
                     &mut self.input
                 }
@@ -314,32 +406,50 @@ impl Buffered {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if self.tls.is_none() {
-                self.read = self.read.wrapping_add(count as u64);
-                return Ok(Some(count));
-            }
             if count == 0 {
                 return Ok(Some(0));
             }
-            let count = self.decrypt()?;
+            let count = match (&self.tls, &self.packed) {
+                (Some(_), _) => self.decrypt()?,
+                (None, Some(_)) => 0,
+                (None, None) => {
+                    self.read = self.read.wrapping_add(count as u64);
+                    count
+                }
+            };
             if count > 0 {
                 return Ok(Some(count));
             }
         }
     }
 
-    /// Takes in what was read encrypted; answers how many bytes were in it.
+    /// Takes in what was read packed; answers how many bytes were in it.
+    fn unpack(&mut self) -> io::Result<usize> {
+        let Some(packed) = &mut self.packed else { return Ok(0) };
+        let count = packed.unpack(&mut self.input)?;
+        self.read = self.read.wrapping_add(count as u64);
+        Ok(count)
+    }
+
+    /// Takes in what was read encrypted; answers how many bytes were in it that may be used at once.
     fn decrypt(&mut self) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return Ok(0) };
-        let before = self.input.len();
-        if let Err(error) = tls.decrypt(&mut self.input) {
+        let plain = match &mut self.packed {
+            Some(packed) => &mut packed.incoming,
+            None => &mut self.input,
+        };
+        let before = plain.len();
+        if let Err(error) = tls.decrypt(plain) {
             if !self.writing {
                 let _ = self.stream.try_write(&tls.outgoing);
                 self.writing = true;
             }
             return Err(invalid(error));
         }
-        let count = self.input.len().saturating_sub(before);
+        let count = plain.len().saturating_sub(before);
+        if self.packed.is_some() {
+            return Ok(0);
+        }
         self.read = self.read.wrapping_add(count as u64);
         Ok(count)
     }
@@ -351,6 +461,9 @@ impl Buffered {
         }
         if let Some(tls) = &mut self.tls {
             tls.rest();
+        }
+        if let Some(packed) = &mut self.packed {
+            packed.rest();
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) to_the_end: bool,
     /// The client is gone.
     pub(crate) gone: bool,
+    /// The statement loads a file of the client's: the server may ask for one.
+    pub(crate) loads_file: bool,
     /// The number that the client knows a statement by that is being prepared.
     pub(crate) prepare_as: u32,
     /// Time spent waiting for either side.
@@ -107,6 +109,7 @@ impl Relay<'_> {
             prepared: None,
             cursor: None,
         };
+        self.conn.io.expect(tracker.sequence());
         match self.run(&mut tracker, &mut progress).await {
             Ok(held) => Ok(Outcome {
                 heard: progress.heard,
@@ -260,10 +263,17 @@ impl Relay<'_> {
                 }
                 self.out.extend_from_slice(&frame);
             }
+            Event::LocalInfile if !self.loads_file => {
+                let detail = "it asks for a file of the client's, which the statement does not load";
+                let fault = ServerFault::new(&self.conn.server, Fault::ServerProtocol, detail);
+                return Err(Side::Server(fault));
+            }
             Event::LocalInfile => {
                 self.out.extend_from_slice(&frame);
                 self.flush(tracker, progress).await?;
+                self.client.expect(tracker.sequence());
                 let last = send_file(self.client, &mut self.conn.io, &self.conn.server).await?;
+                self.conn.io.expect(last.wrapping_add(1));
                 tracker.expect_sequence(last.wrapping_add(1));
             }
             Event::PrepareOk { prepared, .. } => {
@@ -337,7 +347,9 @@ impl Relay<'_> {
 /// as it is.
 pub(crate) fn replace_value(out: &mut BytesMut, caps: Caps, text: &str) {
     // The number of columns, one definition, in the old way an EOF; then the row.
-    let row_at = if caps.contains(Caps::DEPRECATE_EOF) { 2 } else { 3 };
+    let left_out = caps.contains(Caps::OPTIONAL_RESULTSET_METADATA) && out.get(HEADER + 1) == Some(&0);
+    let row_at = if caps.contains(Caps::DEPRECATE_EOF) { 2_usize } else { 3 };
+    let row_at = row_at.saturating_sub(left_out.into());
     let mut start = 0_usize;
     for _ in 0..row_at {
         let Some(head) = out.get(start..).and_then(FrameHead::parse) else { return };
@@ -444,9 +456,12 @@ fn learn_position(flavour: Flavour, text: &[u8], heard: &mut Heard) {
 
 /// The content of a LOCAL INFILE, from the client to the server; answers the last sequence number.
 async fn send_file(client: &mut Buffered, server: &mut Buffered, name: &Arc<str>) -> Result<u8, Side> {
+    server.continues(true);
     loop {
         let (sent, seq) = forward_frame(client, server, name).await?;
         if sent == 0 {
+            server.continues(false);
+            client.turn();
             return Ok(seq);
         }
     }
@@ -469,6 +484,7 @@ pub(crate) async fn forward_packet(
         let (sent, seq) = forward_frame(client, server, name).await?;
         total = total.saturating_add(sent as u64);
         if sent < MAX_FRAME {
+            client.turn();
             return Ok(seq);
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clonelove_route::freshness::Rules;
+pub use clonelove_wire::Caps;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -81,6 +82,8 @@ pub struct Listen {
     pub mysql: Vec<ListenAddress>,
     /// Mode of the unix sockets, for instance 0o777.
     pub unix_mode: u32,
+    /// How clients may compress: COMPRESS (zlib), ZSTD, both or none.
+    pub compression: Caps,
 }
 
 /// One MySQL listener.
@@ -145,6 +148,8 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// Whether and how it is connected to over TLS.
     pub tls: Arc<Connector>,
+    /// How we compress towards it, if it can: COMPRESS (zlib), ZSTD or none.
+    pub compression: Caps,
 }
 
 /// `role`.
@@ -193,6 +198,8 @@ pub struct User {
     pub route: Route,
     /// Whether this user must use TLS.
     pub tls: ClientTls,
+    /// Whether this user may give commands that show or end more than its own.
+    pub admin: bool,
 }
 
 /// An IP network, `address/bits`.
@@ -368,6 +375,8 @@ pub struct Limits {
     pub watermarks: usize,
     /// Prepared statements on a backend connection.
     pub prepared_per_connection: usize,
+    /// Whether servers may ask clients for the files that their LOAD DATA LOCAL names.
+    pub local_infile: bool,
 }
 
 /// A client's address as seen by the listener; none on a unix socket.
@@ -419,6 +428,7 @@ impl Default for Limits {
             facts_cache: 10_000,
             watermarks: 100_000,
             prepared_per_connection: 500,
+            local_infile: false,
         }
     }
 }

@@ -108,11 +108,11 @@ impl Connection {
     /// # Errors
     /// When the server is not there or refuses; the latter is a [`SqlError`].
     pub fn open_tcp(address: &str, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
-        Self::open_tcp_with(address, (user, password), schema, 0)
+        Self::open_tcp_with(address, (user, password), schema, 0_u32)
     }
 
-    /// As [`open_tcp`](Self::open_tcp), with further capability flags. Where they change what replies look like, as
-    /// DEPRECATE_EOF does, replies are to be read packet by packet.
+    /// As [`open_tcp`](Self::open_tcp), with further capability flags, MariaDB's extended ones from bit 32 on. Where they
+    /// change what replies look like, as DEPRECATE_EOF does, replies are to be read packet by packet.
     ///
     /// # Errors
     /// As [`open_tcp`](Self::open_tcp).
@@ -120,14 +120,14 @@ impl Connection {
         address: &str,
         (user, password): (&str, &str),
         schema: Option<&str>,
-        flags: u32,
+        flags: impl Into<u64>,
     ) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut connection = Self::over(Stream::Tcp(stream));
         let nonce = connection.greeted()?;
-        connection.log_in(&nonce, (user, password), schema, flags)
+        connection.log_in(&nonce, (user, password), schema, flags.into())
     }
 
     /// Logs in over TLS to `host:port`. The request for TLS and the begin of TLS leave in one segment.
@@ -146,7 +146,8 @@ impl Connection {
         let mut connection = Self::over(Stream::Tcp(stream.try_clone()?));
         let nonce = connection.greeted()?;
         let mut first = vec![32, 0, 0, connection.sequence];
-        first.extend_from_slice(handshake_response("", &[], schema, SSL).get(..32).unwrap_or_default());
+        first
+            .extend_from_slice(handshake_response("", &[], schema, SSL.into()).get(..32).unwrap_or_default());
         let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
         tls.write_tls(&mut first)?;
         (&stream).write_all(&first)?;
@@ -156,7 +157,7 @@ impl Connection {
         }
         connection.stream = BufReader::new(Stream::Tls(Box::new(tls)));
         connection.sequence = connection.sequence.wrapping_add(1);
-        connection.log_in(&nonce, (user, password), schema, SSL)
+        connection.log_in(&nonce, (user, password), schema, SSL.into())
     }
 
     /// What TLS agreed upon, for a connection over TLS.
@@ -195,7 +196,7 @@ impl Connection {
         nonce: &[u8],
         (user, password): (&str, &str),
         schema: Option<&str>,
-        flags: u32,
+        flags: u64,
     ) -> Result<Self> {
         let proof = native_proof(password, nonce);
         self.write_packet(&handshake_response(user, &proof, schema, flags))?;
@@ -268,6 +269,23 @@ impl Connection {
         packet.extend_from_slice(sql.as_bytes());
         self.sequence = 0;
         self.write_packet(&packet)
+    }
+
+    /// Sends the payload of any command and does not wait for its reply.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn send_command(&mut self, payload: &[u8]) -> Result<()> {
+        self.sequence = 0;
+        self.write_packet(payload)
+    }
+
+    /// Sends a packet that goes on from the last one received, such as a part of a file.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn send_answer(&mut self, payload: &[u8]) -> Result<()> {
+        self.write_packet(payload)
     }
 
     /// Writes bytes as they are.

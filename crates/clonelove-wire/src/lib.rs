@@ -18,6 +18,7 @@ pub mod binlog;
 pub mod caps;
 pub mod code;
 pub mod command;
+pub mod compress;
 mod error;
 pub mod frame;
 pub mod handshake;

@@ -4,6 +4,7 @@ mod binlog;
 mod bound;
 mod checker;
 mod clients;
+mod commands;
 mod daemon;
 mod drupal;
 mod faults;

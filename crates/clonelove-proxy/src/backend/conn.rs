@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pool::{Pooled, Slot};
 use super::reply::{Reply, Rows, read_reply, request};
-use super::setup::{self, SERVER_CHARSET, Use};
+use super::setup::{self, Manner, SERVER_CHARSET, Use};
 use super::statements::Statements;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
@@ -139,7 +139,7 @@ impl BackendConn {
     pub(crate) async fn ask(&mut self, statements: &[(Command, &[u8])]) -> Result<Vec<Reply>, ServerFault> {
         let mut out = bytes::BytesMut::new();
         for (command, body) in statements {
-            out.extend_from_slice(&request(*command, body));
+            out.extend_from_slice(&request(*command, body, self.caps));
         }
         self.native = false;
         self.io.write_all(&out).await.map_err(|error| ServerFault::lost(&self.server, &error))?;
@@ -279,7 +279,7 @@ impl BackendConn {
     ) -> Result<(), NotBrought> {
         let mut out = bytes::BytesMut::new();
         for (command, body) in &steps.statements {
-            out.extend_from_slice(&request(*command, body));
+            out.extend_from_slice(&request(*command, body, self.caps));
         }
         out.extend_from_slice(along.unwrap_or_default());
         self.native = false;
@@ -322,9 +322,13 @@ impl BackendConn {
         Ok(())
     }
 
-    /// Whether the client asked for IGNORE_SPACE at log-in, and how this server calls its variables.
-    fn manner(&self) -> (bool, bool) {
-        (self.caps.contains(Caps::IGNORE_SPACE), self.says_transaction)
+    /// What the client asked for at log-in that a reset undoes, and how this server calls its variables.
+    fn manner(&self) -> Manner {
+        Manner {
+            ignore_space: self.caps.contains(Caps::IGNORE_SPACE),
+            interactive: self.caps.contains(Caps::INTERACTIVE),
+            says_transaction: self.says_transaction,
+        }
     }
 
     fn refusal(&self, what: &str, refusal: Refusal) -> ServerFault {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clonelove_wire::Caps;
 use clonelove_wire::auth::Secret as Password;
+use clonelove_wire::compress::Algorithm;
 use clonelove_wire::frame::write_packet;
 use clonelove_wire::handshake::client::{ClientConfig, ClientFault, ClientHandshake, ClientStep, Session};
 use tokio::time::{Instant, timeout_at};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::reply::read_packet;
 use crate::crypto;
 use crate::error::{Fault, Refusal, ServerFault};
-use crate::net::{Buffered, NoTls, Stream};
+use crate::net::{Buffered, NoTls, Speaks, Stream};
 use crate::settings::{Address, Secret, ServerSettings};
 use crate::tls::{self, Connector};
 
@@ -43,7 +44,7 @@ pub(crate) async fn log_in(
     wish: &Wish,
     deadline: Instant,
 ) -> Result<(Buffered, Session), ServerFault> {
-    let ServerSettings { address, tls, .. } = settings;
+    let ServerSettings { address, tls, compression, .. } = settings;
     let too_long =
         |what: &str| ServerFault::new(server, Fault::ServerConnect, format!("{what} took too long"));
     let stream = timeout_at(deadline, Stream::connect(address))
@@ -53,7 +54,7 @@ pub(crate) async fn log_in(
             ServerFault::new(server, Fault::ServerConnect, format!("cannot connect to {address}: {error}"))
         })?;
     // Boxed: a session must not carry the room for it all its life.
-    timeout_at(deadline, Box::pin(authenticate(server, stream, (address, tls), wish)))
+    timeout_at(deadline, Box::pin(authenticate(server, stream, (address, tls, *compression), wish)))
         .await
         .map_err(|_| too_long("logging in"))?
 }
@@ -61,14 +62,14 @@ pub(crate) async fn log_in(
 async fn authenticate(
     server: &Arc<str>,
     stream: Stream,
-    (address, tls): (&Address, &Connector),
+    (address, tls, compression): (&Address, &Connector, Caps),
     wish: &Wish,
 ) -> Result<(Buffered, Session), ServerFault> {
     let config = ClientConfig {
         user: wish.account.user.as_bytes().to_vec(),
         password: Password::new(wish.account.password.expose()),
         database: wish.schema.as_ref().map(|schema| schema.as_bytes().to_vec()),
-        caps: wish.caps,
+        caps: wish.caps | compression,
         charset: wish.charset,
         attributes: vec![(b"program_name".to_vec(), b"clonelove".to_vec())],
         max_packet: MAX_PACKET,
@@ -92,7 +93,12 @@ async fn authenticate(
                 step = next.encrypted(&ciphertext);
                 continue;
             }
-            ClientStep::Done(session) => return Ok((io, *session)),
+            ClientStep::Done(session) => {
+                if let Some(algorithm) = Algorithm::agreed(session.caps, None) {
+                    io.compress(algorithm, Speaks::First);
+                }
+                return Ok((io, *session));
+            }
             ClientStep::Refused(err) => return Err(refused(server, wish, &err)),
             ClientStep::UpgradeTls(request, next) => {
                 seq = send(&mut io, server, seq, &request).await?;

@@ -40,10 +40,15 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<Vec<Option<String>>>,
 }
 
-/// A request of one command, framed.
-pub(crate) fn request(command: Command, body: &[u8]) -> bytes::BytesMut {
-    let mut payload = Vec::with_capacity(body.len().saturating_add(1));
+/// A request of one command, framed, for a connection that negotiated `caps`.
+pub(crate) fn request(command: Command, body: &[u8], caps: Caps) -> bytes::BytesMut {
+    /// No attributes, in one set.
+    const NO_ATTRIBUTES: [u8; 2] = [0, 1];
+    let mut payload = Vec::with_capacity(body.len().saturating_add(3));
     payload.push(command.as_byte());
+    if command == Command::Query && caps.contains(Caps::QUERY_ATTRIBUTES) {
+        payload.extend_from_slice(&NO_ATTRIBUTES);
+    }
     payload.extend_from_slice(body);
     let mut out = bytes::BytesMut::with_capacity(payload.len().saturating_add(4));
     write_packet(&mut out, 0, &payload);
@@ -102,18 +107,28 @@ async fn read_reply_up_to(
 ) -> Result<Reply, ServerFault> {
     let malformed = |error: Malformed| ServerFault::new(server, Fault::ServerProtocol, error);
     let mut seq = 1;
-    let first = read_packet(io, server, &mut seq).await?;
-    let columns = match first.first() {
+    io.expect(seq);
+    let mut first = read_packet(io, server, &mut seq).await?;
+    while is_progress(&first, caps) {
+        first = read_packet(io, server, &mut seq).await?;
+    }
+    let (columns, defined) = match first.first() {
         Some(0x00) => {
             OkPacket::parse(&first, caps).map_err(malformed)?;
             return Ok(Reply::Ok);
         }
+        // The answer to COM_SET_OPTION: no result has so many columns.
+        Some(0xFE) => return Ok(Reply::Ok),
         Some(0xFF) => return refusal(&first).map_err(malformed),
-        Some(_) => Reader::new(&first, "column count").lenenc_int().map_err(malformed)?,
+        Some(_) => column_count(&first, caps).map_err(malformed)?,
         None => return Err(ServerFault::new(server, Fault::ServerProtocol, "an empty packet")),
     };
     let mut rows = Rows::default();
-    for _ in 0..columns {
+    if !defined {
+        rows.columns = vec![String::new(); columns];
+        rows.numeric = vec![false; columns];
+    }
+    for _ in 0..if defined { columns } else { 0 } {
         let definition = read_packet(io, server, &mut seq).await?;
         let (name, numeric) = column(&definition, caps).map_err(malformed)?;
         rows.columns.push(name);
@@ -129,6 +144,7 @@ async fn read_reply_up_to(
             Some(0xFE) if packet.len() < 9 || caps.contains(Caps::DEPRECATE_EOF) => {
                 return Ok(Reply::Rows(rows));
             }
+            Some(0xFF) if is_progress(&packet, caps) => continue,
             Some(0xFF) => return refusal(&packet).map_err(malformed),
             _ => {}
         }
@@ -138,6 +154,21 @@ async fn read_reply_up_to(
         }
         rows.rows.push(text_row(&packet, rows.columns.len()).map_err(malformed)?);
     }
+}
+
+/// How many columns there are, and whether their definitions follow.
+fn column_count(packet: &[u8], caps: Caps) -> Result<(usize, bool), Malformed> {
+    let mut reader = Reader::new(packet, "column count");
+    let count = reader.lenenc_int()?;
+    let count = usize::from(u16::try_from(count).map_err(|_| reader.malformed("too many columns"))?);
+    let left_out =
+        caps.contains(Caps::OPTIONAL_RESULTSET_METADATA) && !reader.is_empty() && reader.u8()? == 0;
+    Ok((count, !left_out))
+}
+
+/// A report of how far a long statement is, which looks like an error.
+fn is_progress(packet: &[u8], caps: Caps) -> bool {
+    caps.contains(Caps::PROGRESS) && packet.starts_with(&[0xFF, 0xFF, 0xFF])
 }
 
 fn refusal(packet: &[u8]) -> Result<Reply, Malformed> {

@@ -13,12 +13,23 @@ pub(crate) enum Use {
     Reads,
 }
 
+/// What is special about a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Its client negotiated IGNORE_SPACE.
+    pub(crate) ignore_space: bool,
+    /// Its client negotiated INTERACTIVE.
+    pub(crate) interactive: bool,
+    /// Its variables are called transaction_…, not tx_….
+    pub(crate) says_transaction: bool,
+}
+
 /// The one SET that makes a new connection, or one after a reset, fit for sessions.
 pub(crate) fn burst(
     flavour: Flavour,
     usage: Use,
     settings: &[(String, String)],
-    (ignore_space, says_transaction): (bool, bool),
+    Manner { ignore_space, interactive, says_transaction }: Manner,
 ) -> String {
     let mut parts = vec![trackers(flavour).to_owned()];
     let mut sql_mode = None;
@@ -33,6 +44,10 @@ pub(crate) fn burst(
         // Hidden from clients: what slips through as a read and writes after all is refused (1792).
         let name = if says_transaction { "transaction_read_only" } else { "tx_read_only" };
         parts.push(format!("SESSION {name} = 1"));
+    }
+    if interactive {
+        // Only a log-in does that by itself.
+        parts.push("SESSION wait_timeout = @@global.interactive_timeout".to_owned());
     }
     if ignore_space {
         // What the capability does at log-in, a reset and the primary's sql_mode undo.
@@ -146,13 +161,24 @@ mod tests {
     #[test]
     fn replicas_hear_the_primarys_defaults_and_are_read_only() {
         let settings = vec![("sql_mode".to_owned(), "'ANSI'".to_owned())];
-        let set = burst(Flavour::MariaDb, Use::Reads, &settings, (false, false));
+        let set = burst(Flavour::MariaDb, Use::Reads, &settings, Manner::default());
         assert!(set.ends_with("SESSION sql_mode = 'ANSI', SESSION tx_read_only = 1"), "{set}");
-        let set = burst(Flavour::MariaDb, Use::Reads, &settings, (true, false));
+        let set = burst(
+            Flavour::MariaDb,
+            Use::Reads,
+            &settings,
+            Manner { ignore_space: true, ..Manner::default() },
+        );
         assert!(set.ends_with("SESSION sql_mode = CONCAT('IGNORE_SPACE,', 'ANSI')"), "{set}");
         assert!(!set.contains("sql_mode = 'ANSI'"), "{set}");
-        let set = burst(Flavour::MySql, Use::Primary, &settings, (true, true));
+        let set = burst(
+            Flavour::MySql,
+            Use::Primary,
+            &settings,
+            Manner { ignore_space: true, interactive: true, says_transaction: true },
+        );
         assert!(set.ends_with("CONCAT('IGNORE_SPACE,', @@session.sql_mode)"), "{set}");
+        assert!(set.contains("SESSION wait_timeout = @@global.interactive_timeout"), "{set}");
         assert!(!set.contains("read_only"), "{set}");
     }
 }

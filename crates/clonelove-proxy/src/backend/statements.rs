@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Buf;
 use clonelove_route::journal::Journal;
-use clonelove_wire::Command;
 use clonelove_wire::frame::HEADER;
 use clonelove_wire::packet::err::Err as ErrPacket;
 use clonelove_wire::packet::prepare::PrepareOk;
 use clonelove_wire::reply::{Event, ReplyTracker, Then};
+use clonelove_wire::{Caps, Command};
 
 use super::conn::BackendConn;
 use super::reply::request;
@@ -125,7 +125,7 @@ impl Statements {
         }
         let mut out = bytes::BytesMut::new();
         for id in self.closing.drain(..) {
-            out.extend_from_slice(&request(Command::StmtClose, &id.to_le_bytes()));
+            out.extend_from_slice(&request(Command::StmtClose, &id.to_le_bytes(), Caps::empty()));
         }
         Some(out)
     }
@@ -150,7 +150,7 @@ impl BackendConn {
     /// Prepares a statement in the state that the connection is in.
     pub(crate) async fn prepare(&mut self, what: &Arc<What>, most: usize) -> Result<(), NotPrepared> {
         let mut out = self.statements.take_closing().unwrap_or_default();
-        out.extend_from_slice(&request(Command::StmtPrepare, &what.sql));
+        out.extend_from_slice(&request(Command::StmtPrepare, &what.sql, self.caps));
         self.native = false;
         let lost = |error| NotPrepared::Fault(ServerFault::lost(&self.server, &error));
         self.io.write_all(&out).await.map_err(lost)?;
@@ -162,6 +162,7 @@ impl BackendConn {
     /// The reply to COM_STMT_PREPARE; the definitions in it are the client's business, which has had its own.
     async fn read_prepared(&mut self) -> Result<PrepareOk, NotPrepared> {
         let mut tracker = ReplyTracker::new(Command::StmtPrepare, self.caps);
+        self.io.expect(tracker.sequence());
         let mut told = None;
         loop {
             let scan = tracker.scan(&self.io.input).map_err(|fault| self.wrong(fault))?;

@@ -7,8 +7,9 @@ use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
 use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why};
 use clonelove_wire::frame::{HEADER, write_packet};
-use clonelove_wire::packet::ok::{HEAD, Ok as OkPacket};
-use clonelove_wire::{Command, Status};
+use clonelove_wire::packet::eof::Eof;
+use clonelove_wire::packet::ok::{HEAD, HEAD_AFTER_ROWS, Ok as OkPacket};
+use clonelove_wire::{Caps, Command, Status};
 
 use super::connections::{Needs, Unready, life_ended};
 use super::login::{self, NoLogin};
@@ -38,6 +39,8 @@ impl ClientSession {
             Command::StmtReset => self.reset_statement(frame).await,
             Command::StmtFetch => self.fetch(frame).await,
             Command::StmtClose => self.close_statement(&frame),
+            Command::SetOption => self.set_option(frame).await,
+            _ if needs_admin(command) && !self.user.admin => self.refuse_admin(command, frame).await,
             _ => self.forward_command(command, frame).await,
         }
     }
@@ -49,6 +52,13 @@ impl ClientSession {
 
     /// The same, with a text.
     pub(super) fn ok_payload_with(&self, info: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        OkPacket { status: self.status(), info, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
+        out
+    }
+
+    /// What the session's state is, as servers say it.
+    fn status(&self) -> Status {
         let mut status = Status::empty();
         status.set(Status::AUTOCOMMIT, self.state.transaction.autocommit);
         status.set(Status::IN_TRANS, self.state.transaction.open);
@@ -57,9 +67,7 @@ impl ClientSession {
         status.set(Status::NO_BACKSLASH_ESCAPES, modes.contains(Modes::NO_BACKSLASH_ESCAPES));
         let ansi_quotes = flavour == Flavour::MariaDb && modes.contains(Modes::ANSI_QUOTES);
         status.set(Status::ANSI_QUOTES, ansi_quotes);
-        let mut out = BytesMut::new();
-        OkPacket { status, info, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
-        out
+        status
     }
 
     pub(super) async fn answer_ok(&mut self, reason: Reason) -> Next {
@@ -80,6 +88,10 @@ impl ClientSession {
         let found_rows = self.state.traces.found_rows;
         // The character set of the log-in goes too, for the server's own.
         self.response.charset = SERVER_CHARSET;
+        // So does, on MariaDB, what a log-in makes of the time that an interactive client may be idle.
+        if self.state.dialect.flavour == Flavour::MariaDb {
+            self.caps.remove(Caps::INTERACTIVE);
+        }
         self.begin_state();
         self.state.schema = schema;
         self.state.own_writes = own_writes;
@@ -97,7 +109,8 @@ impl ClientSession {
             return if sent.is_ok() { Next::Go } else { Next::Close };
         }
         let payload = frame.get(HEADER..).unwrap_or_default();
-        let who = (self.view.id, self.address);
+        let salt = self.response.auth.first_chunk().copied().unwrap_or_default();
+        let who = (self.view.id, self.address, salt);
         let login = login::change_user(&self.shared, &mut self.client, payload, &self.response, who).await;
         let logged_in = match login {
             Ok(logged_in) => logged_in,
@@ -126,8 +139,10 @@ impl ClientSession {
         }
         self.view.user.lock().clone_from(&logged_in.user.name);
         self.account = login::account(&logged_in.user);
+        self.caps.set(Caps::INTERACTIVE, logged_in.caps.contains(Caps::INTERACTIVE));
         self.user = logged_in.user;
         self.response = logged_in.response;
+        self.response.auth = salt.to_vec();
         // It is the same connection still: what it wrote, it sees.
         let own_writes = std::mem::take(&mut self.state.own_writes);
         self.begin_state();
@@ -152,11 +167,56 @@ impl ClientSession {
         self.execute(Statement::new(Command::InitDb, frame, facts)).await
     }
 
+    /// COM_SET_OPTION: several statements in one text, or not. That is a capability, so it decides which connections
+    /// this session shares.
+    async fn set_option(&mut self, frame: BytesMut) -> Next {
+        let option = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
+        let on = match option {
+            [0, 0] => true,
+            [1, 0] => false,
+            _ => {
+                let statement = Statement::opaque(Command::SetOption, frame);
+                return self.refuse(&statement, &ClientError::unknown_command(), Reason::AnsweredHere).await;
+            }
+        };
+        self.caps.set(Caps::MULTI_STATEMENTS, on);
+        if let Err(fault) = self.set_option_there(option).await {
+            // What was on that connection is gone with it.
+            let error = ClientError::server_lost(&fault);
+            self.drop_connections();
+            let _ = login::send(&mut self.client, 1, &error.payload()).await;
+            return Next::Close;
+        }
+        self.shared.metrics.query(Reason::AnsweredHere, 0.0);
+        let (mut payload, status) = (BytesMut::new(), self.status());
+        if self.caps.contains(Caps::DEPRECATE_EOF) {
+            OkPacket { status, ..OkPacket::default() }.encode(HEAD_AFTER_ROWS, self.caps, &mut payload);
+        } else {
+            Eof { status, warnings: 0 }.encode(&mut payload);
+        }
+        match login::send(&mut self.client, 1, &payload).await {
+            Ok(_) => Next::Go,
+            Err(_) => Next::Close,
+        }
+    }
+
+    async fn refuse_admin(&mut self, command: Command, frame: BytesMut) -> Next {
+        tracing::info!(client = %self.view.client, user = %self.user.name, command = command.name(), "not allowed");
+        let error = ClientError::needs_admin(command.name(), &self.user.name);
+        let statement = Statement::opaque(command, frame);
+        self.refuse(&statement, &error, Reason::NotAllowed).await
+    }
+
     /// Everything else is asked of the primary. What prepares something there pins until it is closed.
     async fn forward_command(&mut self, command: Command, frame: BytesMut) -> Next {
         let mut statement = Statement::opaque(command, frame);
         match command {
-            Command::FieldList | Command::Statistics | Command::Debug | Command::ProcessInfo => {
+            Command::FieldList
+            | Command::Statistics
+            | Command::Debug
+            | Command::ProcessInfo
+            | Command::Refresh
+            | Command::Shutdown => {
                 let facts = Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
                 statement.facts = facts.into();
             }
@@ -277,6 +337,19 @@ impl ClientSession {
             Err(_) => Next::Close,
         }
     }
+}
+
+/// What shows more than a client's own data, or ends the server: the server's rights decide, but only for users that
+/// the configuration lets through.
+fn needs_admin(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Shutdown
+            | Command::Debug
+            | Command::BinlogDump
+            | Command::BinlogDumpGtid
+            | Command::RegisterSlave
+    )
 }
 
 fn is_of_prepared(command: Command) -> bool {

@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 use clonelove_route::report::Report;
 use clonelove_route::session::{Ran, Session};
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Previous};
-use clonelove_wire::Caps;
+use clonelove_wire::{Caps, Command};
 use tokio::time::Instant;
 
 use super::login::CARRIED;
 use super::{ClientSession, Next, login};
 use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::pool::{Class, Key, Leasing, Pooled};
+use crate::backend::reply::Reply;
 use crate::backend::setup::{SERVER_CHARSET, Use};
 use crate::cluster::Snapshot;
 use crate::error::{ClientError, Fault, ServerFault};
@@ -65,6 +66,12 @@ impl Leased {
     ) -> Self {
         let pinned = PinnedCount { server: Arc::clone(server), pinned: false };
         Self { conn, server: Arc::clone(server), key, leasing, pinned, working: None }
+    }
+
+    /// From now on it is shared with others than before.
+    fn becomes(&mut self, key: &Arc<Key>, caps: Caps) {
+        self.key = Arc::clone(key);
+        self.conn.caps = (self.conn.caps - CARRIED) | caps & CARRIED;
     }
 
     /// Shows whether the session's state lives on this connection.
@@ -428,6 +435,25 @@ impl ClientSession {
         let key = Arc::new(Key { user, caps: self.caps & CARRIED, generation });
         self.key = Some(Arc::clone(&key));
         key
+    }
+
+    /// COM_SET_OPTION on the connections that the session keeps; its capabilities are what they will be.
+    pub(super) async fn set_option_there(&mut self, option: &[u8]) -> Result<(), ServerFault> {
+        self.key = None;
+        let (key, caps) = (self.pool_key(), self.caps);
+        for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
+            let life = leased.conn.life.clone();
+            let set = [(Command::SetOption, option)];
+            let asked = life.run_until_cancelled(leased.conn.ask(&set)).await;
+            match asked.unwrap_or_else(|| Err(life_ended(&leased.server.name)))?.pop() {
+                Some(Reply::Ok) => leased.becomes(&key, caps),
+                _ => {
+                    let why = "it refuses COM_SET_OPTION";
+                    return Err(ServerFault::new(&leased.server.name, Fault::ServerProtocol, why));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn give_back_replica(&mut self) {

@@ -51,6 +51,7 @@ pub(super) async fn exchange(
         pending,
         to_the_end: pending.is_some(),
         gone: false,
+        loads_file: statement.loads_file(),
         prepare_as: statement.number,
         waited: Duration::ZERO,
     };

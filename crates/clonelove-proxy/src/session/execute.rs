@@ -11,6 +11,7 @@ use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, OwnWrites, Ran, Settled};
 use clonelove_sql::{Effect, Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
+use clonelove_wire::command::query_prefix_len;
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::reply::ReplyTracker;
 use tokio::time::Instant;
@@ -39,7 +40,13 @@ enum Tried {
 
 impl ClientSession {
     pub(super) async fn query(&mut self, frame: BytesMut) -> Next {
-        let sql = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
+        let text_at = match query_prefix_len(frame.get(HEADER..).unwrap_or_default(), self.caps) {
+            Ok(prefix) => HEADER.saturating_add(prefix),
+            Err(malformed) => {
+                return Box::pin(self.broken(&ClientError::malformed(&malformed.to_string()))).await;
+            }
+        };
+        let sql = frame.get(text_at..).unwrap_or_default();
         if let Some(after) = self.known_setting(sql) {
             return self.answer_setting(after).await;
         }
@@ -52,6 +59,7 @@ impl ClientSession {
         }
         let kill = facts.effects.first() == Some(&Effect::Kill);
         let mut statement = Statement::new(Command::Query, frame, facts);
+        statement.text_at = text_at;
         statement.resolved = made;
         if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
     }
@@ -549,6 +557,7 @@ impl ClientSession {
             pending: statement.pending.as_ref(),
             to_the_end: statement.pending.is_some(),
             gone: false,
+            loads_file: false,
             prepare_as: 0,
             waited: Duration::ZERO,
         };

@@ -40,7 +40,8 @@ impl ClientSession {
         };
         let target = kill.and_then(|kill| Some((kill, self.shared.clients.find(kill.id)?)));
         let Some((kill, target)) = target else { return Err(statement) };
-        if *target.user.lock() != *self.account.user {
+        let own = *target.user.lock() == *self.account.user;
+        if !own && !self.may_kill_others().await {
             let error = ClientError::not_owner(kill.id);
             return Ok(self.refuse(&statement, &error, Reason::NotAllowed).await);
         }
@@ -60,8 +61,33 @@ impl ClientSession {
         Ok(self.answer_ok(Reason::AnsweredHere).await)
     }
 
-    /// Says one thing to a server, over a connection of its own: those of the pool may all be busy.
+    /// Whether the primary lets this user end the work of others.
+    async fn may_kill_others(&self) -> bool {
+        let snapshot = self.shared.cluster.snapshot();
+        let primary = snapshot.topology.primary.and_then(|at| snapshot.servers.get(at)).cloned();
+        let Some(primary) = primary else { return false };
+        match self.ask(&primary, "SHOW GRANTS").await {
+            Ok(Some(Reply::Rows(rows))) => {
+                rows.rows.iter().flatten().flatten().any(|grant| kills_others(grant))
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends somebody's work on a server.
     async fn tell(&self, server: &Arc<Server>, sql: &str) -> Result<(), ServerFault> {
+        // The work may have ended meanwhile (1094), which is as good.
+        if let Some(Reply::Err { code, message, .. }) = self.ask(server, sql).await?
+            && code != NO_SUCH_THREAD
+        {
+            tracing::warn!(server = %server.name, code, message, "a KILL was refused");
+        }
+        Ok(())
+    }
+
+    /// Says one thing to a server, over a connection of its own: those of the pool may all be busy. None when it does
+    /// not answer in time.
+    async fn ask(&self, server: &Arc<Server>, sql: &str) -> Result<Option<Reply>, ServerFault> {
         let wish = Wish {
             account: self.account.clone(),
             schema: None,
@@ -71,15 +97,9 @@ impl ClientSession {
         let settings = server.settings.load_full();
         let (mut io, session) = log_in(&server.name, &settings, &wish, Instant::now() + PATIENCE).await?;
         let lost = |error| ServerFault::lost(&server.name, &error);
-        io.write_all(&request(Command::Query, sql.as_bytes())).await.map_err(lost)?;
-        // The work may have ended meanwhile (1094), which is as good.
+        io.write_all(&request(Command::Query, sql.as_bytes(), session.caps)).await.map_err(lost)?;
         let reply = timeout(PATIENCE, read_reply(&mut io, &server.name, session.caps)).await;
-        if let Ok(Ok(Reply::Err { code, message, .. })) = &reply
-            && *code != NO_SUCH_THREAD
-        {
-            tracing::warn!(server = %server.name, code, message, "a KILL was refused");
-        }
-        Ok(())
+        Ok(reply.ok().and_then(Result::ok))
     }
 }
 
@@ -102,6 +122,15 @@ impl Drop for Killing {
         let mut work = self.0.work.lock();
         work.kills = work.kills.saturating_sub(1);
     }
+}
+
+/// Whether a line of SHOW GRANTS gives the right to end the work of others.
+fn kills_others(grant: &str) -> bool {
+    let Some((rights, _)) = grant.split_once(" ON *.*") else { return false };
+    let rights = rights.strip_prefix("GRANT ").unwrap_or(rights);
+    rights.split(',').any(|right| {
+        matches!(right.trim(), "ALL PRIVILEGES" | "SUPER" | "CONNECTION ADMIN" | "CONNECTION_ADMIN")
+    })
 }
 
 fn of_command(frame: &BytesMut) -> Option<Kill> {
@@ -139,6 +168,25 @@ fn of_text(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<Kill> {
 mod tests {
     use super::*;
     use clonelove_sql::analyse;
+
+    #[test]
+    fn who_may_end_the_work_of_others_stands_in_the_grants() {
+        for grant in [
+            "GRANT ALL PRIVILEGES ON *.* TO `a`@`%` WITH GRANT OPTION",
+            "GRANT SELECT, SUPER, CREATE ON *.* TO `a`@`%`",
+            "GRANT PROCESS, CONNECTION ADMIN ON *.* TO `a`@`%`",
+            "GRANT BACKUP_ADMIN,CONNECTION_ADMIN ON *.* TO `a`@`%`",
+        ] {
+            assert!(kills_others(grant), "{grant}");
+        }
+        for grant in [
+            "GRANT PROCESS ON *.* TO `a`@`%`",
+            "GRANT ALL PRIVILEGES ON `app`.* TO `a`@`%`",
+            "GRANT `SUPER`@`%` TO `a`@`%`",
+        ] {
+            assert!(!kills_others(grant), "{grant}");
+        }
+    }
 
     #[test]
     fn a_kill_names_a_client_and_how_much_of_it() {

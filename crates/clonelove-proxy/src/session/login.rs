@@ -27,8 +27,8 @@ const LARGEST: usize = 256 * 1024;
 /// COM_QUIT (`Command::Quit`) on the wire.
 const COM_QUIT: u8 = 0x01;
 
-/// What is offered to clients, as far as the servers can do it too; TLS beside it. Not yet: compression, session
-/// tracking, query attributes, optional metadata, MariaDB's progress reports, bulk commands and cached metadata.
+/// What is offered to clients, as far as the servers can do it too; TLS, compression and files beside it. Not yet:
+/// session tracking. MariaDB's cached metadata are of one connection, and clients share those.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::FOUND_ROWS)
     .union(Caps::LONG_FLAG)
@@ -46,18 +46,29 @@ const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::CONNECT_ATTRS)
     .union(Caps::PLUGIN_AUTH_LENENC)
     .union(Caps::DEPRECATE_EOF)
-    .union(Caps::EXTENDED_TYPES);
+    .union(Caps::OPTIONAL_RESULTSET_METADATA)
+    .union(Caps::QUERY_ATTRIBUTES)
+    .union(Caps::PROGRESS)
+    .union(Caps::STMT_BULK)
+    .union(Caps::EXTENDED_TYPES)
+    .union(Caps::BULK_UNIT_RESULTS);
 
 /// Those that change bytes on the wire, or what a server accepts: the same on both sides, always.
 pub(crate) const CARRIED: Caps = Caps::FOUND_ROWS
     .union(Caps::LONG_FLAG)
     .union(Caps::LOCAL_FILES)
     .union(Caps::IGNORE_SPACE)
+    .union(Caps::INTERACTIVE)
     .union(Caps::MULTI_STATEMENTS)
     .union(Caps::MULTI_RESULTS)
     .union(Caps::PS_MULTI_RESULTS)
     .union(Caps::DEPRECATE_EOF)
-    .union(Caps::EXTENDED_TYPES);
+    .union(Caps::OPTIONAL_RESULTSET_METADATA)
+    .union(Caps::QUERY_ATTRIBUTES)
+    .union(Caps::PROGRESS)
+    .union(Caps::STMT_BULK)
+    .union(Caps::EXTENDED_TYPES)
+    .union(Caps::BULK_UNIT_RESULTS);
 
 /// A client that is in.
 pub(crate) struct LoggedIn {
@@ -68,6 +79,8 @@ pub(crate) struct LoggedIn {
     pub(crate) seq: u8,
     /// The text of that OK.
     pub(crate) info: Vec<u8>,
+    /// What the client was asked to answer; libraries answer it again when they change the user.
+    pub(crate) salt: [u8; 20],
 }
 
 /// Why there is no session.
@@ -151,7 +164,10 @@ pub(crate) async fn log_in(
 ) -> Result<LoggedIn, NoLogin> {
     shared.cluster.first_look().await;
     let snapshot = shared.cluster.snapshot();
-    let acceptor = shared.settings.load().tls.clone();
+    let settings = shared.settings.load_full();
+    let acceptor = settings.tls.clone();
+    let (compression, local_infile) = (settings.listen.compression, settings.limits.local_infile);
+    drop(settings);
     let Some(mut greeting) = greeting(&snapshot, id, salt()) else {
         let error = ClientError::no_server(&snapshot.faults());
         let mut payload = BytesMut::new();
@@ -160,6 +176,10 @@ pub(crate) async fn log_in(
         return Err(NoLogin::Refused(error));
     };
     greeting.caps.set(Caps::SSL, acceptor.is_some());
+    greeting.caps |= compression;
+    if !local_infile {
+        greeting.caps.remove(Caps::LOCAL_FILES);
+    }
     let handshake = ServerHandshake::new(greeting.clone(), offer(shared, client));
     let mut seq = send(client, 0, &greeting.encode()).await?;
     let payload = receive(client, &mut seq).await?;
@@ -173,10 +193,10 @@ pub(crate) async fn change_user(
     client: &mut Buffered,
     payload: &[u8],
     before: &Response,
-    (id, address): (u32, Option<IpAddr>),
+    (id, address, salt): (u32, Option<IpAddr>, [u8; 20]),
 ) -> Result<LoggedIn, NoLogin> {
     let snapshot = shared.cluster.snapshot();
-    let Some(greeting) = greeting(&snapshot, id, salt()) else {
+    let Some(greeting) = greeting(&snapshot, id, salt) else {
         let error = ClientError::no_server(&snapshot.faults());
         send(client, 1, &error.payload()).await?;
         return Err(NoLogin::Refused(error));
@@ -301,6 +321,7 @@ async fn done(
         response: established.response,
         seq: *seq,
         info,
+        salt: terms.salt,
     })
 }
 
@@ -331,6 +352,7 @@ pub(crate) async fn send(client: &mut Buffered, seq: u8, payload: &[u8]) -> io::
 }
 
 async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin> {
+    client.expect(*seq);
     loop {
         let (payload, used, last) = match look_packet(&client.input, Some(*seq), LARGEST) {
             Look::Packet { payload, used, seq_last, .. } => (payload.into_owned(), used, seq_last),
@@ -348,6 +370,7 @@ async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin
             _ => return refuse(client, *seq, ClientError::malformed("a packet out of sequence")).await,
         };
         client.input.advance(used);
+        client.turn();
         *seq = last.wrapping_add(1);
         // Others number it as an answer to the greeting.
         if payload == [COM_QUIT] {

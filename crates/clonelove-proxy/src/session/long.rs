@@ -30,6 +30,7 @@ impl ClientSession {
                 left = left.saturating_sub(now);
             }
             if head.len < MAX_FRAME {
+                self.client.turn();
                 return Ok(Some(whole));
             }
         }
@@ -54,6 +55,7 @@ impl ClientSession {
                 left = left.saturating_sub(now);
             }
             if head.len < MAX_FRAME {
+                self.client.turn();
                 return Ok(head.seq);
             }
         }

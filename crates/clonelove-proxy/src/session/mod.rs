@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::Session;
+use clonelove_wire::compress::Algorithm;
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::Response;
 use clonelove_wire::{Caps, Command};
@@ -36,7 +37,7 @@ use crate::backend::login::Account;
 use crate::backend::pool::Key;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
-use crate::net::Buffered;
+use crate::net::{Buffered, Speaks};
 use crate::settings::{Route, User};
 use crate::shared::{Pinned, Shared, View};
 use choice::Observed;
@@ -152,6 +153,10 @@ async fn see_in(
     if session.enter_schema(seq, &info).await != Next::Go {
         return None;
     }
+    if let Some(algorithm) = Algorithm::agreed(session.caps, session.response.zstd_level) {
+        tracing::debug!(client = %session.view.client, ?algorithm, "a client compresses");
+        session.client.compress(algorithm, Speaks::Second);
+    }
     session.settle().await;
     Some(session)
 }
@@ -213,10 +218,10 @@ impl ClientSession {
         view: Arc<View>,
         logged_in: LoggedIn,
     ) -> Self {
-        let LoggedIn { mut response, caps, user, .. } = logged_in;
+        let LoggedIn { mut response, caps, user, salt, .. } = logged_in;
         // Only what a change of user refers back to is kept.
         response.attributes = Vec::new();
-        response.auth = Vec::new();
+        response.auth = salt.to_vec();
         view.user.lock().clone_from(&user.name);
         let account = login::account(&user);
         let view_id = view.id;
@@ -299,6 +304,7 @@ impl ClientSession {
         let limits = self.shared.settings.load().limits.clone();
         let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
         let analyse_up_to = limits.analyse_up_to.min(MAX_FRAME).min(max_packet.saturating_add(1));
+        self.client.expect(0);
         loop {
             let buffered = self.client.input.len();
             let Some((head, first)) = FrameHead::parse(&self.client.input)
@@ -321,7 +327,9 @@ impl ClientSession {
                 return Ok(Some(Request::Long { command }));
             }
             if buffered >= head.whole() {
-                return Ok(Some(Request::Whole { command, frame: self.client.input.split_to(head.whole()) }));
+                let frame = self.client.input.split_to(head.whole());
+                self.client.turn();
+                return Ok(Some(Request::Whole { command, frame }));
             }
             if !self.more().await? {
                 return Ok(None);

@@ -8,7 +8,9 @@ use bytes::BytesMut;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
 use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
-use clonelove_sql::{Charset, Dialect, Facts, Previous, Resolved, Substitutes, Why, analyse, substitute};
+use clonelove_sql::{
+    Charset, Dialect, Effect, Facts, Flavour, Previous, Resolved, Substitutes, Why, analyse, substitute,
+};
 use clonelove_wire::Command;
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{FrameHead, HEADER, write_packet};
@@ -104,6 +106,7 @@ impl ClientSession {
     /// COM_STMT_PREPARE: where it would be executed, so that it need not be prepared again there.
     pub(super) async fn prepare(&mut self, frame: BytesMut) -> Next {
         let sql = whole(&frame).get(1..).unwrap_or_default().to_vec();
+        self.last_statement = 0;
         if self.open.len() >= MOST_OPEN {
             let error = ClientError::too_many_statements(MOST_OPEN);
             let statement = Statement::opaque(Command::StmtPrepare, frame);
@@ -158,7 +161,7 @@ impl ClientSession {
         let Some(open) = self.open.get_mut(&id) else {
             return self.unknown_statement(id, command).await;
         };
-        let Ok(execute) = Execute::parse(payload(&frame), open.params) else {
+        let Ok(execute) = Execute::parse(payload(&frame), open.params, self.caps) else {
             return self.broken(&ClientError::malformed("an execution that ends before its types")).await;
         };
         if let Some(types) = execute.types.filter(|types| **types != *open.types) {
@@ -172,6 +175,9 @@ impl ClientSession {
         statement.prepared = Some(prepared);
         statement.number = id;
         statement.bindings = bindings;
+        if statement.facts.effects.first() == Some(&Effect::Kill) {
+            return Box::pin(self.kill_or_run(statement)).await;
+        }
         if cursor && !self.state.transaction.open {
             return self.run_on_primary(statement, Reason::Command).await;
         }
@@ -196,7 +202,7 @@ impl ClientSession {
         let Bindings { types, params } =
             statement.bindings.as_ref().filter(|_| plain && now.plain_charsets)?;
         let whole = whole(&statement.frame);
-        let values = Execute::parse(&whole, *params).ok()?.params(types)?;
+        let values = Execute::parse(&whole, *params, self.caps).ok()?.params(types)?;
         plan.keys(prepared.sql(), |number| match values.get(usize::from(number))? {
             Param::Integer(value) => Some(Bound::Integer(*value)),
             Param::Text(bytes) => Some(Bound::Text(bytes)),
@@ -204,16 +210,18 @@ impl ClientSession {
         })
     }
 
-    /// The number that a command names; MariaDB's clients say -1 for the last one prepared.
+    /// The number that a command names; MariaDB's clients say -1 for the one that they prepared last, if that went well.
     fn named(&self, frame: &BytesMut) -> u32 {
+        let last = self.state.dialect.flavour == Flavour::MariaDb && self.last_statement != 0;
         match statement_id(payload(frame)).unwrap_or_default() {
-            u32::MAX => self.last_statement,
+            u32::MAX if last => self.last_statement,
             id => id,
         }
     }
 
     async fn unknown_statement(&mut self, id: u32, command: Command) -> Next {
-        let error = ClientError::unknown_statement(id, command.name());
+        let mysql = self.state.dialect.flavour == Flavour::MySql;
+        let error = ClientError::unknown_statement(id, command.name(), mysql);
         let statement = Statement::opaque(command, BytesMut::new());
         self.refuse(&statement, &error, Reason::AnsweredHere).await
     }
@@ -262,7 +270,8 @@ impl ClientSession {
         match self.open.get(&id) {
             None => self.unknown_statement(id, Command::StmtFetch).await,
             Some(Open { cursor: false, .. }) => {
-                let error = ClientError::no_cursor(id);
+                let mysql = self.state.dialect.flavour == Flavour::MySql;
+                let error = ClientError::no_cursor(id, mysql);
                 let statement = Statement::opaque(Command::StmtFetch, frame);
                 self.refuse(&statement, &error, Reason::AnsweredHere).await
             }
@@ -285,6 +294,9 @@ impl ClientSession {
     pub(super) fn close_statement(&mut self, frame: &BytesMut) -> Next {
         let id = self.named(frame);
         if let Some(open) = self.open.remove(&id) {
+            if id == self.last_statement {
+                self.last_statement = 0;
+            }
             self.state.pins.closed(id);
             for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
                 if open.cursor {
@@ -462,6 +474,7 @@ fn payload(frame: &BytesMut) -> &[u8] {
 /// and into it.
 fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statement) {
     let conn = &mut leased.conn;
+    let caps = conn.caps;
     let Some(there) = conn.statements.find(what) else { return };
     let id = there.id.to_le_bytes();
     if let Some(place) = statement.frame.get_mut(HEADER.saturating_add(1)..HEADER.saturating_add(5)) {
@@ -479,10 +492,11 @@ fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statem
         long.extend_from_slice(data);
         write_packet(&mut statement.ahead, 0, &long);
     }
-    let says = Execute::parse(payload(&statement.frame), open.params).is_ok_and(|said| said.types.is_some());
+    let says =
+        Execute::parse(payload(&statement.frame), open.params, caps).is_ok_and(|said| said.types.is_some());
     if !says && *there.types != *open.types {
         let whole = whole(&statement.frame);
-        if let Ok(said) = Execute::parse(&whole, open.params) {
+        if let Ok(said) = Execute::parse(&whole, open.params, caps) {
             let mut with = BytesMut::with_capacity(whole.len().saturating_add(open.types.len()));
             said.with_types(&whole, &open.types, &mut with);
             statement.frame.clear();

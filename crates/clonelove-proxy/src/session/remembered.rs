@@ -11,7 +11,7 @@ use clonelove_sql::{
     Assignment, Charset, Dialect, Effect, Facts, Kind, Lexer, Modes, Previous, Setting, Substitutes,
     TokenKind, Value, sole_value, substitute,
 };
-use clonelove_wire::frame::{MAX_FRAME, write_packet};
+use clonelove_wire::frame::{HEADER, MAX_FRAME, write_packet};
 use clonelove_wire::{Caps, Command};
 
 use super::statement::Statement;
@@ -156,8 +156,10 @@ impl ClientSession {
             return Statement { value: Some(value), ..statement };
         }
         let Some(sql) = substitute(statement.sql(), &self.state.dialect, &values) else { return statement };
-        let mut payload = Vec::with_capacity(sql.len().saturating_add(1));
-        payload.push(statement.command.as_byte());
+        // With its attributes, if it has any.
+        let before = statement.frame.get(HEADER..statement.text_at).unwrap_or_default();
+        let mut payload = Vec::with_capacity(sql.len().saturating_add(before.len()));
+        payload.extend_from_slice(before);
         payload.extend_from_slice(&sql);
         if payload.len() >= MAX_FRAME {
             return statement;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use clonelove_sql::{Facts, Kind, Known, Leaves, Resolved, Why, digest_hash, digest_text};
+use clonelove_sql::{Effect, Facts, Kind, Known, Leaves, Resolved, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ pub(super) struct Statement {
     pub(super) command: Command,
     /// As the client sent it, framed; empty when it is forwarded as it arrives.
     pub(super) frame: BytesMut,
+    /// Where in it the text begins, of a query.
+    pub(super) text_at: usize,
     pub(super) facts: Arc<Facts>,
     /// What it leaves in its session, as far as the schema tells.
     pub(super) leaves: Leaves,
@@ -69,6 +71,7 @@ impl Statement {
         Self {
             command,
             frame,
+            text_at: HEADER.saturating_add(1),
             facts: facts.into(),
             prepared: None,
             number: 0,
@@ -95,7 +98,7 @@ impl Statement {
     /// The SQL text; empty for other commands and for what was not read.
     pub(super) fn sql(&self) -> &[u8] {
         match self.command {
-            Command::Query => self.frame.get(HEADER.saturating_add(1)..).unwrap_or_default(),
+            Command::Query => self.frame.get(self.text_at..).unwrap_or_default(),
             Command::StmtPrepare | Command::StmtExecute | Command::StmtBulkExecute => {
                 self.prepared.as_ref().map_or(&[], |prepared| prepared.sql())
             }
@@ -151,6 +154,14 @@ impl Statement {
             rest = rest.get(head.whole()..).unwrap_or_default();
         }
         last.wrapping_add(1)
+    }
+
+    /// Whether the server may ask the client for a file.
+    pub(super) fn loads_file(&self) -> bool {
+        fn loads(facts: &Facts) -> bool {
+            facts.effects.contains(&Effect::LocalInfile) || facts.parts.iter().any(loads)
+        }
+        loads(&self.facts)
     }
 
     /// Whether it may be sent again without harm.

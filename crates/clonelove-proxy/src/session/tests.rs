@@ -23,7 +23,7 @@ use crate::tls::{ClientTls, Connector};
 fn settings() -> Settings {
     Settings {
         rules: clonelove_route::freshness::Rules::all(),
-        listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
+        listen: Listen { mysql: Vec::new(), unix_mode: 0o777, compression: Caps::empty() },
         servers: vec![ServerSettings {
             name: "db1".into(),
             address: Address::Tcp { host: "127.0.0.1".into(), port: 1 },
@@ -32,6 +32,7 @@ fn settings() -> Settings {
             zone: String::new(),
             max_connections: 1,
             tls: Arc::new(Connector::disabled()),
+            compression: Caps::empty(),
         }],
         monitor: Monitor {
             user: "m".into(),
@@ -58,6 +59,7 @@ fn user() -> User {
         networks: Vec::new(),
         route: Route::Split,
         tls: ClientTls::Optional,
+        admin: false,
     }
 }
 
@@ -110,6 +112,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
         user: user(),
         seq: 2,
         info: Vec::new(),
+        salt: [1; 20],
     };
     let client = Buffered::new(Stream::Unix(client));
     let from = (None, Route::Split);
@@ -163,6 +166,7 @@ async fn a_client_that_waits_is_small() {
         user: user(),
         seq: 2,
         info: Vec::new(),
+        salt: [1; 20],
     };
     let client = Buffered::new(Stream::Unix(client));
     let mut session = ClientSession::new(shared, client, (None, Route::Split), view, logged_in);

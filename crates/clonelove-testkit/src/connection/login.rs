@@ -54,16 +54,21 @@ pub(super) fn switched_proof(password: &str, packet: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-pub(super) fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>, more: u32) -> Vec<u8> {
-    let mut flags = LONG_PASSWORD | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
-    flags |= MULTI_STATEMENTS | MULTI_RESULTS | more;
+pub(super) fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>, more: u64) -> Vec<u8> {
+    let [low, extended] =
+        [more, more >> 32].map(|half| u32::try_from(half & 0xffff_ffff).unwrap_or_default());
+    // Set, it says that no extended flags follow.
+    let mut flags = if extended == 0 { LONG_PASSWORD } else { 0 };
+    flags |= PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
+    flags |= MULTI_STATEMENTS | MULTI_RESULTS | low;
     if schema.is_some() {
         flags |= CONNECT_WITH_DB;
     }
     let mut packet = flags.to_le_bytes().to_vec();
     packet.extend_from_slice(&(1_u32 << 30).to_le_bytes());
     packet.push(UTF8MB4_GENERAL_CI);
-    packet.extend_from_slice(&[0; 23]);
+    packet.extend_from_slice(&[0; 19]);
+    packet.extend_from_slice(&extended.to_le_bytes());
     packet.extend_from_slice(user.as_bytes());
     packet.push(0);
     packet.push(u8::try_from(proof.len()).unwrap_or_default());

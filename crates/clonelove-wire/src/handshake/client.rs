@@ -209,7 +209,7 @@ impl ClientUpgrade {
             database: self.config.database.clone(),
             auth_plugin: self.caps.contains(Caps::PLUGIN_AUTH).then_some(plugin),
             attributes: self.config.attributes.clone(),
-            zstd_level: self.caps.contains(Caps::ZSTD).then_some(ZSTD_LEVEL),
+            zstd_level: self.caps.contains(Caps::ZSTD).then_some(crate::compress::ZSTD_LEVEL),
         }
     }
 }
@@ -337,9 +337,6 @@ enum Awaits {
 
 /// Without these there is no handshake.
 const NEEDED: Caps = Caps::PROTOCOL_41.union(Caps::SECURE_CONNECTION);
-
-/// The default of zstd.
-const ZSTD_LEVEL: u8 = 3;
 
 /// No honest exchange is longer.
 const MAX_STEPS: u8 = 16;

@@ -7,7 +7,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::read::Reader;
-use crate::{Command, Malformed};
+use crate::{Caps, Command, Malformed};
 
 /// A request to execute a prepared statement, as far as its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +16,13 @@ pub struct Execute<'a> {
     pub statement_id: u32,
     /// A cursor is asked for.
     pub cursor: bool,
-    /// The types of the parameters, two bytes each; `None`: as they were said before.
+    /// The types of the parameters, two bytes each, and with QUERY_ATTRIBUTES each followed by a name; `None`: as they
+    /// were said before.
     pub types: Option<&'a [u8]>,
     /// Where in the payload the types stand, or would.
     types_at: usize,
+    /// The types are followed by names.
+    named: bool,
     /// A bit for each parameter that is NULL; none in a bulk execution, which has rows of values.
     nulls: Option<&'a [u8]>,
     /// What follows the types.
@@ -40,53 +43,68 @@ pub enum Param<'a> {
 /// Of the flags of an execution, those that ask for a cursor; others change what follows.
 const CURSORS: u8 = 1 | 2 | 4;
 
+/// Of the flags of an execution: it says how many parameters there are, attributes among them.
+const COUNTS_PARAMETERS: u8 = 8;
+
 /// Of a bulk execution: the types are in the packet.
 const SENDS_TYPES: u16 = 128;
 
 impl<'a> Execute<'a> {
-    /// Reads the payload of either command, for a statement of `params` parameters.
+    /// Reads the payload of either command, for a statement of `params` parameters, from a client that negotiated
+    /// `caps`.
     ///
     /// # Errors
     /// [`Malformed`] when it ends before its types do.
-    pub fn parse(payload: &'a [u8], params: u16) -> Result<Execute<'a>, Malformed> {
+    pub fn parse(payload: &'a [u8], params: u16, caps: Caps) -> Result<Execute<'a>, Malformed> {
         let mut reader = Reader::new(payload, "COM_STMT_EXECUTE");
         let command = Command::from_byte(reader.u8()?);
         let statement_id = reader.u32()?;
-        let params = usize::from(params);
-        let mut nulls = None;
+        let mut params = usize::from(params);
+        let (mut nulls, mut named) = (None, false);
         let (cursor, has_types) = if command == Command::StmtBulkExecute {
             (false, reader.u16()? & SENDS_TYPES != 0)
         } else {
             let flags = reader.u8()?;
             reader.u32()?; // iteration_count, always 1
+            named = caps.contains(Caps::QUERY_ATTRIBUTES);
+            if named && (params > 0 || flags & COUNTS_PARAMETERS != 0) {
+                let count = reader.lenenc_int()?;
+                params = usize::try_from(count).map_err(|_| reader.malformed("too many parameters"))?;
+            }
+            let cursor = flags & CURSORS != 0;
             if params == 0 {
-                let types_at = payload.len();
-                let (cursor, values) = (flags != 0, reader.rest());
-                return Ok(Execute { statement_id, cursor, types: None, types_at, nulls, values });
+                let (types_at, values) = (payload.len(), reader.rest());
+                return Ok(Execute { statement_id, cursor, types: None, types_at, named, nulls, values });
             }
             let bits = reader.bytes(params.div_ceil(8))?;
-            nulls = (flags & !CURSORS == 0).then_some(bits);
-            (flags != 0, reader.u8()? == 1)
+            let known = if named { CURSORS | COUNTS_PARAMETERS } else { CURSORS };
+            nulls = (flags & !known == 0).then_some(bits);
+            (cursor, reader.u8()? == 1)
         };
-        let mut values = reader;
-        let types_at = payload.len().saturating_sub(values.rest().len());
-        let types = if has_types { Some(reader.bytes(params.saturating_mul(2))?) } else { None };
+        let types_at = payload.len().saturating_sub(reader.remaining());
+        let types = if has_types { Some(types(&mut reader, params, named)?) } else { None };
         let values = reader.rest();
-        Ok(Execute { statement_id, cursor, types, types_at, nulls, values })
+        Ok(Execute { statement_id, cursor, types, types_at, named, nulls, values })
     }
 
-    /// What is bound to each parameter; `types` as they were last said, which this packet may say anew. None of them may
-    /// have been sent by COM_STMT_SEND_LONG_DATA. `None`: the packet is not exactly as its types say.
+    /// What is bound to each parameter, and behind them to each attribute; `types` as they were last said, which this
+    /// packet may say anew. None of them may have been sent by COM_STMT_SEND_LONG_DATA. `None`: the packet is not exactly
+    /// as its types say.
     pub fn params(&self, types: &[u8]) -> Option<Vec<Param<'a>>> {
-        let (types, odd) = self.types.unwrap_or(types).as_chunks::<2>();
-        let nulls = self.nulls.filter(|nulls| odd.is_empty() && nulls.len() == types.len().div_ceil(8))?;
+        let mut types = Reader::new(self.types.unwrap_or(types), "types");
+        let nulls = self.nulls?;
         let mut reader = Reader::new(self.values, "COM_STMT_EXECUTE");
-        let mut params = Vec::with_capacity(types.len());
-        for (at, kind) in types.iter().enumerate() {
+        let mut params = Vec::new();
+        while !types.is_empty() {
+            let kind = types.u16().ok()?.to_le_bytes();
+            if self.named {
+                types.lenenc_bytes().ok()?;
+            }
+            let at = params.len();
             let null = nulls.get(at.wrapping_shr(3))?.wrapping_shr(u32::try_from(at & 7).ok()?) & 1 != 0;
-            params.push(if null { Param::Other } else { param(*kind, &mut reader)? });
+            params.push(if null { Param::Other } else { param(kind, &mut reader)? });
         }
-        reader.is_empty().then_some(params)
+        (reader.is_empty() && nulls.len() == params.len().div_ceil(8)).then_some(params)
     }
 
     /// Appends the payload with these types said, where it does not say them itself.
@@ -140,6 +158,19 @@ fn param<'a>([kind, flags]: [u8; 2], reader: &mut Reader<'a>) -> Option<Param<'a
     })
 }
 
+/// The block of types, with their names.
+fn types<'a>(reader: &mut Reader<'a>, params: usize, named: bool) -> Result<&'a [u8], Malformed> {
+    if !named {
+        return reader.bytes(params.saturating_mul(2));
+    }
+    let mut after = *reader;
+    for _ in 0..params {
+        after.u16()?;
+        after.lenenc_bytes()?;
+    }
+    reader.bytes(reader.remaining().saturating_sub(after.remaining()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,9 +188,9 @@ mod tests {
     #[test]
     fn types_are_found_and_put_back() {
         let (with, without) = (payload(true), payload(false));
-        let parsed = Execute::parse(&with, 2).unwrap();
+        let parsed = Execute::parse(&with, 2, Caps::empty()).unwrap();
         assert_eq!((parsed.statement_id, parsed.cursor, parsed.types), (7, false, Some(&[3, 0, 254, 0][..])));
-        let parsed = Execute::parse(&without, 2).unwrap();
+        let parsed = Execute::parse(&without, 2, Caps::empty()).unwrap();
         assert_eq!(parsed.types, None);
         let mut out = BytesMut::new();
         parsed.with_types(&without, &[3, 0, 254, 0], &mut out);
@@ -170,9 +201,9 @@ mod tests {
     fn a_bulk_execution_says_its_types_by_a_flag() {
         let with = [0xFA, 7, 0, 0, 0, 128, 0, 3, 0, 0, 42, 0, 0, 0];
         let without = [0xFA, 7, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0];
-        assert_eq!(Execute::parse(&with, 1).unwrap().types, Some(&[3, 0][..]));
+        assert_eq!(Execute::parse(&with, 1, Caps::empty()).unwrap().types, Some(&[3, 0][..]));
         let mut out = BytesMut::new();
-        Execute::parse(&without, 1).unwrap().with_types(&without, &[3, 0], &mut out);
+        Execute::parse(&without, 1, Caps::empty()).unwrap().with_types(&without, &[3, 0], &mut out);
         assert_eq!(out[..], with);
     }
 
@@ -188,7 +219,7 @@ mod tests {
 
     fn params(types: &[[u8; 2]], values: &[u8]) -> Option<Vec<String>> {
         let payload = of(types, &vec![0; types.len().div_ceil(8)], values);
-        let parsed = Execute::parse(&payload, u16::try_from(types.len()).unwrap()).unwrap();
+        let parsed = Execute::parse(&payload, u16::try_from(types.len()).unwrap(), Caps::empty()).unwrap();
         Some(parsed.params(&[])?.iter().map(|param| format!("{param:?}")).collect())
     }
 
@@ -224,14 +255,14 @@ mod tests {
     fn nulls_have_no_value_and_types_may_have_been_said_before() {
         let (with, without) = (payload(true), payload(false));
         let integer = vec![Param::Integer(42), Param::Other];
-        assert_eq!(Execute::parse(&with, 2).unwrap().params(&[]), Some(integer.clone()));
-        let parsed = Execute::parse(&without, 2).unwrap();
+        assert_eq!(Execute::parse(&with, 2, Caps::empty()).unwrap().params(&[]), Some(integer.clone()));
+        let parsed = Execute::parse(&without, 2, Caps::empty()).unwrap();
         assert_eq!(parsed.params(&[3, 0, 254, 0]), Some(integer));
         assert_eq!(parsed.params(&[]), None, "never said");
         assert_eq!(parsed.params(&[3, 0, 254, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0, 3, 0]), None);
         // Nine parameters, the last of which is NULL.
         let nine = of(&[[1, 0]; 9], &[0, 1], &[7; 8]);
-        let told = Execute::parse(&nine, 9).unwrap().params(&[]).unwrap();
+        let told = Execute::parse(&nine, 9, Caps::empty()).unwrap().params(&[]).unwrap();
         assert_eq!((told.len(), told[7], told[8]), (9, Param::Integer(7), Param::Other));
     }
 
@@ -239,18 +270,46 @@ mod tests {
     fn what_is_laid_out_otherwise_has_no_values() {
         let mut attributes = payload(true);
         attributes[5] = 8;
-        assert_eq!(Execute::parse(&attributes, 2).unwrap().params(&[]), None);
+        assert_eq!(Execute::parse(&attributes, 2, Caps::empty()).unwrap().params(&[]), None);
         let bulk = [0xFA, 7, 0, 0, 0, 128, 0, 3, 0, 0, 42, 0, 0, 0];
-        assert_eq!(Execute::parse(&bulk, 1).unwrap().params(&[]), None);
-        assert_eq!(Execute::parse(&[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0], 0).unwrap().params(&[]), None);
+        assert_eq!(Execute::parse(&bulk, 1, Caps::empty()).unwrap().params(&[]), None);
+        assert_eq!(
+            Execute::parse(&[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0], 0, Caps::empty()).unwrap().params(&[]),
+            None
+        );
+    }
+
+    #[test]
+    fn attributes_have_names_and_may_stand_alone() {
+        let caps = Caps::QUERY_ATTRIBUTES;
+        // One parameter, and one attribute that is called "a".
+        let mut with = vec![0x17, 7, 0, 0, 0, 8, 1, 0, 0, 0, 2, 0, 1];
+        let mut without = with.clone();
+        without[12] = 0;
+        let types = [3, 0, 0, 254, 0, 1, b'a'];
+        with.extend(types);
+        for payload in [&mut with, &mut without] {
+            payload.extend([42, 0, 0, 0, 1, b'x']);
+        }
+        let parsed = Execute::parse(&with, 1, caps).unwrap();
+        assert_eq!((parsed.cursor, parsed.types), (false, Some(&types[..])));
+        let mut out = BytesMut::new();
+        Execute::parse(&without, 1, caps).unwrap().with_types(&without, &types, &mut out);
+        assert_eq!(out[..], with);
+        // No parameter, and none that is said.
+        let none = [0x17, 1, 0, 0, 0, 1, 1, 0, 0, 0];
+        assert_eq!(Execute::parse(&none, 0, caps).unwrap().types, None);
+        for end in 10..20 {
+            assert!(Execute::parse(&with[..end], 1, caps).is_err(), "{end}");
+        }
     }
 
     #[test]
     fn what_is_too_short_is_malformed() {
         let with = payload(true);
         for end in 0..with.len().saturating_sub(4) {
-            assert!(Execute::parse(&with[..end], 2).is_err(), "{end}");
+            assert!(Execute::parse(&with[..end], 2, Caps::empty()).is_err(), "{end}");
         }
-        assert!(Execute::parse(&[0x17, 1, 0, 0, 0, 1, 1, 0, 0, 0], 0).unwrap().cursor);
+        assert!(Execute::parse(&[0x17, 1, 0, 0, 0, 1, 1, 0, 0, 0], 0, Caps::empty()).unwrap().cursor);
     }
 }

@@ -199,6 +199,8 @@ pub struct ReplyTracker {
     started: bool,
     /// Rows passed since the last that were taken.
     rows: u64,
+    /// The rows are the out parameters of a procedure, behind which its OK packet comes.
+    out_params: bool,
 }
 
 /// Where in a reply we are: what the next packet is.
@@ -258,6 +260,7 @@ impl ReplyTracker {
             fresh: true,
             started: false,
             rows: 0,
+            out_params: false,
         }
     }
 
@@ -546,6 +549,8 @@ impl ReplyTracker {
     fn end_of_definitions(&mut self, payload: &[u8], after: After) -> Result<Event, ProtocolFault> {
         let Eof { status, warnings } = Eof::parse(payload)?;
         self.state = self.after_definitions(after);
+        // MySQL says so before the rows only.
+        self.out_params = status.contains(Status::PS_OUT_PARAMS | Status::MORE_RESULTS);
         // An open cursor's rows come by COM_STMT_FETCH; nothing but the definitions comes now.
         if after == After::Rows
             && self.command == Command::StmtExecute
@@ -559,7 +564,8 @@ impl ReplyTracker {
 
     /// Goes on to the next result if there is one; else the reply is over, and this is `true`.
     fn next_result(&mut self, status: Status) -> bool {
-        let end = !status.contains(Status::MORE_RESULTS);
+        let more = std::mem::take(&mut self.out_params) && self.state == State::Rows;
+        let end = !more && !status.contains(Status::MORE_RESULTS);
         self.state = if end { State::Done } else { State::Head };
         end
     }

@@ -60,6 +60,7 @@ pub(super) const KEYS: &[Key] = &[
     absent("listen", "http_token"),
     is("listen", "http_read_only", "false"),
     is("listen", "unix_mode", "\"0777\""),
+    is("listen", "compression", "[\"zlib\", \"zstd\"]"),
     is("listen", "proxy_protocol", "[]"),
     required("listen.mysql", "address"),
     is("listen.mysql", "route", "\"split\""),
@@ -72,6 +73,7 @@ pub(super) const KEYS: &[Key] = &[
     is("server", "max_connections", "200"),
     is("server", "tls", "\"preferred\""),
     absent("server", "tls_ca"),
+    is("server", "compression", "\"none\""),
     required("monitor", "user"),
     required("monitor", "password"),
     is("monitor", "interval", "\"1s\""),
@@ -123,6 +125,7 @@ pub(super) const KEYS: &[Key] = &[
     is("limits", "facts_cache", "10000"),
     is("limits", "watermarks", "100000"),
     is("limits", "prepared_per_connection", "500"),
+    is("limits", "local_infile", "false"),
     is("log", "level", "\"info\""),
     is("log", "format", "\"auto\""),
 ];

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_proxy::settings::{
-    Address, Balance, Fallback, Freshness, FreshnessScope, Limits, Listen, ListenAddress, Mode, Monitor,
-    Network, OverBudget, Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
+    Address, Balance, Caps, Fallback, Freshness, FreshnessScope, Limits, Listen, ListenAddress, Mode,
+    Monitor, Network, OverBudget, Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
 };
 use clonelove_proxy::tls::ClientTls;
 use toml::Spanned;
@@ -48,7 +48,11 @@ const ROUTES: [(&str, Choice<Route>); 2] = [("split", Is(Route::Split)), ("prima
 
 /// `[listen]`.
 pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> (Listen, Option<Http>) {
-    let listen = Listen { mysql: listen_mysql(section, tls), unix_mode: unix_mode(section) };
+    let listen = Listen {
+        mysql: listen_mysql(section, tls),
+        unix_mode: unix_mode(section),
+        compression: compression(section),
+    };
     if section.list("proxy_protocol").is_some_and(|networks| !networks.is_empty()) {
         section.wrong("proxy_protocol", "is not built yet", "leave it out: clients must connect directly");
     }
@@ -102,6 +106,11 @@ pub(super) fn server(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> 
         ],
     );
     let tls = connector(section, address.as_ref(), sources, tls);
+    let compression = section.choice(
+        "compression",
+        Caps::empty(),
+        &[("none", Is(Caps::empty())), ("zlib", Is(Caps::COMPRESS)), ("zstd", Is(Caps::ZSTD))],
+    );
     let value = ServerSettings {
         name,
         address: address.unwrap_or_else(|| Address::Tcp { host: String::new(), port: 0 }),
@@ -110,6 +119,7 @@ pub(super) fn server(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> 
         zone: zone(section),
         max_connections: section.count_usize("max_connections", 200, 1..=MANY),
         tls: Arc::new(tls),
+        compression,
     };
     let keys = Places {
         name: section.span_of(if section.get("name").is_some() { "name" } else { "address" }),
@@ -156,9 +166,6 @@ pub(super) fn user(section: &Section<'_>, sources: Sources<'_>, listen: &Listen,
     if required == ClientTls::Required && !tls.offered && !local() {
         section.wrong("tls", "= \"required\" can never be met", NEEDS_CERTIFICATE);
     }
-    if section.flag("admin", false) {
-        section.wrong("admin", "= true is not built yet", "leave it out, and use the admin port");
-    }
     let value = User {
         name: name.to_owned(),
         passwords: passwords(section, sources),
@@ -166,6 +173,7 @@ pub(super) fn user(section: &Section<'_>, sources: Sources<'_>, listen: &Listen,
         networks: networks(section),
         route: section.choice("route", Route::Split, &ROUTES),
         tls: required,
+        admin: section.flag("admin", false),
     };
     let keys = Places { name: section.span_of("name"), address: section.span(), role: section.span() };
     Placed { value, keys }
@@ -286,6 +294,7 @@ pub(super) fn limits(section: &Section<'_>) -> Limits {
             usual.prepared_per_connection,
             1..=MANY,
         ),
+        local_infile: section.flag("local_infile", usual.local_infile),
     };
     if u64::try_from(limits.analyse_up_to).unwrap_or(u64::MAX) > limits.max_packet {
         let key = if section.get("analyse_up_to").is_some() { "analyse_up_to" } else { "max_packet" };
@@ -395,6 +404,21 @@ fn http_address(section: &Section<'_>) -> Option<(String, u16)> {
             usual()
         }
     }
+}
+
+/// How clients may compress.
+fn compression(section: &Section<'_>) -> Caps {
+    let Some(list) = section.list("compression") else { return Caps::COMPRESS | Caps::ZSTD };
+    let named = list.iter().filter_map(|element| match section.as_text("compression", element)? {
+        "zlib" => Some(Caps::COMPRESS),
+        "zstd" => Some(Caps::ZSTD),
+        other => {
+            let problem = format!("listen.compression: {other:?} is not known");
+            section.wrong_at(&element.span(), problem, "\"zlib\" or \"zstd\", or an empty list for none");
+            None
+        }
+    });
+    named.fold(Caps::empty(), |all, one| all | one)
 }
 
 fn unix_mode(section: &Section<'_>) -> u32 {

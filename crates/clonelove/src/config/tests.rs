@@ -73,6 +73,7 @@ listen http "127.0.0.1:9307"
 listen http_token none
 listen http_read_only false
 listen unix_mode "0777"
+listen compression ["zlib", "zstd"]
 listen proxy_protocol []
 listen.mysql address required
 listen.mysql route "split"
@@ -85,6 +86,7 @@ server zone ""
 server max_connections 200
 server tls "preferred"
 server tls_ca none
+server compression "none"
 monitor user required
 monitor password required
 monitor interval "1s"
@@ -136,6 +138,7 @@ limits analyse_up_to "16MiB"
 limits facts_cache 10000
 limits watermarks 100000
 limits prepared_per_connection 500
+limits local_infile false
 log level "info"
 log format "auto"
 "#;
@@ -371,7 +374,6 @@ fn values_out_of_range_are_told() {
 fn what_is_not_built_yet_is_refused() {
     let table = [
         ("users", "from = \"primary\""),
-        ("user", "admin = true"),
         ("listen", "proxy_protocol = [\"10.0.0.0/8\"]"),
         ("tls", "rsa_key = \"/c\""),
     ];

@@ -128,6 +128,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("listen.mysql", a.listen.mysql != b.listen.mysql),
         ("listen.unix_mode", a.listen.unix_mode != b.listen.unix_mode),
+        ("listen.compression", a.listen.compression != b.listen.compression),
         ("listen.http", http(old) != http(new)),
         ("listen.http_token", both && token(old) != token(new)),
         ("listen.http_read_only", both && read_only(old) != read_only(new)),

@@ -124,13 +124,14 @@ impl Stream {
         timeout(WITHIN, introduce(&mut conn, replica, from)).await.map_err(|_| silent(&conn.server))??;
         let dump = match from {
             Position::MariaDb(_) => {
-                request(Command::BinlogDump, &dump::from_connect_state(replica.server_id))
+                request(Command::BinlogDump, &dump::from_connect_state(replica.server_id), conn.caps)
             }
             Position::MySql(from) => {
-                request(Command::BinlogDumpGtid, &dump::without(replica.server_id, from.iter()))
+                request(Command::BinlogDumpGtid, &dump::without(replica.server_id, from.iter()), conn.caps)
             }
         };
         conn.io.write_all(&dump).await.map_err(|error| ServerFault::lost(&conn.server, &error))?;
+        conn.io.expect(1);
         Ok(Self {
             conn,
             seq: 1,

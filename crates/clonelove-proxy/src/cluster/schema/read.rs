@@ -156,7 +156,7 @@ async fn ask(server: &Arc<Server>, monitor: &Monitor) -> Result<(Flavour, u32, A
     let questions = queries(conn.flavour);
     let mut out = BytesMut::new();
     for sql in [SET_UP].into_iter().chain(questions.iter().map(|question| question.sql)) {
-        out.extend_from_slice(&request(Command::Query, sql.as_bytes()));
+        out.extend_from_slice(&request(Command::Query, sql.as_bytes(), conn.caps));
     }
     conn.io.write_all(&out).await.map_err(|error| ServerFault::lost(&server.name, &error))?;
     read_long_reply(&mut conn.io, &server.name, conn.caps).await?;

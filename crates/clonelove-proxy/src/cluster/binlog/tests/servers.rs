@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use clonelove_wire::Caps;
 use clonelove_wire::binlog::Decoder;
 
 use super::super::follow::{Follow, Keys, One};
@@ -73,7 +74,7 @@ struct Rig {
 
 fn settings(primary: &Real) -> Settings {
     Settings {
-        listen: Listen { mysql: Vec::new(), unix_mode: 0o777 },
+        listen: Listen { mysql: Vec::new(), unix_mode: 0o777, compression: Caps::empty() },
         servers: vec![ServerSettings {
             name: "primary".into(),
             address: Address::Tcp { host: "127.0.0.1".into(), port: primary.port() },
@@ -82,6 +83,7 @@ fn settings(primary: &Real) -> Settings {
             zone: String::new(),
             max_connections: 10,
             tls: Arc::new(Connector::disabled()),
+            compression: Caps::empty(),
         }],
         monitor: Monitor {
             user: MONITOR_USER.into(),
