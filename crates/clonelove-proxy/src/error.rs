@@ -167,12 +167,6 @@ impl ClientError {
         }
     }
 
-    /// A command that is none, in the words of a server.
-    pub fn unknown_command() -> Self {
-        let message = "Unknown command".to_owned();
-        Self { code: 1047, state: *b"08S01", message, fault: Fault::ClientProtocol }
-    }
-
     /// A command that only users with `admin = true` may give.
     pub fn needs_admin(command: &str, user: &str) -> Self {
         let text = format!(
