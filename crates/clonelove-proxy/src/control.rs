@@ -63,6 +63,8 @@ pub struct FreshnessStatus {
     pub mode: crate::settings::Freshness,
     /// `[routing] freshness_scope`.
     pub scope: crate::settings::FreshnessScope,
+    /// Everything up to this position of the primary's binary log is known; null: it is not followed.
+    pub followed: Option<String>,
     /// What keeps the promise from being whole.
     pub degraded: Vec<Degraded>,
     /// Watermarks held.

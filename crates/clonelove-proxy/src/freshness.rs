@@ -34,6 +34,8 @@ pub(crate) struct Freshness {
     doubtful: Notify,
     /// Woken whenever something is in doubt no more.
     settled: Notify,
+    /// Woken whenever a statement under way has ended.
+    ended: Notify,
     /// What XA transactions wrote that are prepared, by the text of their ids.
     xa: Mutex<HashMap<Vec<u8>, Writes>>,
     /// Reads on the primary at this moment that a fresh replica would have answered.
@@ -52,6 +54,7 @@ impl Freshness {
             started: Instant::now(),
             doubtful: Notify::new(),
             settled: Notify::new(),
+            ended: Notify::new(),
             xa: Mutex::default(),
             spilled: AtomicI64::new(0),
             spills: Mutex::default(),
@@ -202,6 +205,21 @@ impl Freshness {
         }
     }
 
+    /// Waits until nothing that is numbered below `upto` and writes what is read is under way any more, but not for long.
+    pub(crate) async fn outlasted(&self, reads: &Reads<'_>, upto: u64, within: Duration) {
+        let over = async {
+            loop {
+                let mut ended = std::pin::pin!(self.ended.notified());
+                ended.as_mut().enable();
+                if !self.sees_pending(reads, upto) {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = tokio::time::timeout(within, over).await;
+    }
+
     /// Asks the primary for its position whenever something is in doubt, for ever.
     pub(crate) async fn settle_doubts<F>(self: Arc<Self>, ask: impl Fn() -> F)
     where
@@ -346,6 +364,7 @@ impl Pending {
         marks.end_pending(self.id);
         freshness.show_pending(&marks);
         drop(marks);
+        freshness.ended.notify_waiters();
         if in_doubt {
             freshness.doubtful.notify_one();
         }

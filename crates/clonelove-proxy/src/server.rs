@@ -167,6 +167,11 @@ impl Server {
         self.known.load_full()
     }
 
+    /// Whether a rule is in force.
+    pub(crate) fn keeps(&self, rule: Rules) -> bool {
+        self.freshness.keeps(rule)
+    }
+
     /// Its position is not known any more: it may have gone back.
     pub(crate) fn forget_position(&self) {
         if !self.freshness.keeps(Rules::VOID_ON_BREAK) {

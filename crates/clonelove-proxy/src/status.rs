@@ -41,6 +41,7 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
         freshness: FreshnessStatus {
             mode: settings.routing.freshness,
             scope: settings.routing.freshness_scope,
+            followed: shared.cluster.follower.following().position.map(|position| position.to_text()),
             degraded: degraded(shared),
             watermarks: watermarks(shared),
             keeps_on_primary: keeps_on_primary(shared),

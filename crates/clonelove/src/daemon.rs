@@ -266,6 +266,7 @@ pub(crate) mod tests {
             freshness: FreshnessStatus {
                 mode: Freshness::Session,
                 scope: clonelove_proxy::settings::FreshnessScope::Proxy,
+                followed: None,
                 degraded: Vec::new(),
                 watermarks: std::collections::BTreeMap::new(),
                 keeps_on_primary: Vec::new(),

@@ -11,6 +11,7 @@ use clonelove_testkit::{
 
 use crate::support::{
     Held, client, direct, queries, quick, reason, table, uniform_of, value, wait_defined, wait_eligible,
+    wait_said,
 };
 
 /// A replica, and a table of five rows.
@@ -165,5 +166,73 @@ fn while_the_log_cannot_be_followed_the_primary_is_asked() -> Result<()> {
     }
     may_follow(&cluster.primary, true)?;
     wait_behind(&proxy, false)?;
+    held.release(&cluster.primary)
+}
+
+#[test]
+fn a_new_primary_is_followed() -> Result<()> {
+    let cluster = uniform_of(Flavour::MariaDbDistribution, 2)?;
+    may_follow(&cluster.primary, true)?;
+    table(&cluster, 5)?;
+    let proxy = following(&cluster)?;
+    let [next, behind] = &cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    cluster.primary.kill9()?;
+    next.promote()?;
+    behind.repoint(next)?;
+    wait_said(&proxy, next.name(), "role", "primary")?;
+    wait_eligible(&proxy, behind.name())?;
+    wait_behind(&proxy, false)?;
+    let held = Held::new(behind)?;
+    let (mut writer, mut reader) = (direct(next)?, client(&proxy)?);
+    for round in 100_u32..110 {
+        writer.query(&format!("UPDATE t SET v = {round} WHERE id = 1"))?;
+        until_seen(&mut reader, 1, &round.to_string())?;
+    }
+    ensure!(direct(behind)?.query("SELECT v FROM t WHERE id = 1")?[0][0].as_deref() == Some("1"));
+    held.release(next)
+}
+
+#[test]
+fn a_reload_begins_and_ends_the_following() -> Result<()> {
+    let cluster = cluster(Flavour::MariaDbDistribution)?;
+    let proxy = Clonelove::start_with(quick(&cluster).set("routing", "freshness_scope", "\"proxy\""))?;
+    wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "t")?;
+    ensure!(proxy.status()?["freshness"]["followed"].is_null());
+    let reload = |from: &str, to: &str| -> Result<()> {
+        let text = std::fs::read_to_string(proxy.config_path())?;
+        let scope = |scope: &str| format!("freshness_scope = \"{scope}\"");
+        std::fs::write(proxy.config_path(), text.replace(&scope(from), &scope(to)))?;
+        ensure!(proxy.http_post("/reload")?.status == 200);
+        wait_until("the following to begin or end", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(proxy.status()?["freshness"]["followed"].is_null() == (to == "proxy"))
+        })
+    };
+    reload("proxy", "cluster")?;
+    let held = Held::new(&cluster.replicas[0])?;
+    let (mut writer, mut reader) = (direct(&cluster.primary)?, client(&proxy)?);
+    writer.query("UPDATE t SET v = 100 WHERE id = 1")?;
+    until_seen(&mut reader, 1, "100")?;
+    reload("cluster", "proxy")?;
+    writer.query("UPDATE t SET v = 200 WHERE id = 2")?;
+    ensure!(read(&mut client(&proxy)?, 2)? == "2", "what is not followed is not known");
+    held.release(&cluster.primary)
+}
+
+/// The primary shows a session what another process wrote, before the log has told of it: from then on the session's
+/// reads have it.
+#[test]
+fn a_session_that_the_primary_has_answered_does_not_go_back() -> Result<()> {
+    let cluster = cluster(Flavour::MariaDbDistribution)?;
+    let proxy = following(&cluster)?;
+    let held = Held::new(&cluster.replicas[0])?;
+    let (mut writer, mut reader) = (direct(&cluster.primary)?, client(&proxy)?);
+    for round in 100_u32..200 {
+        writer.query(&format!("UPDATE t SET v = {round} WHERE id = 1"))?;
+        let seen = value(&mut reader, "SELECT v FROM t WHERE id = 1 FOR UPDATE")?;
+        ensure!(seen == round.to_string());
+        let again = read(&mut reader, 1)?;
+        ensure!(again == seen, "the session was told {again} after {seen}");
+    }
     held.release(&cluster.primary)
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 #![expect(clippy::print_stdout, reason = "a run tells what it saw; the harness shows it on demand")]
 
+mod arrivals;
 pub(crate) mod client;
 pub(crate) mod dice;
 mod judge;
@@ -17,7 +18,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
-use clonelove_testkit::Flavour;
+use clonelove_testkit::{Config, Flavour};
 
 use stage::{Stage, Trouble};
 use visitors::{Habit, inspect, visit};
@@ -33,6 +34,9 @@ const TROUBLES_ENV: &str = "CLONELOVE_CHECKER_TROUBLES";
 /// What is written and read, by name, separated by commas; everything when it is not set.
 const SUBJECTS_ENV: &str = "CLONELOVE_CHECKER_SUBJECTS";
 
+/// Names a rule that the daemon does not keep.
+const DROP_ENV: &str = "CLONELOVE_DROP_RULE";
+
 const VISITORS: u64 = 8;
 const STAYING: u64 = 2;
 
@@ -45,10 +49,28 @@ struct Plan {
     freshness: &'static str,
     /// `routing.mode`.
     mode: &'static str,
+    /// Processes of clonelove side by side.
+    processes: usize,
+    /// `routing.freshness_scope`.
+    scope: &'static str,
     reads: u64,
+    /// A rule that is not kept.
+    dropped: &'static str,
     /// An end at the first breach.
     until_caught: bool,
 }
+
+/// A run of one process.
+const ONE: Plan = Plan {
+    flavour: Flavour::MariaDbDistribution,
+    freshness: "key",
+    mode: "split",
+    processes: 1,
+    scope: "proxy",
+    reads: 0,
+    dropped: "",
+    until_caught: false,
+};
 
 /// Under each trouble: reads, those on replicas, microseconds.
 #[derive(Default)]
@@ -79,10 +101,21 @@ struct Report {
 }
 
 fn run(plan: &Plan) -> Result<Report> {
-    let world = World::new(plan.flavour.family(), &std::env::var(SUBJECTS_ENV).unwrap_or_default());
     let freshness = std::env::var(FRESHNESS_ENV).unwrap_or_else(|_| plan.freshness.to_owned());
-    let settings = [("freshness", freshness.as_str()), ("mode", plan.mode)];
-    let mut stage = Stage::set(&world, plan.flavour, &settings)?;
+    // Of several processes, each knows the others' writes a moment later, unless it asks before each read.
+    let windowed = plan.processes > 1 && plan.scope == "cluster" && freshness != "strict";
+    let subjects = std::env::var(SUBJECTS_ENV).unwrap_or_default();
+    let world = World::new(plan.flavour.family(), &subjects, windowed);
+    let settings = [("freshness", freshness.as_str()), ("mode", plan.mode), ("freshness_scope", plan.scope)];
+    let with = |config: Config| {
+        let config =
+            if plan.dropped.is_empty() { config } else { config.environment(DROP_ENV, plan.dropped) };
+        settings
+            .iter()
+            .fold(config, |config, (key, value)| config.set("routing", key, &format!("\"{value}\"")))
+    };
+    let mut stage = Stage::set(&world, plan.flavour, plan.processes, with)?;
+    let mut primary = stage.cluster.primary.connect()?;
     let troubles = troubles();
     let mut shares = Shares::default();
     let rounds = usize::try_from(plan.reads / ROUND)?.max(1);
@@ -91,6 +124,14 @@ fn run(plan: &Plan) -> Result<Report> {
             let habit = if seed < VISITORS { Habit::Requests } else { Habit::Stays };
             let world = &world;
             scope.spawn(move || visit(world, habit, seed));
+        }
+        if windowed {
+            let (world, primary) = (&world, &mut primary);
+            scope.spawn(move || {
+                if let Err(error) = arrivals::tell(world, primary) {
+                    world.note_breach(format!("{error:#}"));
+                }
+            });
         }
         let mut all = || {
             for trouble in troubles.iter().cycle().take(troubles.len() * rounds) {
@@ -114,8 +155,11 @@ fn run(plan: &Plan) -> Result<Report> {
     outcome
         .with_context(|| told.as_ref().map_or_else(|error| format!("{error:#}"), |told| told.text.clone()))?;
     if told.as_ref().is_ok_and(|told| told.breaches.is_empty()) {
-        // At rest every row is what was last acknowledged.
+        // At rest every row is what was last acknowledged, everywhere.
         world.over.store(false, Ordering::Relaxed);
+        for process in (0..plan.processes).filter(|_| windowed) {
+            arrivals::arrive(&world, &mut primary, process)?;
+        }
         *world.trouble.lock() = "at rest".to_owned();
         inspect(&world, world.spots());
     }
@@ -133,6 +177,7 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Res
     let on_replicas = stage.on_replicas()? / reads.max(1) as f64;
     let breaches = world.breaches.lock().clone();
     let seconds = world.now() as f64 / 1e6;
+    let arrivals = world.arrivals.load(Ordering::Relaxed);
     let mut text = format!(
         "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads on replicas ({}): {} breaches",
         world.writes.load(Ordering::Relaxed),
@@ -140,6 +185,9 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Res
         shares.text(),
         breaches.len()
     );
+    if arrivals > 0 {
+        let _ = write!(text, "\n  {arrivals} x seen to have arrived");
+    }
     for (failure, count) in world.failures.lock().iter() {
         let _ = write!(text, "\n  {count} x {failure}");
     }
@@ -154,28 +202,45 @@ fn reads(otherwise: u64) -> u64 {
     std::env::var(READS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-fn holds(flavour: Flavour, count: u64) -> Result<()> {
-    let plan = Plan { flavour, freshness: "key", mode: "split", reads: reads(count), until_caught: false };
+fn holds(plan: &Plan) -> Result<()> {
+    let plan = Plan { reads: reads(plan.reads), ..*plan };
     let report = run(&plan)?;
     ensure!(report.breaches.is_empty(), "{}", report.text);
-    println!("{}: {}", flavour.name(), report.text);
+    println!("{}: {}", plan.flavour.name(), report.text);
     ensure!(report.reads >= plan.reads, "{}", report.text);
     ensure!(report.on_replicas > 0.2, "too few reads ran on replicas to show anything: {}", report.text);
     Ok(())
 }
 
-fn catches_eventual(flavour: Flavour) -> Result<()> {
-    let plan = Plan { flavour, freshness: "eventual", mode: "split", reads: 20_000, until_caught: true };
-    let report = run(&plan)?;
-    println!("{}: {}", flavour.name(), report.text);
+fn holds_on(flavour: Flavour, count: u64) -> Result<()> {
+    holds(&Plan { flavour, reads: count, ..ONE })
+}
+
+/// Two processes, each of which follows the primary's binary log: one's reads reflect the other's writes once they
+/// have arrived.
+fn two_hold(flavour: Flavour, count: u64) -> Result<()> {
+    holds(&Plan { flavour, processes: 2, scope: "cluster", reads: count, ..ONE })
+}
+
+/// Two processes that ask the primary before each read: there is no moment in which one misses the other's writes.
+fn strict_holds(flavour: Flavour, count: u64) -> Result<()> {
+    holds(&Plan { flavour, processes: 2, freshness: "strict", reads: count, ..ONE })
+}
+
+fn catches(plan: &Plan) -> Result<()> {
+    let report = run(&Plan { until_caught: true, ..*plan })?;
+    println!("{}: {}", plan.flavour.name(), report.text);
     ensure!(!report.breaches.is_empty(), "nothing was found: {}", report.text);
     Ok(())
 }
 
+fn catches_eventual(flavour: Flavour) -> Result<()> {
+    catches(&Plan { flavour, freshness: "eventual", reads: 20_000, ..ONE })
+}
+
 /// The judge and the faults themselves: a cluster that only the primary answers for has nothing to be found.
 fn finds_nothing(flavour: Flavour) -> Result<()> {
-    let (freshness, mode) = ("eventual", "primary_only");
-    let report = run(&Plan { flavour, freshness, mode, reads: 10_000, until_caught: false })?;
+    let report = run(&Plan { flavour, freshness: "eventual", mode: "primary_only", reads: 10_000, ..ONE })?;
     println!("{}: {}", flavour.name(), report.text);
     ensure!(report.breaches.is_empty() && report.on_replicas == 0.0, "{}", report.text);
     Ok(())
@@ -183,17 +248,44 @@ fn finds_nothing(flavour: Flavour) -> Result<()> {
 
 #[test]
 fn every_read_reflects_what_was_acknowledged_on_mariadb() -> Result<()> {
-    holds(Flavour::MariaDbDistribution, 100_000)
+    holds_on(Flavour::MariaDbDistribution, 100_000)
 }
 
 #[test]
 fn every_read_reflects_what_was_acknowledged_on_mariadb_sid() -> Result<()> {
-    if Flavour::MariaDbSid.covered()? { holds(Flavour::MariaDbSid, 20_000) } else { Ok(()) }
+    if Flavour::MariaDbSid.covered()? { holds_on(Flavour::MariaDbSid, 20_000) } else { Ok(()) }
 }
 
 #[test]
 fn every_read_reflects_what_was_acknowledged_on_mysql_sid() -> Result<()> {
-    if Flavour::MySqlSid.covered()? { holds(Flavour::MySqlSid, 100_000) } else { Ok(()) }
+    if Flavour::MySqlSid.covered()? { holds_on(Flavour::MySqlSid, 100_000) } else { Ok(()) }
+}
+
+#[test]
+fn two_processes_know_of_each_others_writes_once_they_arrive_on_mariadb() -> Result<()> {
+    two_hold(Flavour::MariaDbDistribution, 20_000)
+}
+
+#[test]
+fn two_processes_know_of_each_others_writes_once_they_arrive_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { two_hold(Flavour::MySqlSid, 20_000) } else { Ok(()) }
+}
+
+#[test]
+fn strict_reads_of_two_processes_miss_nothing_on_mariadb() -> Result<()> {
+    strict_holds(Flavour::MariaDbDistribution, 10_000)
+}
+
+#[test]
+fn strict_reads_of_two_processes_miss_nothing_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { strict_holds(Flavour::MySqlSid, 10_000) } else { Ok(()) }
+}
+
+/// Each rule for processes side by side, dropped: what one writes never raises anything in the other.
+#[test]
+fn the_checker_catches_two_processes_that_are_not_told() -> Result<()> {
+    let plan = Plan { processes: 2, scope: "cluster", reads: 20_000, dropped: "OTHERS_WRITES", ..ONE };
+    catches(&plan)
 }
 
 #[test]

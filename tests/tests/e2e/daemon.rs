@@ -190,6 +190,7 @@ const KEYS: &[&str] = &[
     "mode",
     "freshness.mode",
     "freshness.scope",
+    "freshness.followed",
     "freshness.degraded",
     "freshness.watermarks.table",
     "freshness.watermarks.key",

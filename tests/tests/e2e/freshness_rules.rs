@@ -39,6 +39,14 @@ on_all!(keys::hold => what_is_written_to_a_key_is_read_and_other_keys_stay_on_re
     what_is_written_to_a_key_is_read_and_other_keys_stay_on_replicas_on_mysql_sid);
 on_all!(early::what_the_primary_shows_early => what_the_primary_shows_early_stays_seen_on_mariadb,
     what_the_primary_shows_early_stays_seen_on_mariadb_sid, what_the_primary_shows_early_stays_seen_on_mysql_sid);
+on_all!(early::what_a_replica_shows_early => what_a_replica_shows_early_stays_seen_on_mariadb,
+    what_a_replica_shows_early_stays_seen_on_mariadb_sid, what_a_replica_shows_early_stays_seen_on_mysql_sid);
+on_all!(early::an_unknown_commit_is_lost => an_unknown_commit_that_was_lost_is_in_doubt_on_mariadb,
+    an_unknown_commit_that_was_lost_is_in_doubt_on_mariadb_sid,
+    an_unknown_commit_that_was_lost_is_in_doubt_on_mysql_sid);
+on_all!(positions::filters => a_replica_that_leaves_tables_out_gets_no_read_on_mariadb,
+    a_replica_that_leaves_tables_out_gets_no_read_on_mariadb_sid,
+    a_replica_that_leaves_tables_out_gets_no_read_on_mysql_sid);
 on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,
     a_write_whose_connection_was_lost_is_in_doubt_on_mariadb_sid,
     a_write_whose_connection_was_lost_is_in_doubt_on_mysql_sid);
@@ -74,6 +82,16 @@ fn a_block_that_writes_in_two_domains_is_asked_for() -> Result<()> {
 #[test]
 fn a_replicas_own_binlog_is_not_its_position() -> Result<()> {
     positions::own_binlog(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_replica_that_was_set_back_behind_the_proxys_back_is_known_to_be() -> Result<()> {
+    positions::set_back_unseen(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_replica_that_was_set_back_in_the_proxys_sight_is_known_to_be() -> Result<()> {
+    positions::set_back_in_sight(Flavour::MariaDbDistribution)
 }
 
 #[test]

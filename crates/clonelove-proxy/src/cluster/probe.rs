@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use clonelove_route::freshness::Rules;
 use clonelove_route::journal::Journal;
 use clonelove_route::position::Position;
 use clonelove_route::report::{Flavour, Report, ResultRows, probe_statements, report_from};
@@ -161,6 +162,9 @@ async fn ask(
     let mut report: Report = report_from(probe.flavour, &results)
         .map_err(|error| ServerFault::new(&server.name, Fault::ServerProtocol, error))?;
     report.measure_clock(sent, unix_now());
+    for channel in report.replication.iter_mut().filter(|_| !server.keeps(Rules::FILTERED)) {
+        channel.filtered = false;
+    }
     Ok(Found { report, greeting: Arc::clone(&probe.greeting), last: probe.told.take() })
 }
 

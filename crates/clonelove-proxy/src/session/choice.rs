@@ -26,6 +26,9 @@ use crate::settings::{Balance, Fallback, Freshness, FreshnessScope, OverBudget, 
 const ASK_PRIMARY: Duration = Duration::from_secs(1);
 /// What a read needs may change while it waits, so often at most.
 const MOST_ROUNDS: u32 = 8;
+/// How much earlier a replica may show a write than the primary, at most; a statement that is under way for longer has
+/// not come to its commit yet.
+const MOST_EARLY: Duration = Duration::from_secs(2);
 /// While the primary may not be asked, what a read needs is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -42,10 +45,37 @@ pub(super) enum Replica {
 /// The statements under way that this session may have seen something of: those numbered below.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observed {
-    /// In an answer of the primary.
-    pub(super) on_primary: u64,
-    /// In any answer; its last replica has what it showed.
-    pub(super) anywhere: u64,
+    /// In an answer that its last replica need not have: the primary's, or one of a replica before that.
+    elsewhere: u64,
+    /// In any answer.
+    anywhere: u64,
+    /// In answers of replicas that read what was being written. The primary may show it later than they: what is not
+    /// transactional when its statement ends, and with acknowledgements awaited before the commit all else.
+    early: u64,
+    /// The primary has answered since the log was known to tell of all that it showed: others' writes may be among that.
+    ahead: bool,
+}
+
+impl Observed {
+    /// A replica answered: what was under way below `pending` may have been in it, if that was `read` at all.
+    pub(super) fn on_replica(&mut self, pending: u64, read: bool) {
+        self.anywhere = pending;
+        if read {
+            self.early = pending;
+        }
+    }
+
+    /// The next answer is another replica's.
+    pub(super) fn leave_replica(&mut self) {
+        self.elsewhere = self.elsewhere.max(self.anywhere);
+    }
+
+    /// The primary answered, and may have `shown` something of what was written.
+    pub(super) fn on_primary(&mut self, pending: u64, shown: bool) {
+        self.anywhere = pending;
+        self.elsewhere = pending;
+        self.ahead |= shown;
+    }
 }
 
 /// Where to look for a replica.
@@ -100,7 +130,11 @@ impl ClientSession {
             let left = routing.fresh_wait.saturating_sub(begun.elapsed());
             // What a replica has is asked for at least once: later reads want to know, too.
             let goes_on = rounds == 0 || !left.is_zero() && rounds < MOST_ROUNDS;
-            match self.find_fresh(statement, not, routing, floor) {
+            let found = self.find_fresh(statement, not, routing, floor);
+            if !matches!(found, Found::Replica(_)) && self.outlast_early(statement).await {
+                continue;
+            }
+            match found {
                 Found::Replica(at) if rounds > 0 && reason == Reason::Read => {
                     return Replica::Use(at, Reason::ReadWaited);
                 }
@@ -119,6 +153,28 @@ impl ClientSession {
             }
             rounds = rounds.saturating_add(1);
         }
+    }
+
+    /// Before the primary is asked for what a replica has shown of a write under way: waits for the write's end, but not
+    /// for long. Whether there was anything to wait for.
+    async fn outlast_early(&mut self, statement: &Statement) -> bool {
+        let freshness = Arc::clone(&self.shared.cluster.freshness);
+        let (none, early) = (TableSet::default(), self.observed.early);
+        let reads = reads_of(statement, &none, None);
+        if !freshness.keeps(Rules::SHOWN_EARLY) || !freshness.sees_pending(&reads, early) {
+            return false;
+        }
+        Box::pin(freshness.outlasted(&reads, early, MOST_EARLY)).await;
+        self.observed.early = 0;
+        true
+    }
+
+    /// A replica has answered this.
+    pub(super) fn note_replica_read(&mut self, statement: &Statement) {
+        let freshness = &self.shared.cluster.freshness;
+        let pending = freshness.observed();
+        let read = freshness.sees_pending(&reads_of(statement, &TableSet::default(), None), pending);
+        self.observed.on_replica(pending, read);
     }
 
     fn none_eligible(&self, routing: &Routing) -> Replica {
@@ -143,16 +199,25 @@ impl ClientSession {
         }
     }
 
-    /// `strict`, or others' writes should be known and are not: the primary is asked how far it is, one question for
-    /// all who ask at a time.
+    /// `strict`, or others' writes should be known and are not, or the primary has shown this session what the log has
+    /// not told yet: the primary is asked how far it is, one question for all who ask at a time.
     async fn strict_floor(&mut self, routing: &Routing) -> Result<Stamp, ()> {
-        let freshness = &self.shared.cluster.freshness;
+        let cluster = Arc::clone(&self.shared.cluster);
         let strict = routing.freshness == Freshness::Strict || self.misses_others_writes(routing);
-        if !strict || !freshness.promises() {
+        let behind = self.observed.ahead
+            && cluster.freshness.keeps(Rules::AHEAD_OF_LOG)
+            && routing.freshness_scope == FreshnessScope::Cluster;
+        let behind = behind && cluster.snapshot().topology.primary.is_some();
+        if !(strict || behind) || !cluster.freshness.promises() {
             return Ok(0);
         }
-        let position = self.shared.cluster.primary_position(ASK_PRIMARY).await.ok_or(())?;
-        Ok(freshness.reached(&position))
+        let position = cluster.primary_position(ASK_PRIMARY).await.ok_or(())?;
+        self.observed.ahead = false;
+        // What the primary showed of others' writes the watermarks know once the log has told as much.
+        if !strict && cluster.follower.has_told(&position, routing.fresh_wait).await {
+            return Ok(0);
+        }
+        Ok(cluster.freshness.reached(&position))
     }
 
     /// Without a primary there is nobody to ask, nor anybody who writes.
@@ -190,7 +255,7 @@ impl ClientSession {
         let none = TableSet::default();
         let reads = reads_of(statement, &none, keys);
         let freshness = Arc::clone(&self.shared.cluster.freshness);
-        let stamp = match freshness.need(&reads, self.observed.on_primary) {
+        let stamp = match freshness.need(&reads, self.observed.elsewhere) {
             Need::Stamp(stamp) => stamp.max(search.floor),
             Need::Primary(kept) => return Found::Kept(kept),
         };
@@ -325,7 +390,7 @@ impl ClientSession {
         let freshness = &self.shared.cluster.freshness;
         let stale = |set: &TableSet| {
             let reads = Reads { all: false, definitions: false, tables: set, keys: None };
-            match freshness.need(&reads, self.observed.on_primary) {
+            match freshness.need(&reads, self.observed.elsewhere) {
                 Need::Primary(_) => true,
                 Need::Stamp(stamp) => !snapshot.topology.eligible().any(|(at, _)| freshness.has(at, stamp)),
             }

@@ -336,7 +336,10 @@ impl ClientSession {
         match exchange(client, *caps, leased, out, &mut statement, (sent, held_back)).await {
             Ok(Outcome { held: Some(code), .. }) => self.held(statement, code),
             Ok(outcome) => {
-                self.state.last_replica = Some(at);
+                let same = self.state.last_replica.replace(at) == Some(at);
+                if !same && self.shared.cluster.freshness.keeps(Rules::FORMER_REPLICA) {
+                    self.observed.leave_replica();
+                }
                 self.state.seen = seen.or(self.state.seen.take());
                 Tried::Answered(self.answered(&mut statement, Ran::Replica(at), outcome, reason).await)
             }
@@ -462,12 +465,12 @@ impl ClientSession {
 
     /// Tells the watermarks what was written, and remembers what else may have been seen in the answer.
     fn note_writes(&mut self, statement: &mut Statement, ran: Ran, heard: &Heard) {
-        let observed = self.shared.cluster.freshness.observed();
-        self.observed.anywhere = observed;
         if let Ran::Replica(_) = ran {
-            return;
+            return self.note_replica_read(statement);
         }
-        self.observed.on_primary = observed;
+        let pending = self.shared.cluster.freshness.observed();
+        let facts = &statement.facts;
+        self.observed.on_primary(pending, facts.kind != Kind::Session || !facts.tables_read.is_empty());
         let caps = self.caps;
         self.end_write(statement, heard, caps);
     }

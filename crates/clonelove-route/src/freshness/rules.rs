@@ -46,6 +46,16 @@ bitflags::bitflags! {
         const FLOOR_AT_START = 1 << 19;
         /// A new connection finds its server no earlier than it was.
         const NO_WAY_BACK = 1 << 20;
+        /// What the primary's binary log tells of others' writes is raised.
+        const OTHERS_WRITES = 1 << 21;
+        /// A session that the primary has answered goes on when the log has told as much.
+        const AHEAD_OF_LOG = 1 << 22;
+        /// What a session's former replica showed of writes under way, its next one need not have.
+        const FORMER_REPLICA = 1 << 23;
+        /// What a replica showed of a write under way, the primary need not show yet.
+        const SHOWN_EARLY = 1 << 24;
+        /// A replica that leaves tables out is not read from.
+        const FILTERED = 1 << 25;
     }
 }
 

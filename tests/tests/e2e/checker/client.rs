@@ -6,6 +6,7 @@ use std::fmt;
 use clonelove_testkit::{APP_PASSWORD, APP_USER, Connection, SqlError};
 
 use super::dice::Dice;
+use super::world::Param;
 
 const DEPRECATE_EOF: u32 = 1 << 24;
 const COM_QUERY: u8 = 0x03;
@@ -23,12 +24,18 @@ pub(crate) enum Way {
     Text,
     /// Prepared, executed and closed.
     Prepared,
+    /// The same, with parameters in place of literals.
+    Bound,
 }
 
 impl Way {
     /// Text mostly.
     pub(crate) fn any(dice: &mut Dice) -> Self {
-        if dice.below(6) == 0 { Way::Prepared } else { Way::Text }
+        match dice.below(10) {
+            0 => Way::Prepared,
+            1 | 2 => Way::Bound,
+            _ => Way::Text,
+        }
     }
 }
 
@@ -86,16 +93,22 @@ impl Client {
 
     /// Runs a statement to the end of its answer; the rows of its first result set.
     pub(crate) fn ask(&mut self, sql: &str, way: Way) -> Result<Rows, Failure> {
-        if way == Way::Text {
-            self.command(COM_QUERY, sql.as_bytes())?;
-            return self.answer(false);
+        match way {
+            Way::Text => {
+                self.command(COM_QUERY, sql.as_bytes())?;
+                self.answer(false)
+            }
+            Way::Prepared | Way::Bound => self.execute(sql, (sql, &[])),
         }
+    }
+
+    /// Prepares a statement, executes it with these parameters, and closes it; what cannot be prepared is said as text.
+    pub(crate) fn execute(&mut self, text: &str, (sql, params): (&str, &[Param])) -> Result<Rows, Failure> {
         self.command(COM_STMT_PREPARE, sql.as_bytes())?;
         let head = self.packet()?;
         if head[0] == 0xFF {
             return match refused(&head) {
-                // What cannot be prepared is said as text.
-                Failure::Refused(1295, _) => self.ask(sql, Way::Text),
+                Failure::Refused(1295 | 1064, _) => self.ask(text, Way::Text),
                 other => Err(other),
             };
         }
@@ -106,7 +119,8 @@ impl Client {
                 self.packet()?;
             }
         }
-        self.command(COM_STMT_EXECUTE, &[id.as_slice(), &[0, 1, 0, 0, 0]].concat())?;
+        let values = bound(params);
+        self.command(COM_STMT_EXECUTE, &[id.as_slice(), &[0, 1, 0, 0, 0], &values].concat())?;
         let answer = self.answer(true);
         self.command(COM_STMT_CLOSE, &id)?;
         answer
@@ -174,6 +188,31 @@ impl Client {
             }
         }
     }
+}
+
+/// Parameters as COM_STMT_EXECUTE carries them: none is NULL, and their types are said.
+fn bound(params: &[Param]) -> Vec<u8> {
+    const LONGLONG: u8 = 8;
+    const VAR_STRING: u8 = 253;
+    if params.is_empty() {
+        return Vec::new();
+    }
+    let mut bytes = vec![0; params.len().div_ceil(8)];
+    bytes.push(1);
+    for param in params {
+        let kind = if matches!(param, Param::Number(_)) { LONGLONG } else { VAR_STRING };
+        bytes.extend_from_slice(&[kind, 0]);
+    }
+    for param in params {
+        match param {
+            Param::Number(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+            Param::Text(text) => {
+                bytes.push(u8::try_from(text.len()).unwrap_or_default());
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+    }
+    bytes
 }
 
 fn refused(packet: &[u8]) -> Failure {

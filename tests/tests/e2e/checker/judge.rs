@@ -22,6 +22,18 @@ pub(crate) enum Becomes {
     Undone,
 }
 
+/// Processes of clonelove side by side, at most.
+pub(crate) const PROCESSES: usize = 2;
+
+/// Which writes a read must reflect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// All that were acknowledged, by whichever process.
+    All,
+    /// Those that this process acknowledged, and others' whose events are known to have arrived there.
+    OwnAndArrived(usize),
+}
+
 /// One row whose versions are counted.
 #[derive(Debug)]
 pub(crate) struct Cell {
@@ -30,9 +42,15 @@ pub(crate) struct Cell {
     begun: AtomicU64,
     /// The highest version that somebody was told had been written.
     acked: AtomicU64,
+    /// The same by the process that told it.
+    acked_by: [AtomicU64; PROCESSES],
+    /// The highest version of any process that is known to have arrived at each.
+    arrived: [AtomicU64; PROCESSES],
     /// The highest version that somebody began to write and that takes the row away.
     gone: AtomicU64,
     acked_at: AtomicU64,
+    /// How the last version that was begun is written.
+    how: Mutex<&'static [&'static str]>,
 }
 
 #[derive(Debug)]
@@ -40,8 +58,7 @@ struct Pen {
     present: bool,
     /// A write of it was never answered: nobody can tell any more in which order versions come.
     in_doubt: bool,
-    /// How the last version was written, what it makes of the row, and when that began.
-    last: &'static [&'static str],
+    /// What the last version makes of the row, and when that began.
     becomes: Becomes,
     began: u64,
 }
@@ -55,8 +72,18 @@ pub(crate) struct Write<'a> {
 
 impl Cell {
     pub(crate) fn new(present: bool) -> Self {
-        let pen = Mutex::new(Pen { present, in_doubt: false, last: &[], becomes: Becomes::Kept, began: 0 });
-        Self { pen, begun: 0.into(), acked: 0.into(), gone: 0.into(), acked_at: 0.into() }
+        let pen = Mutex::new(Pen { present, in_doubt: false, becomes: Becomes::Kept, began: 0 });
+        let (acked_by, arrived) = Default::default();
+        Self {
+            pen,
+            begun: 0.into(),
+            acked: 0.into(),
+            acked_by,
+            arrived,
+            gone: 0.into(),
+            acked_at: 0.into(),
+            how: Mutex::default(),
+        }
     }
 
     /// The pen, unless somebody else has it, or it was lost.
@@ -77,13 +104,24 @@ impl Cell {
     }
 
     /// What a read that begins now must reflect.
-    pub(crate) fn floor(&self) -> u64 {
-        self.acked.load(Ordering::SeqCst)
+    pub(crate) fn floor(&self, promise: Promise) -> u64 {
+        match promise {
+            Promise::All => self.acked.load(Ordering::SeqCst),
+            Promise::OwnAndArrived(process) => {
+                let own = self.acked_by[process].load(Ordering::SeqCst);
+                own.max(self.arrived[process].load(Ordering::SeqCst))
+            }
+        }
     }
 
-    /// How it was written last, for who must explain a verdict; nothing while it is being written.
+    /// All versions up to this one have arrived at a process.
+    pub(crate) fn has_arrived(&self, process: usize, version: u64) {
+        self.arrived[process].fetch_max(version, Ordering::SeqCst);
+    }
+
+    /// How it was written last, or is being written, for who must explain a verdict.
     pub(crate) fn last_write(&self) -> &'static [&'static str] {
-        self.pen.try_lock().map_or(&[], |pen| pen.last)
+        *self.how.lock()
     }
 
     /// When its last version was acknowledged, in microseconds of the caller's clock.
@@ -105,7 +143,7 @@ impl Write<'_> {
 
     /// The write is on its way: from now on the version may be seen.
     pub(crate) fn begin(&mut self, becomes: Becomes, how: &'static [&'static str], now: u64) {
-        self.pen.last = how;
+        *self.cell.how.lock() = how;
         self.pen.becomes = becomes;
         self.pen.began = now;
         self.pen.in_doubt = true;
@@ -117,12 +155,13 @@ impl Write<'_> {
         }
     }
 
-    /// The write was acknowledged: from now on nobody may see less.
-    pub(crate) fn acknowledge(&mut self, becomes: Becomes, now: u64) {
+    /// The write was acknowledged by a process: from now on nobody may see less.
+    pub(crate) fn acknowledge(&mut self, becomes: Becomes, now: u64, process: usize) {
         self.pen.in_doubt = false;
         self.cell.acked_at.store(now, Ordering::Relaxed);
         if becomes != Becomes::Undone {
             self.pen.present = becomes == Becomes::Kept;
+            self.cell.acked_by[process].store(self.version, Ordering::SeqCst);
             self.cell.acked.store(self.version, Ordering::SeqCst);
         }
     }
@@ -212,14 +251,14 @@ mod tests {
         let mut write = cell.take_pen().unwrap();
         write.begin(becomes, &[], 1);
         if acknowledged {
-            write.acknowledge(becomes, 0);
+            write.acknowledge(becomes, 0, 0);
         } else {
             write.did_not_happen();
         }
     }
 
     fn breach(cell: &Cell, seen: Option<i64>, memory: &mut Memory) -> Option<Breach> {
-        judge(cell, cell.floor(), seen, memory, (0, 0))
+        judge(cell, cell.floor(Promise::All), seen, memory, (0, 0))
     }
 
     #[test]
@@ -234,6 +273,20 @@ mod tests {
         write(&cell, Becomes::Kept, false);
         assert!(breach(&cell, Some(4), &mut Memory::new()).is_none());
         assert!(breach(&cell, Some(2), &mut Memory::new()).is_none());
+    }
+
+    #[test]
+    fn what_another_process_told_must_be_seen_once_it_has_arrived() {
+        let cell = Cell::new(true);
+        write(&cell, Becomes::Kept, true);
+        let stale = |process: usize| {
+            let floor = cell.floor(Promise::OwnAndArrived(process));
+            judge(&cell, floor, Some(0), &mut Memory::new(), (0, 0)).is_some()
+        };
+        assert!(stale(0), "its own");
+        assert!(!stale(1), "another's");
+        cell.has_arrived(1, 2);
+        assert!(stale(1), "another's that has arrived");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The servers, the proxy before them, and what is done to both. Owns the faults and their end; judges nothing.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
-    APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, Server, wait_until,
+    APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, Family, Flavour, MONITOR_USER, Server,
+    wait_until,
 };
 
 use super::relay::Relay;
-use super::world::World;
+use super::world::{Process, World};
 
 /// What ails the servers, or the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +29,11 @@ pub(crate) enum Trouble {
     Frozen,
     /// SIGKILL of a replica that does not write through: it comes back with less than it had.
     KilledReplica,
-    /// The primary shows a commit long before it answers.
+    /// The primary answers long after it shows a commit, or shows it long after replicas do.
     SemiSync,
     /// Replicas apply transactions in another order than the primary wrote them.
     CommitOrderOff,
-    /// kill -9 of clonelove, and its restart, while replicas lag.
+    /// kill -9 of clonelove, of now one process and now the other if there are two, and its restart, while replicas lag.
     KilledProxy,
 }
 
@@ -67,10 +69,10 @@ impl Trouble {
     }
 }
 
-/// A cluster whose replication goes through relays, and the proxy.
+/// A cluster whose replication goes through relays, and the proxy, or several.
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
-    pub(crate) proxy: Clonelove,
+    proxies: Vec<Clonelove>,
     config: Config,
     relays: Vec<Relay>,
     /// Reads that ran on replicas, as former processes counted them.
@@ -78,7 +80,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn set(world: &World, flavour: Flavour, routing: &[(&str, &str)]) -> Result<Self> {
+    pub(crate) fn set(
+        world: &World,
+        flavour: Flavour,
+        processes: usize,
+        with: impl Fn(Config) -> Config,
+    ) -> Result<Self> {
         let cluster = Cluster::start(flavour, options(flavour))?;
         let mut relays = Vec::new();
         for replica in &cluster.replicas {
@@ -90,23 +97,31 @@ impl Stage {
             server.query("SET GLOBAL log_bin_trust_function_creators = 1")?;
         }
         semi_sync(&cluster, flavour.family())?;
+        cluster.primary.query(&format!("GRANT REPLICATION SLAVE ON *.* TO {MONITOR_USER}@'%'"))?;
         world.set_up(&mut in_app(&cluster.primary)?)?;
         cluster.wait_caught_up()?;
-        let mut config = Config::for_cluster(&cluster)
+        let config = Config::for_cluster(&cluster)
             .set("log", "level", "\"warn\"")
             .set("monitor", "timeout", "\"500ms\"")
             .set("routing", "warm_up", "\"1ms\"");
-        for (key, value) in routing {
-            config = config.set("routing", key, &format!("\"{value}\""));
-        }
-        let proxy = Clonelove::start_with(config.clone())?;
-        *world.address.lock() = proxy.addr();
-        Ok(Self { cluster, proxy, config, relays, before: 0.0 })
+        let config = with(config);
+        let proxies = (0..processes).map(|_| Clonelove::start_with(config.clone()));
+        let stage = Self { cluster, proxies: proxies.collect::<Result<_>>()?, config, relays, before: 0.0 };
+        stage.announce(world);
+        Ok(stage)
+    }
+
+    /// Tells the visitors where the processes are.
+    fn announce(&self, world: &World) {
+        let place = |proxy: &Clonelove| Process { address: proxy.addr(), admin: proxy.http_addr() };
+        *world.processes.lock() = self.proxies.iter().map(place).collect();
     }
 
     /// How many reads ran on replicas so far.
     pub(crate) fn on_replicas(&self) -> Result<f64> {
-        Ok(self.before + self.proxy.metric("clonelove_queries_total", &["target=\"replica\""])?)
+        let counted = |proxy: &Clonelove| proxy.metric("clonelove_queries_total", &["target=\"replica\""]);
+        let now: Vec<f64> = self.proxies.iter().map(counted).collect::<Result<_>>()?;
+        Ok(self.before + now.iter().sum::<f64>())
     }
 
     /// Lets so many reads pass under this trouble, and ends it.
@@ -133,10 +148,13 @@ impl Stage {
             Trouble::Frozen => self.freeze(world, goal)?,
             Trouble::KilledReplica => self.kill_replicas(world, goal)?,
             Trouble::SemiSync => {
-                switch_semi_sync(&self.cluster, true)?;
                 self.delay([(150, 250), (500, 250)]);
-                pass(world, goal)?;
-                switch_semi_sync(&self.cluster, false)?;
+                let half = goal.saturating_sub(world.reads.load(Ordering::Relaxed)) / 2;
+                for (wait_point, to) in [("AFTER_COMMIT", goal - half), ("AFTER_SYNC", goal)] {
+                    switch_semi_sync(&self.cluster, Some(wait_point))?;
+                    pass(world, to)?;
+                }
+                switch_semi_sync(&self.cluster, None)?;
             }
             Trouble::CommitOrderOff => {
                 self.commit_order(false)?;
@@ -234,15 +252,20 @@ impl Stage {
         let step = goal.saturating_sub(world.reads.load(Ordering::Relaxed)) / 3;
         self.delay([(1500, 0), (400, 0)]);
         let held = hold(&self.cluster.replicas[1])?;
-        for _ in 0..2 {
+        for round in 0..2 {
             pass_some(world, goal, step)?;
-            self.before = self.on_replicas()?;
-            self.proxy.process_mut().kill9()?;
+            let at = round % self.proxies.len();
+            let proxy = &mut self.proxies[at];
+            self.before += proxy.metric("clonelove_queries_total", &["target=\"replica\""])?;
+            // It opens no further connection while they are looked at.
+            proxy.process().freeze()?;
+            let ports = ports_of(proxy.process().pid())?;
+            proxy.process_mut().kill9()?;
             let killed = world.now();
-            gone_of_app(&self.cluster.primary)?;
+            gone_of_app(&self.cluster.primary, &ports)?;
             world.settle(killed);
-            self.proxy = Clonelove::start_with(self.config.clone())?;
-            *world.address.lock() = self.proxy.addr();
+            self.proxies[at] = Clonelove::start_with(self.config.clone())?;
+            self.announce(world);
         }
         drop(held);
         pass(world, goal)
@@ -300,7 +323,11 @@ pub(crate) fn replicate_through(replica: &Server, relay: &Relay) -> Result<()> {
              SOURCE_AUTO_POSITION=1; START REPLICA"
         ),
     })?;
-    wait_until("replication through a relay", Duration::from_secs(30), || {
+    wait_receiving(replica)
+}
+
+fn wait_receiving(replica: &Server) -> Result<()> {
+    wait_until("a replica to receive again", Duration::from_secs(30), || {
         let state = replica.replication()?;
         if state.io == "Yes" { Ok(true) } else { bail!("{state:?}") }
     })
@@ -317,21 +344,25 @@ pub(crate) fn semi_sync(cluster: &Cluster, family: Family) -> Result<()> {
     Ok(())
 }
 
-/// The primary answers when a replica has acknowledged, and shows the commit before.
-pub(crate) fn switch_semi_sync(cluster: &Cluster, on: bool) -> Result<()> {
-    let on = if on { "ON" } else { "OFF" };
+/// The primary answers when a replica has acknowledged, and shows the commit before or then: by the wait point.
+pub(crate) fn switch_semi_sync(cluster: &Cluster, wait_point: Option<&str>) -> Result<()> {
+    let (on, wait_point) =
+        (if wait_point.is_some() { "ON" } else { "OFF" }, wait_point.unwrap_or("AFTER_SYNC"));
     let (source, replica) = match cluster.primary.flavour().family() {
         Family::MariaDb => ("rpl_semi_sync_master", "rpl_semi_sync_slave"),
         Family::MySql => ("rpl_semi_sync_source", "rpl_semi_sync_replica"),
     };
     cluster.primary.query(&format!(
-        "SET GLOBAL {source}_wait_point = 'AFTER_COMMIT'; SET GLOBAL {source}_timeout = 10000; \
+        "SET GLOBAL {source}_wait_point = '{wait_point}'; SET GLOBAL {source}_timeout = 10000; \
          SET GLOBAL {source}_enabled = {on}"
     ))?;
     for one in &cluster.replicas {
         one.query(&format!("SET GLOBAL {replica}_enabled = {on}"))?;
         one.stop_io_thread()?;
         one.start_io_thread()?;
+    }
+    for one in &cluster.replicas {
+        wait_receiving(one)?;
     }
     Ok(())
 }
@@ -343,11 +374,31 @@ fn hold(server: &Server) -> Result<Connection> {
     Ok(lock)
 }
 
-/// Waits until nothing of what a dead proxy has asked for is under way any more.
-fn gone_of_app(primary: &Server) -> Result<()> {
+/// The local ports of a process' TCP connections.
+fn ports_of(pid: u32) -> Result<HashSet<u16>> {
+    let mut inodes: HashSet<u64> = HashSet::new();
+    for file in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let target = std::fs::read_link(file?.path()).unwrap_or_default();
+        let name = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
+        inodes.extend(name.and_then(|inode| inode.parse::<u64>().ok()));
+    }
+    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+    let port = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (_, port) = fields.nth(1)?.split_once(':')?;
+        let inode: u64 = fields.nth(7)?.parse().ok()?;
+        inodes.contains(&inode).then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    Ok(sockets.lines().skip(1).filter_map(port).collect())
+}
+
+/// Waits until nothing of what a dead proxy has asked for over these ports is under way any more.
+fn gone_of_app(primary: &Server, ports: &HashSet<u16>) -> Result<()> {
     wait_until("the dead proxy's connections to be gone", Duration::from_secs(60), || {
-        let left = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{APP_USER}'");
-        Ok::<_, anyhow::Error>(primary.value(&left)? == "0")
+        let hosts = format!("SELECT host FROM information_schema.processlist WHERE user = '{APP_USER}'");
+        let left = primary.query(&hosts)?.into_iter().flatten().flatten();
+        let port = |host: String| host.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        Ok::<_, anyhow::Error>(!left.filter_map(port).any(|port| ports.contains(&port)))
     })
 }
 

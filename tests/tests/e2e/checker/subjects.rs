@@ -49,6 +49,9 @@ pub(crate) struct Writing {
 /// See [`Writing::steps`].
 pub(crate) const ACKNOWLEDGED: &str = "!";
 
+/// In [`Writing::steps`]: what follows is said over another connection.
+pub(crate) const ELSEWHERE: &str = "elsewhere";
+
 /// What a read's rows say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sees {
@@ -132,6 +135,7 @@ pub(crate) const SUBJECTS: &[Subject] = &[
     XA,
     DOMAINS,
     COPIES,
+    LOADED,
     SEQUENCES,
     ALTERED,
     SWAPPED,
@@ -163,6 +167,15 @@ const ROWS: Subject = Subject {
             "SET autocommit = 1",
         ]),
         by(&["SET autocommit = 0", "UPDATE rows_$t SET v = $n WHERE id = $k", "SET autocommit = 1", "!"]),
+        by(&["UPDATE rows_$t SET v = $n WHERE id BETWEEN $k AND $k", "!"]),
+        by(&[
+            "PREPARE written FROM 'UPDATE rows_$t SET v = ? WHERE id = ?'",
+            "SET @version = $n, @row = $k",
+            "EXECUTE written USING @version, @row",
+            "!",
+            "DEALLOCATE PREPARE written",
+        ]),
+        mariadb(&["EXECUTE IMMEDIATE 'UPDATE rows_$t SET v = $n WHERE id = $k'", "!"]),
         mariadb(&["SET STATEMENT max_statement_time = 60 FOR UPDATE rows_$t SET v = $n WHERE id = $k", "!"]),
         undone(&["BEGIN", "UPDATE rows_$t SET v = $u WHERE id = $k", "ROLLBACK", "!"]),
     ],
@@ -190,6 +203,11 @@ const NAMES: Subject = Subject {
         by(&["REPLACE INTO names_$t VALUES ('NAME:$k', $k, $n)", "!"]),
         when(When::Present, Becomes::Kept, &["UPDATE names_$t SET v = '$n' WHERE name = 'name:$k'", "!"]),
         when(When::Present, Becomes::Gone, &["DELETE FROM names_$t WHERE name IN ('name:$k')", "!"]),
+        when(
+            When::Present,
+            Becomes::Gone,
+            &["DELETE n FROM names_$t n JOIN rows_0 r ON r.id = n.id WHERE n.name = 'name:$k'", "!"],
+        ),
         when(
             When::Absent,
             Becomes::Kept,
@@ -447,6 +465,15 @@ const XA: Subject = Subject {
             "XA START 'x$x'",
             "UPDATE xa SET v = $n WHERE id = $k",
             "XA END 'x$x'",
+            "XA PREPARE 'x$x'",
+            "elsewhere",
+            "XA COMMIT 'x$x'",
+            "!",
+        ]),
+        by(&[
+            "XA START 'x$x'",
+            "UPDATE xa SET v = $n WHERE id = $k",
+            "XA END 'x$x'",
             "XA COMMIT 'x$x' ONE PHASE",
             "!",
         ]),
@@ -473,13 +500,24 @@ const DOMAINS: Subject = Subject {
         "CREATE PROCEDURE app.two_domains(k INT, n BIGINT) BEGIN \
          SET SESSION gtid_domain_id = 1; UPDATE app.domain_a SET v = n WHERE id = k; \
          SET SESSION gtid_domain_id = 0; UPDATE app.domain_b SET v = n WHERE id = k; END",
+        "GRANT BINLOG REPLAY ON *.* TO app@'%'",
         "CREATE PROCEDURE app.domains_back(k INT, n BIGINT) BEGIN \
          SET SESSION gtid_domain_id = 0; UPDATE app.domain_b SET v = n WHERE id = k; \
          SET SESSION gtid_domain_id = 1; UPDATE app.domain_a SET v = n WHERE id = k; \
          SET SESSION gtid_domain_id = 0; END",
     ],
     first: &["INSERT INTO app.domain_a VALUES ($k, 0)", "INSERT INTO app.domain_b VALUES ($k, 0)"],
-    writes: &[by(&["CALL two_domains($k, $n)", "!"]), by(&["CALL domains_back($k, $n)", "!"])],
+    writes: &[
+        by(&["CALL two_domains($k, $n)", "!"]),
+        by(&["CALL domains_back($k, $n)", "!"]),
+        by(&[
+            "SET SESSION gtid_domain_id = 1",
+            "UPDATE domain_a SET v = $n WHERE id = $k",
+            "SET SESSION gtid_domain_id = 0",
+            "UPDATE domain_b SET v = $n WHERE id = $k",
+            "!",
+        ]),
+    ],
     reads: &[
         row(0, "SELECT id, v FROM domain_a WHERE id = $k"),
         row(1, "SELECT id, v FROM domain_b WHERE id = $k"),
@@ -501,6 +539,23 @@ const COPIES: Subject = Subject {
     reads: &[
         row(0, "SELECT id, v FROM copy WHERE id = $k"),
         row(0, "WITH c AS (SELECT id, v FROM copy) SELECT id, v FROM c WHERE id = $k"),
+    ],
+    ..PLAIN
+};
+
+/// From a file of the primary's, which holds one line.
+const LOADED: Subject = Subject {
+    name: "loaded",
+    setup: &[
+        "CREATE TABLE app.loaded (id INT PRIMARY KEY, v BIGINT NOT NULL)",
+        "SELECT 1 INTO OUTFILE 'line'",
+        "GRANT FILE ON *.* TO app@'%'",
+    ],
+    first: &["INSERT INTO app.loaded VALUES ($k, 0)"],
+    writes: &[by(&["LOAD DATA INFILE 'line' REPLACE INTO TABLE loaded (@line) SET id = $k, v = $n", "!"])],
+    reads: &[
+        row(0, "SELECT id, v FROM loaded WHERE id = $k"),
+        sees(Sees::Sum, 0, "SELECT SUM(v) FROM loaded"),
     ],
     ..PLAIN
 };

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::client::{Client, Failure, Rows, Way};
 use super::dice::Dice;
 use super::judge::{Breach, Memory};
-use super::subjects::{ACKNOWLEDGED, Reading, When, Writing};
-use super::world::{Expected, Spot, World, fill};
+use super::subjects::{ACKNOWLEDGED, ELSEWHERE, Reading, When, Writing};
+use super::world::{Expected, Numbers, Spot, World, bind, fill};
 
 /// What a PHP application says first.
 const GREETING: [&str; 2] =
@@ -17,6 +17,8 @@ const GREETING: [&str; 2] =
 const NOT_THERE: [u16; 4] = [1054, 1146, 1305, 1356];
 /// Errors in which the server, or the proxy, lost the statement: it may have been carried out, or still be.
 const IN_DOUBT: [u16; 4] = [1053, 1317, 1927, 2013];
+/// XA does not know an id, or not yet: the connection that prepared it is not gone.
+const UNKNOWN_XID: u16 = 1397;
 /// How many of a connection's statements are told with a breach.
 const REMEMBERED: usize = 8;
 
@@ -33,6 +35,8 @@ pub(crate) enum Habit {
 struct Session<'a> {
     world: &'a World,
     client: Client,
+    /// Which process it goes through.
+    process: usize,
     memory: Memory,
     said: VecDeque<String>,
     habit: Habit,
@@ -88,8 +92,10 @@ enum Next {
 
 impl<'a> Session<'a> {
     fn open(world: &'a World, habit: Habit, dice: &mut Dice) -> Option<Self> {
-        let client = world.connect(dice.percent(50))?;
-        let mut session = Self { world, client, memory: Memory::new(), said: VecDeque::new(), habit };
+        let process = dice.below(world.processes.lock().len());
+        let client = world.connect(dice.percent(50), process)?;
+        let mut session =
+            Self { world, client, process, memory: Memory::new(), said: VecDeque::new(), habit };
         if dice.percent(50) {
             for sql in GREETING {
                 // A connection that is lost here is found out by what comes next.
@@ -124,11 +130,44 @@ impl<'a> Session<'a> {
     }
 
     fn ask(&mut self, sql: &str, way: Way) -> Result<Rows, Failure> {
+        self.remember(sql, way);
+        self.client.ask(sql, way)
+    }
+
+    /// The same of a text with numbers to be put in.
+    fn ask_with(&mut self, text: &str, numbers: Numbers, way: Way) -> Result<Rows, Failure> {
+        let sql = fill(text, numbers);
+        match bind(text, numbers).filter(|_| way == Way::Bound) {
+            Some((with_parameters, params)) => {
+                self.remember(&sql, way);
+                self.client.execute(&sql, (&with_parameters, &params))
+            }
+            None => self.ask(&sql, way),
+        }
+    }
+
+    fn remember(&mut self, sql: &str, way: Way) {
         if self.said.len() == REMEMBERED {
             self.said.pop_front();
         }
-        self.said.push_back(format!("{}{sql}", if way == Way::Prepared { "(prepared) " } else { "" }));
-        self.client.ask(sql, way)
+        let way = if way == Way::Text { String::new() } else { format!("({way:?}) ") };
+        self.said.push_back(format!("{way}{sql}"));
+    }
+
+    /// Another connection goes on, through any process.
+    fn go_on_elsewhere(&mut self, dice: &mut Dice) -> Result<(), Ended> {
+        *self = Self::open(self.world, self.habit, dice).ok_or(Ended)?;
+        Ok(())
+    }
+
+    /// Says a step of a write; what was prepared by XA over a connection that is gone is not known at once.
+    fn take_step(&mut self, text: &str, numbers: Numbers, way: Way) -> Result<Rows, Failure> {
+        let mut answer = self.ask_with(text, numbers, way);
+        while matches!(answer, Err(Failure::Refused(UNKNOWN_XID, _))) && !self.world.is_over() {
+            std::thread::yield_now();
+            answer = self.ask_with(text, numbers, way);
+        }
+        answer
     }
 
     /// Writes a version there, unless somebody else is at it. Whether it did.
@@ -144,26 +183,31 @@ impl<'a> Session<'a> {
         };
         let all: Vec<&Writing> = subject.writes.iter().filter(fits).collect();
         let Some(writing) = all.get(dice.below(all.len())) else { return Ok(false) };
-        let way = Way::any(dice);
+        let way = if writing.steps.len() > 2 { Way::Text } else { Way::any(dice) };
+        let Spot { table, row, .. } = spot;
         let unique = self.world.unique();
+        let numbers = Numbers { table, row, last: row, version: pen.version(), unique };
         pen.begin(writing.becomes, writing.steps, self.world.now());
         let mut steps = writing.steps.iter().peekable();
         let mut acknowledged = false;
         while let Some(step) = steps.next() {
             if *step == ACKNOWLEDGED {
-                pen.acknowledge(writing.becomes, self.world.now());
+                pen.acknowledge(writing.becomes, self.world.now(), self.process);
                 acknowledged = true;
                 self.world.writes.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            if *step == ELSEWHERE {
+                self.go_on_elsewhere(dice)?;
+                continue;
+            }
             let last = steps.peek() == Some(&&ACKNOWLEDGED);
             let expected = writing.fails_with.filter(|_| last);
-            let sql = fill(step, spot.table, spot.row, spot.row, pen.version(), unique);
             // Several statements cannot be prepared, nor can all of what stands around transactions.
-            let way = if sql.contains(';') || steps.len() > 1 { Way::Text } else { way };
-            match self.ask(&sql, way) {
+            let way = if step.contains(';') { Way::Text } else { way };
+            match self.take_step(step, numbers, way) {
                 Ok(_) if expected.is_none() => {}
-                Ok(_) => self.breach(format!("{sql} should have come to {expected:?}, and went well")),
+                Ok(_) => self.breach(format!("{step} should have come to {expected:?}, and went well")),
                 Err(failure) if expected.is_some() && failure.code() == expected => {}
                 Err(failure) => {
                     self.world.note_failure(subject.name, &failure);
@@ -183,10 +227,10 @@ impl<'a> Session<'a> {
         let subject = self.world.shelf(spot.shelf).subject;
         let reading: &'static Reading = &subject.reads[dice.below(subject.reads.len())];
         let last = (spot.row + dice.below(4)).min(subject.rows - 1);
-        let sql = fill(reading.sql, spot.table, spot.row, last, 0, 0);
+        let numbers = Numbers { table: spot.table, row: spot.row, last, ..Numbers::default() };
         let way = Way::any(dice);
-        let expected = Expected::now(self.world, spot, last, reading);
-        let answer = self.ask(&sql, way);
+        let expected = Expected::now(self.world, (spot, last), reading, self.process);
+        let answer = self.ask_with(reading.sql, numbers, way);
         self.world.reads.fetch_add(1, Ordering::Relaxed);
         let rows = match answer {
             Ok(rows) => rows,
@@ -236,7 +280,8 @@ impl<'a> Session<'a> {
 
     fn breach(&self, what: String) {
         self.world.note_breach(format!(
-            "{what}\n    on {} with{} DEPRECATE_EOF, after {:#?}",
+            "{what}\n    through process {} on {} with{} DEPRECATE_EOF, after {:#?}",
+            self.process,
             match self.habit {
                 Habit::Requests => "a new connection",
                 Habit::Stays => "a connection that stays",

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::client::{Client, Failure};
 use super::dice::Dice;
-use super::judge::{Breach, Cell, Memory, judge};
+use super::judge::{Breach, Cell, Memory, Promise, judge};
 use super::subjects::{Reading, SUBJECTS, Sees, Subject};
 
 /// A run ends at so many breaches: they are of a kind, and one is too many.
@@ -22,8 +22,10 @@ pub(crate) struct World {
     shelves: Vec<Shelf>,
     weights: usize,
     begun: Instant,
-    /// Where the proxy is.
-    pub(crate) address: Mutex<String>,
+    /// Where each process is, for clients and for who asks it for its state.
+    pub(crate) processes: Mutex<Vec<Process>>,
+    /// A read need not reflect what another process told until that has arrived.
+    pub(crate) windowed: bool,
     /// How many statements of a thousand write.
     pub(crate) write_share: AtomicUsize,
     /// Nothing writes by XA: MySQL's replicas do not survive a kill with what was prepared there.
@@ -32,6 +34,8 @@ pub(crate) struct World {
     pub(crate) trouble: Mutex<String>,
     pub(crate) over: AtomicBool,
     pub(crate) reads: AtomicU64,
+    /// How often what others told was seen to have arrived.
+    pub(crate) arrivals: AtomicU64,
     pub(crate) writes: AtomicU64,
     /// Numbers that nobody else has.
     unique: AtomicU64,
@@ -40,6 +44,13 @@ pub(crate) struct World {
     pub(crate) breaches: Mutex<Vec<String>>,
     /// What was refused or lost, by its error.
     pub(crate) failures: Mutex<BTreeMap<String, u64>>,
+}
+
+/// A process of clonelove.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) address: String,
+    pub(crate) admin: String,
 }
 
 /// A subject and its cells.
@@ -59,7 +70,7 @@ pub(crate) struct Spot {
 
 impl World {
     /// All subjects that servers of this family have, or those that are named, separated by commas.
-    pub(crate) fn new(family: Family, named: &str) -> Self {
+    pub(crate) fn new(family: Family, named: &str, windowed: bool) -> Self {
         let wanted = |name: &str| named.is_empty() || named.split(',').any(|one| one == name);
         let here = |subject: &&Subject| {
             subject.only.is_none_or(|only| only == family) && (wanted(subject.name) || subject.name == "rows")
@@ -70,12 +81,14 @@ impl World {
             weights: shelves.iter().map(|shelf| shelf.subject.weight).sum(),
             shelves,
             begun: Instant::now(),
-            address: Mutex::default(),
+            processes: Mutex::default(),
+            windowed,
             write_share: 80.into(),
             spare_xa: AtomicBool::new(false),
             trouble: Mutex::default(),
             over: AtomicBool::new(false),
             reads: 0.into(),
+            arrivals: 0.into(),
             writes: 0.into(),
             unique: 0.into(),
             merges: 0.into(),
@@ -90,12 +103,12 @@ impl World {
         for shelf in &self.shelves {
             for table in 0..shelf.subject.tables {
                 for sql in shelf.subject.setup {
-                    root.query(&fill(sql, table, 0, 0, 0, 0))?;
+                    root.query(&fill(sql, Numbers { table, ..Numbers::default() }))?;
                 }
                 let rows = 0..shelf.subject.rows;
                 let firsts = shelf.subject.first.iter();
-                let all =
-                    firsts.flat_map(|sql| rows.clone().map(move |row| fill(sql, table, row, row, 0, 0)));
+                let numbers = move |row| Numbers { table, row, ..Numbers::default() };
+                let all = firsts.flat_map(|sql| rows.clone().map(move |row| fill(sql, numbers(row))));
                 let all = all.collect::<Vec<_>>().join("; ");
                 if !all.is_empty() {
                     root.query(&all)?;
@@ -164,13 +177,29 @@ impl World {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// What a read through a process promises.
+    pub(crate) fn promise(&self, process: usize) -> Promise {
+        if self.windowed { Promise::OwnAndArrived(process) } else { Promise::All }
+    }
+
+    /// What was acknowledged of every row.
+    pub(crate) fn acknowledged(&self) -> Vec<u64> {
+        self.shelves.iter().flat_map(|shelf| &shelf.cells).map(|cell| cell.floor(Promise::All)).collect()
+    }
+
+    /// All that [`World::acknowledged`] once said has arrived at a process.
+    pub(crate) fn has_arrived(&self, process: usize, versions: &[u64]) {
+        let cells = self.shelves.iter().flat_map(|shelf| &shelf.cells);
+        cells.zip(versions).for_each(|(cell, version)| cell.has_arrived(process, *version));
+    }
+
     /// A new connection; waits while the proxy is away. `None` when all is over.
-    pub(crate) fn connect(&self, deprecate_eof: bool) -> Option<Client> {
+    pub(crate) fn connect(&self, deprecate_eof: bool, process: usize) -> Option<Client> {
         let opened = wait_until("the proxy to let a visitor in", Duration::from_secs(60), || {
             if self.is_over() {
                 return Some(None);
             }
-            let address = self.address.lock().clone();
+            let address = self.processes.lock()[process].address.clone();
             match Client::open(&address, deprecate_eof) {
                 Ok(client) => Some(Some(client)),
                 Err(failure) => {
@@ -230,7 +259,12 @@ pub(crate) struct Expected<'a> {
 
 impl<'a> Expected<'a> {
     /// Taken before the read is sent.
-    pub(crate) fn now(world: &'a World, spot: Spot, last: usize, reading: &'static Reading) -> Self {
+    pub(crate) fn now(
+        world: &'a World,
+        (spot, last): (Spot, usize),
+        reading: &'static Reading,
+        process: usize,
+    ) -> Self {
         let shelf = world.shelf(spot.shelf);
         let rows: Vec<usize> = match reading.sees {
             Sees::Row | Sees::Pair => vec![spot.row],
@@ -239,7 +273,8 @@ impl<'a> Expected<'a> {
             Sees::Range => (spot.row..=last).collect(),
             Sees::Whole | Sees::Sum => (0..shelf.subject.rows).collect(),
         };
-        let floor = |row: usize| (row, shelf.cell(spot.table, row).floor());
+        let promise = world.promise(process);
+        let floor = |row: usize| (row, shelf.cell(spot.table, row).floor(promise));
         Self { shelf, reading, spot, floors: rows.into_iter().map(floor).collect(), begun: world.now() }
     }
 
@@ -290,22 +325,92 @@ impl<'a> Expected<'a> {
     }
 }
 
+/// What a parameter of a prepared statement is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Param {
+    Number(u64),
+    Text(String),
+}
+
+/// The same as [`fill`], but what stands for itself becomes a parameter: numbers, and literals with one in them.
+/// `None`: that statement takes none.
+pub(crate) fn bind(text: &str, numbers: Numbers) -> Option<(String, Vec<Param>)> {
+    const TAKE: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CALL"];
+    if text.contains(';') || !TAKE.iter().any(|verb| text.starts_with(verb)) {
+        return None;
+    }
+    let mut params = Vec::new();
+    let mut sql = String::new();
+    for (at, piece) in text.split('\'').enumerate() {
+        if at % 2 == 1 {
+            let is_bound = piece.contains('$');
+            sql.push_str(&if is_bound { "?".to_owned() } else { format!("'{piece}'") });
+            params.extend(is_bound.then(|| Param::Text(fill(piece, numbers))));
+            continue;
+        }
+        let mut parts = piece.split('$');
+        sql.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            // The number of a table is a part of its name.
+            if part.starts_with('t') {
+                sql.push_str(&numbers.of(b't').to_string());
+            } else {
+                sql.push('?');
+                params.push(Param::Number(numbers.of(part.bytes().next().unwrap_or_default())));
+            }
+            sql.push_str(part.get(1..).unwrap_or_default());
+        }
+    }
+    (!params.is_empty()).then_some((sql, params))
+}
+
+/// What stands in texts for `$` and a letter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) table: usize,
+    pub(crate) row: usize,
+    pub(crate) last: usize,
+    pub(crate) version: u64,
+    pub(crate) unique: u64,
+}
+
+impl Numbers {
+    fn of(&self, letter: u8) -> u64 {
+        match letter {
+            b't' => self.table as u64,
+            b'k' => self.row as u64 + 1,
+            b'l' => self.last as u64 + 1,
+            b'n' => self.version,
+            b'u' => self.version + 1,
+            _ => self.unique,
+        }
+    }
+}
+
 /// Puts numbers into a text; rows are counted from 1 there.
-pub(crate) fn fill(text: &str, table: usize, row: usize, last: usize, version: u64, unique: u64) -> String {
+pub(crate) fn fill(text: &str, numbers: Numbers) -> String {
     let mut filled = String::with_capacity(text.len() + 16);
     let mut parts = text.split('$');
     filled.push_str(parts.next().unwrap_or_default());
     for part in parts {
-        let number = match part.as_bytes().first() {
-            Some(b't') => table as u64,
-            Some(b'k') => row as u64 + 1,
-            Some(b'l') => last as u64 + 1,
-            Some(b'n') => version,
-            Some(b'u') => version + 1,
-            _ => unique,
-        };
-        filled.push_str(&number.to_string());
+        filled.push_str(&numbers.of(part.bytes().next().unwrap_or_default()).to_string());
         filled.push_str(part.get(1..).unwrap_or_default());
     }
     filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_literals_become_parameters_and_names_do_not() {
+        let numbers = Numbers { table: 3, row: 4, version: 8, ..Numbers::default() };
+        let (sql, params) =
+            bind("UPDATE names_$t SET v = $n WHERE name = 'name:$k' AND x = 'y'", numbers).unwrap();
+        assert_eq!(sql, "UPDATE names_3 SET v = ? WHERE name = ? AND x = 'y'");
+        assert_eq!(params, [Param::Number(8), Param::Text("name:5".to_owned())]);
+        assert_eq!(bind("TRUNCATE TABLE t_$t", numbers), None);
+        assert_eq!(bind("SELECT id FROM t_$t", numbers), None);
+    }
 }

@@ -35,7 +35,7 @@ pub(super) fn what_the_primary_shows_early(flavour: Flavour) -> Result<()> {
     semi_sync(&cluster, flavour.family())?;
     let table = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
     let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
-    switch_semi_sync(&scene.cluster, true)?;
+    switch_semi_sync(&scene.cluster, Some("AFTER_COMMIT"))?;
     scene.cluster.wait_caught_up()?;
     let held = scene.hold()?;
     // The replica gets what is written, and its acknowledgement is on its way for ever.
@@ -57,6 +57,62 @@ pub(super) fn what_the_primary_shows_early(flavour: Flavour) -> Result<()> {
     let told = scene.told(READ)?;
     ensure!(told == ("1".to_owned(), false), "after the answer a new session was told {told:?}");
     held.release(&scene.cluster.primary)
+}
+
+/// Acknowledged before it is committed, a write is seen on a replica before it is seen on the primary: whoever saw it
+/// must go on seeing it, on another replica and on the primary.
+pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 2)?;
+    let mut relays = Vec::new();
+    for replica in &cluster.replicas {
+        let relay = Relay::to(cluster.primary.address())?;
+        replicate_through(replica, &relay)?;
+        relays.push(relay);
+    }
+    semi_sync(&cluster, flavour.family())?;
+    let table = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
+    let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
+    let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    switch_semi_sync(&scene.cluster, Some("AFTER_SYNC"))?;
+    scene.cluster.wait_caught_up()?;
+    drain(&scene, behind, "drain")?;
+    let held = scene.hold()?;
+    // Both get what is written, and their acknowledgements are on their way for ever.
+    relays.iter().for_each(|relay| relay.delay(0, NEVER));
+    let mut writer = scene.client(false)?;
+    let mut session = scene.client(true)?;
+    let told = std::thread::scope(|scope| -> Result<String> {
+        let writing = scope.spawn(|| writer.ask("INSERT INTO one VALUES (1, 1)", Way::Text));
+        let released = Released(&relays);
+        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
+        })?;
+        ensure!(scene.cluster.primary.value("SELECT COUNT(*) FROM app.one")? == "0");
+        let seen = scene.told_to(&mut session, READ)?;
+        ensure!(seen == ("1".to_owned(), true), "{seen:?}");
+        drain(&scene, behind, "undrain")?;
+        drain(&scene, ahead, "drain")?;
+        let reading = scope.spawn(|| say(&mut session, READ));
+        // That it is not answered cannot be awaited: others are, meanwhile.
+        for _ in 0..5 {
+            scene.told("SELECT v FROM bystander WHERE id = 1")?;
+        }
+        drop(released);
+        let written = writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        written.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))
+    })?;
+    ensure!(told == "1", "{READ} gave the session {told} after it had given 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// Acknowledgements are delivered again when this goes.
+struct Released<'a>(&'a [Relay]);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|relay| relay.delay(0, 0));
+    }
 }
 
 fn observe(scene: &Scene, answered: &AtomicBool) -> Result<()> {
@@ -151,8 +207,36 @@ fn drain(scene: &Scene, server: &Server, how: &str) -> Result<()> {
     wait_said(&scene.proxy, server.name(), "eligible", how == "undrain")
 }
 
+/// A transaction that was prepared past the proxy is committed through it, and the answer never comes: whatever that
+/// was may be written.
+pub(super) fn an_unknown_commit_is_lost(flavour: Flavour) -> Result<()> {
+    let prepared = "XA START 'u'; INSERT INTO app.one VALUES (1, 1); XA END 'u'; XA PREPARE 'u'";
+    lost(flavour, "one", |scene| scene.cluster.primary.query(prepared).map(drop), "XA COMMIT 'u'")
+}
+
 /// The server carries a write out, and its answer never comes.
 pub(super) fn a_lost_connection(flavour: Flavour) -> Result<()> {
+    lost(flavour, "one", |_| Ok(()), "INSERT INTO one VALUES (1, 1)")?;
+    let steps = ["BEGIN", "INSERT INTO two VALUES (1, 1)"];
+    lost_after(flavour, "two", |_| Ok(()), &steps, "COMMIT")
+}
+
+fn lost(
+    flavour: Flavour,
+    table: &str,
+    given: impl Fn(&Scene) -> Result<()>,
+    last: &'static str,
+) -> Result<()> {
+    lost_after(flavour, table, given, &[], last)
+}
+
+fn lost_after(
+    flavour: Flavour,
+    table: &str,
+    given: impl Fn(&Scene) -> Result<()>,
+    steps: &[&str],
+    last: &'static str,
+) -> Result<()> {
     let cluster = uniform_of(flavour, 1)?;
     let link = Link::to(&cluster.primary.address())?;
     let replica = cluster.replicas[0].address();
@@ -160,28 +244,26 @@ pub(super) fn a_lost_connection(flavour: Flavour) -> Result<()> {
         let config = config.set("routing", "freshness", "\"table\"").without_servers();
         config.server("primary", &link.address(), "tls = \"disabled\"").server("replica1", &replica, "")
     })?;
+    given(&scene)?;
     let held = scene.hold()?;
-    for (table, steps, last) in [
-        ("one", &[][..], "INSERT INTO one VALUES (1, 1)"),
-        ("two", &["BEGIN", "INSERT INTO two VALUES (1, 1)"][..], "COMMIT"),
-    ] {
-        let read = format!("SELECT v FROM {table} WHERE id = 1");
-        ensure!(scene.told(&read)? == ("nothing".to_owned(), true));
-        let mut session = scene.client(true)?;
-        perform(&mut session, steps, str::to_owned)?;
-        link.break_at(last, Break::CutReply(0));
-        let answer = session.ask(last, Way::Text);
-        ensure!(answer.is_err(), "{last} was answered: {answer:?}");
-        link.mend();
-        wait_until("the write to be done all the same", DEFAULT_TIMEOUT, || {
-            Ok::<_, anyhow::Error>(scene.cluster.primary.value(&format!("SELECT v FROM app.{table}"))? == "1")
-        })?;
-        // The loss made the primary look dead for a moment.
-        wait_until("the write to be read", DEFAULT_TIMEOUT, || {
-            let told = scene.told(&read)?;
-            ensure!(!told.1, "a replica said {}", told.0);
-            Ok::<_, anyhow::Error>(told.0 == "1")
-        })?;
-    }
+    let read = format!("SELECT v FROM {table} WHERE id = 1");
+    ensure!(scene.told(&read)? == ("nothing".to_owned(), true));
+    let mut session = scene.client(true)?;
+    perform(&mut session, steps, str::to_owned)?;
+    link.break_at(last, Break::CutReply(0));
+    let answer = session.ask(last, Way::Text);
+    ensure!(answer.is_err(), "{last} was answered: {answer:?}");
+    link.mend();
+    wait_until("the write to be done all the same", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(
+            scene.cluster.primary.value(&format!("SELECT COUNT(*) FROM app.{table}"))? == "1",
+        )
+    })?;
+    // The loss made the primary look dead for a moment.
+    wait_until("the write to be read", DEFAULT_TIMEOUT, || {
+        let told = scene.told(&read)?;
+        ensure!(!told.1, "a replica said {}", told.0);
+        Ok::<_, anyhow::Error>(told.0 == "1")
+    })?;
     held.release(&scene.cluster.primary)
 }

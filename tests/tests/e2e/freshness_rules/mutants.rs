@@ -55,7 +55,7 @@ const MUTANTS: &[Mutant] = &[
     rule("TRANSACTION", "COMMIT of what several statements wrote"),
     mariadb(check("KEPT_TO_THE_END", early::a_position_amid_a_transaction)),
     wide("XA", "XA COMMIT"),
-    rule("UNKNOWN_XA|TRANSACTION", "XA COMMIT of what is not known"),
+    check("UNKNOWN_XA", early::an_unknown_commit_is_lost),
     check("LOST_CONNECTION", early::a_lost_connection),
     rule("DEFINITIONS_BEFORE", "a trigger that is just made"),
     check("SCHEMA_AT_REPLY", early::a_schema_that_changes_meanwhile),
@@ -64,7 +64,10 @@ const MUTANTS: &[Mutant] = &[
     check("SAME_OR_LATER", early::another_replica),
     check("UNION", positions::gaps),
     mariadb(check("SEVERAL_COMMITS", positions::gap_in_a_block)),
+    // Either guards what the other does: a server that is back has new connections, and those are looked at.
     check("VOID_ON_BREAK|NO_WAY_BACK", positions::a_replica_that_came_back_earlier),
+    check("FILTERED", positions::filters),
+    check("SHOWN_EARLY", early::what_a_replica_shows_early),
     check("FLOOR_ON_FORGET", positions::a_replica_that_serves_later),
     check("FLOOR_AT_START", positions::a_restart_of_clonelove),
 ];

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
-    Clonelove, ClusterOptions, Connection, DEFAULT_TIMEOUT, Family, Flavour, Server, wait_until,
+    Clonelove, ClusterOptions, Connection, DEFAULT_TIMEOUT, Family, Flavour, MONITOR_USER, Server, wait_until,
 };
 
 use super::super::support::{uniform_of, wait_eligible, wait_known, wait_said};
@@ -64,6 +64,81 @@ pub(super) fn a_replica_that_came_back_earlier(flavour: Flavour) -> Result<()> {
         wait_said_now(&scene.proxy, &position)
     })?;
     wait_eligible(&scene.proxy, replica.name())?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    Ok(())
+}
+
+/// A replica is set back while it runs, as a restored one would be, and the connections that watch it break: what it
+/// told over them says nothing any more.
+pub(super) fn set_back_unseen(flavour: Flavour) -> Result<()> {
+    set_back(flavour, true)
+}
+
+/// The same over the connections that watch it: they tell an earlier position than before.
+pub(super) fn set_back_in_sight(flavour: Flavour) -> Result<()> {
+    set_back(flavour, false)
+}
+
+/// MariaDB's: MySQL's executed set only shrinks with its log.
+fn set_back(flavour: Flavour, unseen: bool) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    let earlier = replica.applied_position()?;
+    write(&scene, &[WRITE])?;
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    must_be_told(&scene, READ, "1", true)?;
+    scene.proxy.process().freeze()?;
+    replica.query(&format!(
+        "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = '{earlier}'; SET sql_log_bin = 0; \
+         UPDATE app.one SET v = 0"
+    ))?;
+    replica.delay(3600)?;
+    if unseen {
+        replica.query(&format!("KILL USER {MONITOR_USER}"))?;
+    }
+    scene.proxy.process().thaw()?;
+    wait_probed(replica)?;
+    wait_eligible(&scene.proxy, replica.name())?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    Ok(())
+}
+
+/// Waits until the proxy has looked at a server several times.
+fn wait_probed(server: &Server) -> Result<()> {
+    let looks = |server: &Server| {
+        server.status_counter(match server.flavour().family() {
+            Family::MariaDb => "Com_show_slave_status",
+            Family::MySql => "Com_show_replica_status",
+        })
+    };
+    let before = looks(server)?;
+    wait_until("the server to be looked at", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(looks(server)? >= before + 10)
+    })
+}
+
+/// A replica that leaves a table out goes on in its position, and lacks the rows.
+pub(super) fn filters(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    replica.query(match flavour.family() {
+        Family::MariaDb => "STOP SLAVE; SET GLOBAL replicate_ignore_table = 'app.one'; START SLAVE",
+        Family::MySql => {
+            "STOP REPLICA; CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = (app.one); START REPLICA"
+        }
+    })?;
+    write(&scene, &[WRITE])?;
+    replica.wait_caught_up(&scene.cluster.primary)?;
+    ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "nothing was left out");
+    wait_probed(replica)?;
     for _ in 0..20 {
         must_be_told(&scene, READ, "1", false)?;
     }
@@ -246,9 +321,11 @@ pub(super) fn own_binlog(flavour: Flavour) -> Result<()> {
     }
     write(&scene, &[WRITE])?;
     ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the replica was not held back");
-    for _ in 0..20 {
+    let before = replica.status_counter("Com_select")?;
+    wait_until("the proxy to ask how far it is, again and again", DEFAULT_TIMEOUT, || {
         must_be_told(&scene, READ, "1", false)?;
-    }
+        Ok::<_, anyhow::Error>(replica.status_counter("Com_select")? > before + 20)
+    })?;
     lock.query("ROLLBACK").map(drop)
 }
 

@@ -296,12 +296,16 @@ impl Follower {
         if let Some(told) = &mut state.position {
             told.union(position);
         }
+        drop(state);
+        self.more.notify_waiters();
     }
 
     fn gap(&self, up_to: &Position) {
         let mut state = self.state.lock();
         state.position = Some(up_to.clone());
         state.gaps = state.gaps.saturating_add(1);
+        drop(state);
+        self.more.notify_waiters();
     }
 
     fn late(&self, late: bool) {
@@ -318,5 +322,7 @@ impl Follower {
     pub(super) fn rests(&self, why: Option<String>) {
         let mut state = self.state.lock();
         (state.since, state.behind, state.why) = (None, false, why);
+        // Of another primary it would say nothing.
+        state.position = None;
     }
 }

@@ -12,12 +12,14 @@ mod stream;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clonelove_route::position::Position;
 use clonelove_sql::TableId;
 use clonelove_wire::binlog::Integer;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 pub(super) use follow::keep;
 
@@ -123,6 +125,8 @@ pub(crate) struct Following {
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     state: Mutex<Following>,
+    /// Woken whenever more was told.
+    more: Notify,
 }
 
 impl Follower {
@@ -139,6 +143,21 @@ impl Follower {
     pub(crate) fn keeps_up(&self) -> bool {
         let state = self.state.lock();
         state.since.is_some() && !state.behind
+    }
+
+    /// Waits until everything up to a position was told, but not for long; whether it was.
+    pub(crate) async fn has_told(&self, position: &Position, within: Duration) -> bool {
+        let told = async {
+            loop {
+                let mut more = std::pin::pin!(self.more.notified());
+                more.as_mut().enable();
+                if self.state.lock().position.as_ref().is_some_and(|told| told.covers(position)) {
+                    return;
+                }
+                more.await;
+            }
+        };
+        timeout(within, told).await.is_ok()
     }
 }
 

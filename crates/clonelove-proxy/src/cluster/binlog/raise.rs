@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clonelove_route::freshness::Writes as Raised;
+use clonelove_route::freshness::{Rules, Writes as Raised};
 use clonelove_route::position::Position;
 use clonelove_sql::keys::{Bound as Value, Keys, RowColumn};
 use clonelove_sql::{Facts, Kind, Resolved, TableName, Why};
@@ -80,7 +80,7 @@ impl Raise for Watermarks {
             self.schema.ask(true);
         }
         let raised = self.raised(writes);
-        if !raised.is_empty() {
+        if !raised.is_empty() && self.freshness.keeps(Rules::OTHERS_WRITES) {
             self.freshness.raise(&raised, position, self.era);
         }
     }
