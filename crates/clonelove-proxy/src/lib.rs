@@ -6,6 +6,7 @@ mod backend;
 mod cluster;
 pub mod control;
 mod crypto;
+mod ending;
 pub mod error;
 mod freshness;
 mod known;

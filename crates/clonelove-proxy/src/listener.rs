@@ -114,7 +114,8 @@ impl Listener {
 fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr>, door: Door) {
     let limit = shared.settings.load().limits.client_connections;
     shared.metrics.client_connections_total.inc();
-    let buffered = Buffered::new(stream);
+    let mut buffered = Buffered::new(stream);
+    buffered.use_room(&shared.room);
     let Some(view) = shared.clients.enter(client, limit) else {
         shared.metrics.refused(Fault::Limit);
         shared.tasks.spawn(turn_away(buffered, limit));
@@ -125,12 +126,16 @@ fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr
 }
 
 /// Runs a session to its end, or to the end of the proxy, whichever comes first.
-pub(crate) fn spawn(shared: &Arc<Shared>, view: &View, session: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn spawn(
+    shared: &Arc<Shared>,
+    view: &Arc<View>,
+    session: impl Future<Output = ()> + Send + 'static,
+) {
     let guard = ClientGuard::new(shared, view);
-    let stopped = shared.stopped.clone();
+    let view = Arc::clone(view);
     shared.sessions.spawn(async move {
         let _guard = guard;
-        stopped.run_until_cancelled(Box::pin(session)).await;
+        view.ending.attend(Box::pin(session)).await;
     });
 }
 

@@ -5,14 +5,15 @@ mod packed;
 mod records;
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aws_lc_rs::digest::Digest;
 use bytes::BytesMut;
 use clonelove_wire::compress::Algorithm;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
@@ -66,6 +67,15 @@ impl Stream {
         }
     }
 
+    /// Whether there may be something to read, or the end, as far as is known without asking the kernel.
+    fn may_be_readable(&self) -> bool {
+        let known = match self {
+            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())),
+            Stream::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())),
+        };
+        known.is_ok()
+    }
+
     /// Writes what can be written, without waiting.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -74,11 +84,11 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read, or the end. Cancel safe.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
+    /// Waits until there is something to read, or the end.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Tcp(stream) => stream.ready(Interest::READABLE).await.map(drop),
-            Stream::Unix(stream) => stream.ready(Interest::READABLE).await.map(drop),
+            Stream::Tcp(stream) => stream.poll_read_ready(context),
+            Stream::Unix(stream) => stream.poll_read_ready(context),
         }
     }
 }
@@ -125,9 +135,35 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// Buffers that nobody needs at the moment: who waits holds none, and who reads need not have one made.
+#[derive(Default)]
+pub(crate) struct Room(Mutex<Vec<BytesMut>>);
+
+impl Room {
+    /// How many are kept.
+    const MOST: usize = 64;
+
+    fn take(&self) -> Option<BytesMut> {
+        self.0.lock().pop()
+    }
+
+    fn give(&self, mut spare: BytesMut) {
+        // Large ones were for large packets; of one that is in use elsewhere, only what is left can be had.
+        if spare.capacity() > 2 * READ_AT_LEAST || !spare.try_reclaim(READ_AT_LEAST / 2) {
+            return;
+        }
+        let mut spares = self.0.lock();
+        if spares.len() < Self::MOST {
+            spares.push(spare);
+        }
+    }
+}
+
 /// A stream, encrypted or not, compressed or not, and what was read from it ahead of use.
 pub(crate) struct Buffered {
     stream: Stream,
+    /// Where its buffer comes from, and goes to when it holds nothing.
+    room: Option<Arc<Room>>,
     tls: Option<Box<Records>>,
     packed: Option<Box<Packed>>,
     /// Read, not yet used.
@@ -152,7 +188,16 @@ pub(crate) enum NoTls {
 impl Buffered {
     /// Takes a connected stream.
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, tls: None, packed: None, input: BytesMut::new(), writing: false, read: 0, written: 0 }
+        Self {
+            stream,
+            room: None,
+            tls: None,
+            packed: None,
+            input: BytesMut::new(),
+            writing: false,
+            read: 0,
+            written: 0,
+        }
     }
 
     /// Whether nobody on the way can read or change what is sent.
@@ -250,10 +295,7 @@ impl Buffered {
         if self.tls.is_some() {
             return self.fill_tls().await;
         }
-        if self.input.capacity() - self.input.len() < READ_AT_LEAST / 2 {
-            let want = self.input.len().clamp(READ_AT_LEAST, READ_AT_MOST);
-            self.input.reserve(want);
-        }
+        self.make_room();
         let count = self.stream.read_buf(&mut self.input).await?;
         self.read = self.read.wrapping_add(count as u64);
         Ok(count)
@@ -303,30 +345,39 @@ impl Buffered {
         }
     }
 
-    /// Waits for something to read while holding no buffer; 0 is the end. Cancel safe.
+    /// As [`Self::poll_fill_idle`].
+    #[cfg(test)]
     pub(crate) async fn fill_idle(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_fill_idle(context)).await
+    }
+
+    /// Waits for something to read while holding no buffer; 0 is the end. May be polled anew at any time.
+    pub(crate) fn poll_fill_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.input.is_empty() {
-            return self.fill().await;
+            return pin!(self.fill()).poll(context);
         }
         self.rest();
-        if self.tls.is_none() && self.packed.is_none() {
-            self.stream.readable().await?;
-            self.input.reserve(READ_AT_LEAST);
-            // A polled read that is short tells the runtime that no more is there, which saves it a second one.
-            let count = self.stream.read_buf(&mut self.input).await?;
-            self.read = self.read.wrapping_add(count as u64);
-            return Ok(count);
-        }
         loop {
             let count = self.unpack()?;
             if count > 0 {
-                return Ok(count);
+                return Poll::Ready(Ok(count));
             }
             if !self.tls.as_ref().is_some_and(|tls| tls.has_ended()) {
-                self.stream.readable().await?;
+                ready!(self.stream.poll_readable(context))?;
+            }
+            if self.tls.is_none() && self.packed.is_none() {
+                self.make_room();
+                // A polled read that is short tells the runtime that no more is there, which saves it a second one.
+                let read = pin!(self.stream.read_buf(&mut self.input)).poll(context);
+                if let Poll::Ready(Ok(count)) = read {
+                    self.read = self.read.wrapping_add(count as u64);
+                } else {
+                    self.rest();
+                }
+                return read;
             }
             match self.try_fill(READ_AT_LEAST)? {
-                Some(count) => return Ok(count),
+                Some(count) => return Poll::Ready(Ok(count)),
                 None => self.rest(),
             }
         }
@@ -336,6 +387,9 @@ impl Buffered {
     pub(crate) fn has_unasked(&mut self) -> bool {
         if !self.input.is_empty() || self.packed.as_ref().is_some_and(|packed| !packed.incoming.is_empty()) {
             return true;
+        }
+        if self.tls.is_none() && !self.stream.may_be_readable() {
+            return false;
         }
         // What TLS says for itself, such as a new ticket, is none of it.
         !matches!(self.try_fill(64), Ok(None))
@@ -454,10 +508,40 @@ impl Buffered {
         Ok(count)
     }
 
+    /// Shares buffers with others.
+    pub(crate) fn use_room(&mut self, room: &Arc<Room>) {
+        if self.room.is_none() {
+            self.room = Some(Arc::clone(room));
+        }
+    }
+
+    /// Where its buffers come from.
+    pub(crate) fn room(&self) -> Option<&Arc<Room>> {
+        self.room.as_ref()
+    }
+
+    /// Makes sure that some can be read.
+    fn make_room(&mut self) {
+        if self.input.capacity() - self.input.len() >= READ_AT_LEAST / 2 {
+            return;
+        }
+        if self.input.is_empty()
+            && let Some(spare) = self.room.as_ref().and_then(|room| room.take())
+        {
+            self.input = spare;
+            return;
+        }
+        let want = self.input.len().clamp(READ_AT_LEAST, READ_AT_MOST);
+        self.input.reserve(want);
+    }
+
     /// Lets go of buffers that hold nothing.
-    fn rest(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+    pub(crate) fn rest(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            let spare = std::mem::take(&mut self.input);
+            if let Some(room) = &self.room {
+                room.give(spare);
+            }
         }
         if let Some(tls) = &mut self.tls {
             tls.rest();

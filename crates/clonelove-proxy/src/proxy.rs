@@ -52,6 +52,7 @@ impl Proxy {
             shared.tasks.spawn(listener::run(one, Arc::clone(&shared)));
         }
         shared.tasks.spawn(reap(Arc::clone(&shared)));
+        shared.tasks.spawn(tick(Arc::clone(&shared)));
         Ok(Proxy { shared, listen })
     }
 
@@ -120,7 +121,7 @@ impl Proxy {
     /// [`Proxy::force_stop`] cuts it short.
     pub async fn drain(&self) {
         let shared = &self.shared;
-        shared.draining.cancel();
+        shared.begin_drain();
         shared.sessions.close();
         let patience = shared.settings.load().limits.drain_timeout;
         let all_gone = timeout(patience, async {
@@ -132,7 +133,7 @@ impl Proxy {
         if all_gone.await.is_err() {
             tracing::warn!(clients = shared.clients.now(), "drain_timeout is over: closing the rest");
         }
-        shared.stopped.cancel();
+        shared.stop();
         shared.sessions.wait().await;
         shared.tasks.close();
         shared.tasks.wait().await;
@@ -140,8 +141,20 @@ impl Proxy {
 
     /// Everything ends now.
     pub fn force_stop(&self) {
-        self.shared.draining.cancel();
-        self.shared.stopped.cancel();
+        self.shared.begin_drain();
+        self.shared.stop();
+    }
+}
+
+/// Tells sessions the time, as far as their patience with clients goes.
+async fn tick(shared: Arc<Shared>) {
+    let mut tick = interval(std::time::Duration::from_secs(1));
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            () = shared.stopped.cancelled() => return,
+            _ = tick.tick() => shared.clients.tick(),
+        }
     }
 }
 

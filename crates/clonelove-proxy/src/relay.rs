@@ -1,8 +1,11 @@
 //! Bytes across, steered by the reply tracker: requests to a server, replies to the client, in constant
 //! memory. Learns from status packets on the way; must not know SQL, routing or the pool.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use clonelove_route::freshness::Rules;
@@ -210,22 +213,38 @@ impl Relay<'_> {
 
     /// Waits for the server, as long as it lives and the client is there.
     async fn wait(&mut self) -> Result<(), Side> {
-        loop {
-            let watch_client = self.client.input.is_empty() && !self.gone;
-            tokio::select! {
-                biased;
-                read = self.conn.io.fill() => return match read {
-                    Ok(0) => Err(Side::Server(ServerFault::new(&self.conn.server, Fault::ServerLost, "it closed the connection"))),
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(Side::Server(ServerFault::lost(&self.conn.server, &error))),
-                },
-                () = self.conn.life.cancelled() => return Err(Side::LifeEnded(Arc::clone(&self.conn.server))),
-                read = self.client.fill_idle(), if watch_client => match read {
-                    Ok(0) => left(Err(io::ErrorKind::UnexpectedEof.into()), &mut self.gone, self.to_the_end)?,
-                    Ok(_) => {}
-                    Err(error) => left(Err(error), &mut self.gone, self.to_the_end)?,
-                },
+        poll_fn(|context| self.poll_wait(context)).await
+    }
+
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Side>> {
+        let server = &self.conn.server;
+        match pin!(self.conn.io.fill()).poll(context) {
+            Poll::Ready(Ok(0)) => {
+                let fault = ServerFault::new(server, Fault::ServerLost, "it closed the connection");
+                return Poll::Ready(Err(Side::Server(fault)));
             }
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Err(Side::Server(ServerFault::lost(server, &error))));
+            }
+            Poll::Pending => {}
+        }
+        if self.conn.life.is_over() {
+            return Poll::Ready(Err(Side::LifeEnded(Arc::clone(server))));
+        }
+        if self.gone || !self.client.input.is_empty() {
+            return Poll::Pending;
+        }
+        let Poll::Ready(read) = self.client.poll_fill_idle(context) else { return Poll::Pending };
+        let gone = match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match left(gone, &mut self.gone, self.to_the_end) {
+            // Its next commands have their time.
+            Ok(()) => Poll::Pending,
+            Err(side) => Poll::Ready(Err(side)),
         }
     }
 

@@ -15,7 +15,6 @@ use clonelove_wire::Caps;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::login::{Account, Wish, log_in};
@@ -23,18 +22,20 @@ use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
 use crate::backend::statements::Statements;
 use crate::cluster::Waiters;
+use crate::ending::Life;
 use crate::error::{Fault, ServerFault};
 use crate::freshness::Freshness;
 use crate::metrics::{Metrics, ServerMetrics};
 use crate::session::version_number;
 use crate::settings::{Pool as PoolSettings, ServerSettings};
+use crate::shared::Clients;
 
 /// One configured server.
 pub(crate) struct Server {
     pub(crate) index: usize,
     pub(crate) name: Arc<str>,
     pub(crate) settings: ArcSwap<ServerSettings>,
-    pub(crate) pool: Pool<BackendConn>,
+    pub(crate) pool: Pool<Box<BackendConn>>,
     /// What its connections were last wanted for, by key: what is kept warm.
     warm: Mutex<HashMap<Arc<Key>, Warm>>,
     pub(crate) in_flight: AtomicU32,
@@ -57,7 +58,9 @@ pub(crate) struct Server {
     pub(crate) drained: AtomicBool,
     /// No longer in the configuration.
     pub(crate) removed: AtomicBool,
-    life: ArcSwap<CancellationToken>,
+    life: ArcSwap<Life>,
+    /// Whose sessions are woken when a life ends.
+    clients: Arc<Clients>,
     /// States that it refused, by their journals' numbers, and when.
     refused: Mutex<Vec<(u64, Instant)>>,
     any_refused: AtomicBool,
@@ -78,8 +81,8 @@ pub(crate) struct Need<'a> {
 
 /// A connection in the state that was asked for.
 pub(crate) struct Acquired {
-    pub(crate) conn: BackendConn,
-    pub(crate) leasing: Leasing<BackendConn>,
+    pub(crate) conn: Box<BackendConn>,
+    pub(crate) leasing: Leasing<Box<BackendConn>>,
     /// What was to go along was sent.
     pub(crate) sent: bool,
 }
@@ -111,6 +114,7 @@ impl Server {
         settings: ServerSettings,
         metrics: &Metrics,
         freshness: &Arc<Freshness>,
+        clients: &Arc<Clients>,
     ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         Self {
@@ -130,7 +134,8 @@ impl Server {
             probes: watch::Sender::new(0),
             drained: AtomicBool::new(false),
             removed: AtomicBool::new(false),
-            life: ArcSwap::from_pointee(CancellationToken::new()),
+            life: ArcSwap::from_pointee(Life::default()),
+            clients: Arc::clone(clients),
             refused: Mutex::default(),
             any_refused: AtomicBool::new(false),
             last_error: Mutex::new(None),
@@ -141,8 +146,9 @@ impl Server {
 
     /// Ends all that began before: connections are closed, replies under way are given up.
     pub(crate) fn end_life(&self) {
-        let old = self.life.swap(Arc::new(CancellationToken::new()));
-        old.cancel();
+        let old = self.life.swap(Arc::new(Life::default()));
+        old.end();
+        self.clients.wake_all();
         self.pool.clear();
         self.forget_position();
     }
@@ -230,8 +236,8 @@ impl Server {
             && self.refused.lock().iter().any(|(known, at)| *known == journal && at.elapsed() < REFUSED_FOR)
     }
 
-    pub(crate) fn life(&self) -> CancellationToken {
-        CancellationToken::clone(&self.life.load())
+    pub(crate) fn life(&self) -> Life {
+        Life::clone(&self.life.load())
     }
 
     /// A fault of this server: counted, shown, and a reason to look at it now.
@@ -307,7 +313,7 @@ impl Server {
         }
         let life = conn.life.clone();
         let take = Box::pin(conn.take(&steps, target, along));
-        match timeout_at(until, life.run_until_cancelled(take)).await {
+        match timeout_at(until, life.run(take)).await {
             Ok(Some(Ok(()))) => Ok(along.is_some()),
             Ok(Some(Err(fault))) => Err(fault),
             Ok(None) => Err(unfit("it was declared down")),
@@ -344,12 +350,12 @@ impl Server {
     async fn open_counted(
         &self,
         need: &Need<'_>,
-        slot: Slot<BackendConn>,
+        slot: Slot<Box<BackendConn>>,
         settings: &PoolSettings,
         until: Instant,
-    ) -> Result<BackendConn, NoConnection> {
+    ) -> Result<Box<BackendConn>, NoConnection> {
         let life = self.life();
-        let opened = life.run_until_cancelled(self.open(need, slot, settings.max_age, until)).await;
+        let opened = life.run(self.open(need, slot, settings.max_age, until)).await;
         let gone = || Err(ServerFault::new(&self.name, Fault::ServerLost, "it was declared down"));
         match opened.unwrap_or_else(gone) {
             Ok(conn) => {
@@ -367,10 +373,10 @@ impl Server {
     async fn open(
         &self,
         need: &Need<'_>,
-        slot: Slot<BackendConn>,
+        slot: Slot<Box<BackendConn>>,
         max_age: Duration,
         until: Instant,
-    ) -> Result<BackendConn, ServerFault> {
+    ) -> Result<Box<BackendConn>, ServerFault> {
         let life = self.life();
         let settings = self.settings.load_full();
         let target = need.target;
@@ -383,7 +389,7 @@ impl Server {
         let born = Instant::now();
         let before = self.known();
         let (io, session) = log_in(&self.name, &settings, &wish, until).await?;
-        let mut conn = BackendConn {
+        let mut conn = Box::new(BackendConn {
             io,
             caps: session.caps,
             server: Arc::clone(&self.name),
@@ -404,7 +410,7 @@ impl Server {
             born,
             worn_at: born + jittered(max_age, session.greeting.connection_id),
             _slot: Some(slot),
-        };
+        });
         if !session.caps.contains(Caps::SESSION_TRACK) {
             return Err(ServerFault::new(
                 &self.name,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -18,10 +18,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::cluster::Cluster;
 use crate::crypto::PasswordKey;
+use crate::ending::{Ending, Why};
 use crate::error::{ClientError, StartError};
 use crate::known::Known;
 use crate::learned::Learned;
 use crate::metrics::Metrics;
+use crate::net::Room;
 use crate::settings::{Settings, User};
 
 /// What all sessions share.
@@ -36,7 +38,9 @@ pub(crate) struct Shared {
     pub(crate) facts: FactsCache,
     /// Room to read statements in, kept by nobody who waits.
     pub(crate) scratches: Mutex<Vec<Scratch>>,
-    pub(crate) clients: Clients,
+    /// Buffers for what is read, kept by nobody who waits.
+    pub(crate) room: Arc<Room>,
+    pub(crate) clients: Arc<Clients>,
     /// All tasks, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
     /// Sessions only.
@@ -54,7 +58,8 @@ impl Shared {
     /// Everything as it is before the first client; nothing runs yet.
     pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
         let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
-        let cluster = Cluster::new(&settings, Arc::clone(&metrics));
+        let clients = Arc::<Clients>::default();
+        let cluster = Cluster::new(&settings, Arc::clone(&metrics), Arc::clone(&clients));
         let facts = FactsCache::new(settings.limits.facts_cache, seed());
         Ok(Arc::new(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
@@ -65,7 +70,8 @@ impl Shared {
             known: Known::default(),
             facts,
             scratches: Mutex::default(),
-            clients: Clients::default(),
+            room: Arc::default(),
+            clients,
             tasks: TaskTracker::new(),
             sessions: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -74,6 +80,20 @@ impl Shared {
             started_at: SystemTime::now(),
             generation: AtomicU64::new(0),
         }))
+    }
+}
+
+impl Shared {
+    /// No new clients; sessions end when their transaction does.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.cancel();
+        self.clients.tell_all(Why::Draining);
+    }
+
+    /// Everything ends now.
+    pub(crate) fn stop(&self) {
+        self.stopped.cancel();
+        self.clients.tell_all(Why::Stopped);
     }
 }
 
@@ -88,6 +108,9 @@ pub(crate) struct Clients {
     next_id: AtomicU32,
     connected: Mutex<HashMap<u32, Arc<View>>>,
     by_user: Mutex<HashMap<String, usize>>,
+    /// What has been said to all, as flags of [`Why`]; changed under the lock of `connected`.
+    said: AtomicU8,
+    ticks: AtomicU64,
 }
 
 /// What the outside may see of a session.
@@ -97,8 +120,8 @@ pub(crate) struct View {
     pub(crate) user: Mutex<String>,
     pub(crate) pin: Mutex<Option<Pinned>>,
     pub(crate) work: Mutex<Work>,
-    /// Somebody ended it by KILL.
-    pub(crate) killed: CancellationToken,
+    /// How it is ended from outside.
+    pub(crate) ending: Ending,
 }
 
 /// Which connections a session holds, for those who would end its work.
@@ -164,10 +187,34 @@ impl Clients {
             user: Mutex::default(),
             pin: Mutex::default(),
             work: Mutex::default(),
-            killed: CancellationToken::new(),
+            ending: Ending::new(self.said.load(Ordering::Acquire), self.ticks.load(Ordering::Relaxed)),
         });
         connected.insert(id, Arc::clone(&view));
         Some(view)
+    }
+
+    /// Tells all who are there, and all who come.
+    pub(crate) fn tell_all(&self, why: Why) {
+        let connected = self.connected.lock();
+        self.said.fetch_or(why as u8, Ordering::Release);
+        for view in connected.values() {
+            view.ending.tell(why);
+        }
+    }
+
+    /// Lets every session look at what it waits for: something that many depend on has ended.
+    pub(crate) fn wake_all(&self) {
+        for view in self.connected.lock().values() {
+            view.ending.wake();
+        }
+    }
+
+    /// A second is over: who has waited for its client for too long is woken.
+    pub(crate) fn tick(&self) {
+        let now = self.ticks.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        for view in self.connected.lock().values() {
+            view.ending.tick(now);
+        }
     }
 
     /// The client of this number.

@@ -5,7 +5,7 @@
 //! mistake two texts for each other compares them.
 
 /// The hash of some bytes.
-pub(crate) fn hash(bytes: &[u8], seed: [u64; 2]) -> u64 {
+pub fn hash(bytes: &[u8], seed: [u64; 2]) -> u64 {
     let [one, other] = seed;
     let mut hash = one ^ bytes.len() as u64;
     let (chunks, rest) = bytes.as_chunks::<16>();

@@ -1,21 +1,21 @@
 //! One connection to a server: what it has heard, what it is used for, and the proxy's own statements
 //! on it. Must not know the pool, nor clients.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clonelove_route::journal::{Journal, Way};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Flavour, Report};
+use clonelove_sql::hash_of;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::pool::{Pooled, Slot};
 use super::reply::{Reply, Rows, read_reply, request};
 use super::setup::{self, Manner, SERVER_CHARSET, Use};
 use super::statements::Statements;
+use crate::ending::Life;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
 
@@ -28,8 +28,8 @@ pub(crate) struct BackendConn {
     pub(crate) server: Arc<str>,
     /// The server's number for it, as KILL takes it.
     pub(crate) thread: u32,
-    /// Cancelled when the server is declared down, restarts, or changes its role.
-    pub(crate) life: CancellationToken,
+    /// The life of the server that it belongs to.
+    pub(crate) life: Life,
     /// What it was set up for.
     pub(crate) usage: Use,
     pub(crate) flavour: Flavour,
@@ -56,7 +56,7 @@ pub(crate) struct BackendConn {
     pub(crate) born: Instant,
     pub(crate) worn_at: Instant,
     /// Held for as long as the connection is; none for those of the monitor.
-    pub(crate) _slot: Option<Slot<BackendConn>>,
+    pub(crate) _slot: Option<Slot<Box<BackendConn>>>,
 }
 
 /// The state a statement needs.
@@ -85,9 +85,10 @@ impl Target<'_> {
 }
 
 fn state_number(usage: Use, charset: u8, schema: Option<&str>, journal: &Journal) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (usage, charset, schema).hash(&mut hasher);
-    journal.id().wrapping_add(hasher.finish())
+    // It need not hold up against anybody: who takes a connection for it compares the states themselves.
+    let rest = u64::from(charset) << 1 | u64::from(usage == Use::Reads);
+    let schema = schema.map_or(0, |name| hash_of(name.as_bytes(), [rest, 0x9E37_79B9_7F4A_7C15]));
+    journal.id().wrapping_add(schema ^ rest)
 }
 
 /// What a connection must hear to be in a state; what it is thereby brought to.
@@ -116,9 +117,9 @@ pub(crate) enum NotBrought {
     NoSchema(ServerFault),
 }
 
-impl Pooled for BackendConn {
+impl Pooled for Box<BackendConn> {
     fn is_fit(&mut self) -> bool {
-        !self.life.is_cancelled() && !self.io.has_unasked()
+        BackendConn::is_fit(self)
     }
 
     fn state(&self) -> u64 {
@@ -135,6 +136,11 @@ impl Pooled for BackendConn {
 }
 
 impl BackendConn {
+    /// Whether it can still be used, as far as can be told without a round trip.
+    pub(crate) fn is_fit(&mut self) -> bool {
+        !self.life.is_over() && !self.io.has_unasked()
+    }
+
     /// Sends the proxy's own statements in one go and reads all their replies.
     pub(crate) async fn ask(&mut self, statements: &[(Command, &[u8])]) -> Result<Vec<Reply>, ServerFault> {
         let mut out = bytes::BytesMut::new();

@@ -3,6 +3,7 @@
 //! is used for, beyond whether for a read.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,29 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// Connections that are interchangeable after a reset.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) user: Arc<str>,
     /// Capabilities that change bytes on the wire, or what the server accepts.
     pub(crate) caps: Caps,
     /// Grows with every reload: a changed password leaves old connections behind.
     pub(crate) generation: u64,
+    /// The hash of all this, made once.
+    hash: u64,
+}
+
+impl Key {
+    pub(crate) fn new(user: Arc<str>, caps: Caps, generation: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&user, caps, generation).hash(&mut hasher);
+        Self { user, caps, generation, hash: hasher.finish() }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 /// What a connection is wanted for, as far as the reserve goes.

@@ -32,6 +32,7 @@ use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::{Address, RoleSetting, ServerSettings, Settings};
+use crate::shared::Clients;
 
 /// All servers, and what is known of them.
 pub(crate) struct Cluster {
@@ -39,6 +40,7 @@ pub(crate) struct Cluster {
     snapshot: ArcSwap<Snapshot>,
     changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
+    clients: Arc<Clients>,
     started: Instant,
     /// What is known of the definitions of tables and routines.
     pub(crate) schema: Arc<Definitions>,
@@ -95,13 +97,13 @@ pub(crate) struct Found {
 const ASK_PRIMARY: Duration = Duration::from_secs(1);
 
 impl Cluster {
-    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>, clients: Arc<Clients>) -> Arc<Self> {
         let freshness = Freshness::new(settings.limits.watermarks, settings.rules);
         let slots = settings
             .servers
             .iter()
             .enumerate()
-            .map(|(at, one)| Slot::new(at, one.clone(), &metrics, &freshness))
+            .map(|(at, one)| Slot::new(Server::new(at, one.clone(), &metrics, &freshness, &clients)))
             .collect();
         let fold = Fold {
             slots,
@@ -126,6 +128,7 @@ impl Cluster {
             changed: watch::Sender::new(0),
             schema: Definitions::new(Arc::clone(&metrics)),
             metrics,
+            clients,
             started: Instant::now(),
             freshness,
             follower: Follower::new(),
@@ -198,7 +201,8 @@ impl Cluster {
                 slot.server.name.as_ref() == one.name && !slot.server.removed.load(Ordering::Relaxed)
             });
             if !known {
-                let slot = Slot::new(fold.slots.len(), one.clone(), &self.metrics, &self.freshness);
+                let (at, one) = (fold.slots.len(), one.clone());
+                let slot = Slot::new(Server::new(at, one, &self.metrics, &self.freshness, &self.clients));
                 fresh.push(Arc::clone(&slot.server));
                 fold.slots.push(slot);
             }
@@ -404,14 +408,9 @@ impl Cluster {
 }
 
 impl Slot {
-    fn new(at: usize, settings: ServerSettings, metrics: &Metrics, freshness: &Arc<Freshness>) -> Self {
-        let label = settings.name.clone();
-        Self {
-            server: Arc::new(Server::new(at, settings, metrics, freshness)),
-            label,
-            health: Health::new(),
-            greeting: None,
-        }
+    fn new(server: Server) -> Self {
+        let label = server.name.to_string();
+        Self { server: Arc::new(server), label, health: Health::new(), greeting: None }
     }
 
     /// One log line, one count, for a change of state.

@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout_at};
 use super::probe::{MonitorCount, monitoring_connection};
 use super::{Cluster, Snapshot};
 use crate::backend::conn::BackendConn;
-use crate::backend::pool::Pooled;
 use crate::error::ServerFault;
 use crate::server::Server;
 use crate::settings::Settings;

@@ -94,8 +94,8 @@ async fn run(cluster: Arc<Cluster>, server: Arc<Server>, settings: Arc<ArcSwap<S
         }
         // After a restart or a change behind the address even our own connection is of the past.
         // And a reload may ask for a safer one.
-        connection = connection
-            .filter(|probe| !probe.conn.life.is_cancelled() && probe.tls == server.settings.load().tls);
+        connection =
+            connection.filter(|probe| !probe.conn.life.is_over() && probe.tls == server.settings.load().tls);
         let interval = current.monitor.interval;
         let due = cluster.next_probe(server.index, begun, interval);
         pause(&server, begun + interval / 10, due).await;

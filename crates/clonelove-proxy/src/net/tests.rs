@@ -66,13 +66,13 @@ async fn tickets_are_not_unasked_and_bytes_are() {
     assert_eq!(take(&mut client, 1).await, b"x"[..]);
     assert!(!client.has_unasked());
     server.write_all(b"y").await.unwrap();
-    client.stream.readable().await.unwrap();
+    std::future::poll_fn(|context| client.stream.poll_readable(context)).await.unwrap();
     assert!(client.has_unasked());
     assert!(client.has_unasked(), "it is still so");
     assert_eq!(take(&mut client, 1).await, b"y"[..]);
     assert!(!client.has_unasked());
     drop(server);
-    client.stream.readable().await.unwrap();
+    std::future::poll_fn(|context| client.stream.poll_readable(context)).await.unwrap();
     assert!(client.has_unasked(), "an end is unasked too");
 }
 

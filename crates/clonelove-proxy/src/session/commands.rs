@@ -276,7 +276,7 @@ impl ClientSession {
         let name = std::sync::Arc::clone(&leased.server.name);
         let life = leased.conn.life.clone();
         let forwarded = forward_packet(&mut self.client, &mut leased.conn.io, &name, limit);
-        let forwarded = life.run_until_cancelled(forwarded).await;
+        let forwarded = life.run(forwarded).await;
         match forwarded.unwrap_or_else(|| Err(Side::Server(life_ended(&name)))) {
             Ok(last) => self.answer_long(statement, ran, reason, last).await,
             Err(Side::Server(fault)) => self.long_refused(statement, ran, reason, &fault).await,

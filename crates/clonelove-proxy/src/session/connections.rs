@@ -25,10 +25,10 @@ use crate::shared::Working;
 
 /// A connection held by a session. Dropping it closes the socket.
 pub(super) struct Leased {
-    pub(super) conn: BackendConn,
+    pub(super) conn: Box<BackendConn>,
     pub(super) server: Arc<Server>,
     key: Arc<Key>,
-    leasing: Leasing<BackendConn>,
+    leasing: Leasing<Box<BackendConn>>,
     pinned: PinnedCount,
     working: Option<Working>,
 }
@@ -59,10 +59,10 @@ impl Drop for PinnedCount {
 impl Leased {
     /// A connection just taken; it counts as leased until this is dropped or given back.
     pub(super) fn new(
-        conn: BackendConn,
+        conn: Box<BackendConn>,
         server: &Arc<Server>,
         key: Arc<Key>,
-        leasing: Leasing<BackendConn>,
+        leasing: Leasing<Box<BackendConn>>,
     ) -> Self {
         let pinned = PinnedCount { server: Arc::clone(server), pinned: false };
         Self { conn, server: Arc::clone(server), key, leasing, pinned, working: None }
@@ -396,7 +396,7 @@ impl ClientSession {
         };
         let settings = self.shared.settings.load_full();
         let acquired = server.acquire(&need, along, &settings.pool, &self.shared.metrics);
-        let Some(acquired) = server.life().run_until_cancelled(acquired).await else {
+        let Some(acquired) = server.life().within(acquired).await else {
             return Err(Unready::Fault(life_ended(&server.name)));
         };
         let Acquired { conn, leasing, sent } = acquired.map_err(|none| match none {
@@ -419,6 +419,10 @@ impl ClientSession {
             server.note_fault(&fault);
             return Err(Unready::Fault(fault));
         }
+        let mut conn = conn;
+        if let Some(room) = self.client.room() {
+            conn.io.use_room(room);
+        }
         let working = Working::begin(&self.view, (server.index, conn.thread));
         let mut leased = Leased::new(conn, server, key, leasing);
         leased.working = Some(working);
@@ -432,7 +436,7 @@ impl ClientSession {
             return Arc::clone(key);
         }
         let user = Arc::clone(&self.account.user);
-        let key = Arc::new(Key { user, caps: self.caps & CARRIED, generation });
+        let key = Arc::new(Key::new(user, self.caps & CARRIED, generation));
         self.key = Some(Arc::clone(&key));
         key
     }
@@ -444,7 +448,7 @@ impl ClientSession {
         for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
             let life = leased.conn.life.clone();
             let set = [(Command::SetOption, option)];
-            let asked = life.run_until_cancelled(leased.conn.ask(&set)).await;
+            let asked = life.run(leased.conn.ask(&set)).await;
             match asked.unwrap_or_else(|| Err(life_ended(&leased.server.name)))?.pop() {
                 Some(Reply::Ok) => leased.becomes(&key, caps),
                 _ => {
@@ -494,9 +498,7 @@ impl ClientSession {
             // Nobody asked for it in time; the next session must not be answered with it.
             conn.last_insert_id = None;
         }
-        if conn.io.input.is_empty() {
-            conn.io.input = bytes::BytesMut::new();
-        }
+        conn.io.rest();
         server.pool.give_back(&key, conn, leasing, max_idle);
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn exchange(
         let life = leased.conn.life.clone();
         let ahead = leased.conn.statements.take_closing();
         let request = request(ahead, statement);
-        let Some(written) = life.run_until_cancelled(leased.conn.io.write_all(&request)).await else {
+        let Some(written) = life.within(leased.conn.io.write_all(&request)).await else {
             return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
         };
         if let Err(error) = written {

@@ -15,6 +15,7 @@ use super::statement::Statement;
 use super::{ClientSession, Next};
 use crate::backend::login::{Wish, log_in};
 use crate::backend::reply::{Reply, read_reply, request};
+use crate::ending::Why;
 use crate::error::{ClientError, ServerFault};
 use crate::server::Server;
 use crate::shared::View;
@@ -56,7 +57,7 @@ impl ClientSession {
         }
         drop(killing);
         if !kill.query {
-            target.killed.cancel();
+            target.ending.tell(Why::Killed);
         }
         Ok(self.answer_ok(Reason::AnsweredHere).await)
     }

@@ -19,9 +19,11 @@ mod tests;
 mod writes;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -35,6 +37,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::login::Account;
 use crate::backend::pool::Key;
+use crate::ending::Why;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
 use crate::net::{Buffered, Speaks};
@@ -101,6 +104,18 @@ enum Next {
     Go,
     /// The end of this client.
     Close,
+}
+
+/// What a wait for the client came to.
+enum Waited {
+    /// More from it, or its end.
+    Read(io::Result<usize>),
+    /// It has to go, and is told why.
+    Draining,
+    /// Somebody ended it.
+    Killed,
+    /// It was idle for longer than it may.
+    TooLong,
 }
 
 /// Sees a client in and serves it to its end.
@@ -260,8 +275,9 @@ impl ClientSession {
         loop {
             let next = match self.next_request().await {
                 Ok(Some(request)) => {
-                    let killed = self.view.killed.clone();
-                    let served = killed.run_until_cancelled(Box::pin(self.serve_one(request))).await;
+                    let view = Arc::clone(&self.view);
+                    let serve = Box::pin(self.serve_one(request));
+                    let served = view.ending.unless(Why::Killed, serve).await;
                     served.unwrap_or_else(|| {
                         // It was in the middle of something.
                         self.drop_connections();
@@ -343,35 +359,53 @@ impl ClientSession {
         if between && self.out.capacity() > KEPT {
             self.out = BytesMut::new();
         }
-        let longest = self.shared.settings.load().limits.client_idle_timeout;
-        let patience = self.patience.map_or(longest, |own| own.min(longest));
-        let may_go = between && !self.state.transaction.open;
-        let read = tokio::select! {
-            biased;
-            () = self.shared.stopped.cancelled() => return Err(ClientError::draining()),
-            () = self.view.killed.cancelled() => return Ok(false),
-            () = self.shared.draining.cancelled(), if may_go => return Err(ClientError::draining()),
-            read = timeout(patience, self.client.fill_idle()) => read,
-        };
-        match read {
-            Ok(Ok(0)) => {
+        match self.wait_for_client(between).await {
+            Waited::Read(Ok(0)) => {
                 if !between {
                     self.shared.metrics.error(Fault::ClientNetwork);
                     tracing::debug!(client = %self.view.client, "left in the middle of a packet");
                 }
                 Ok(false)
             }
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) => {
+            Waited::Read(Ok(_)) => Ok(true),
+            Waited::Read(Err(error)) => {
                 tracing::debug!(client = %self.view.client, %error, "lost");
                 self.shared.metrics.error(Fault::ClientNetwork);
                 Ok(false)
             }
-            Err(_) => {
+            Waited::Draining => Err(ClientError::draining()),
+            Waited::Killed => Ok(false),
+            Waited::TooLong => {
                 tracing::debug!(client = %self.view.client, "idle for longer than client_idle_timeout");
                 Ok(false)
             }
         }
+    }
+
+    /// Waits for the client, or for what ends it. The session's task is woken for either: listener::spawn sees to it.
+    async fn wait_for_client(&mut self, between: bool) -> Waited {
+        let longest = self.shared.settings.load().limits.client_idle_timeout;
+        let patience = self.patience.map_or(longest, |own| own.min(longest));
+        let may_go = between && !self.state.transaction.open;
+        let Self { view, client, .. } = self;
+        let ending = &view.ending;
+        ending.begin_wait(patience.as_secs().saturating_add(u64::from(patience.subsec_nanos() > 0)));
+        let waited = poll_fn(|context| {
+            if ending.is(Why::Stopped) || may_go && ending.is(Why::Draining) {
+                return Poll::Ready(Waited::Draining);
+            }
+            if ending.is(Why::Killed) {
+                return Poll::Ready(Waited::Killed);
+            }
+            match client.poll_fill_idle(context) {
+                Poll::Ready(read) => Poll::Ready(Waited::Read(read)),
+                Poll::Pending if ending.is_too_long() => Poll::Ready(Waited::TooLong),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let waited = waited.await;
+        ending.end_wait();
+        waited
     }
 
     /// The client sent what is no command, or has to go: it is told, and that was all.

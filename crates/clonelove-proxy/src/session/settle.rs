@@ -131,7 +131,7 @@ impl ClientSession {
         let life = leased.conn.life.clone();
         let statement = [(Command::Query, sql.as_bytes())];
         let asked = leased.conn.ask(&statement);
-        let replies = timeout(ASK, life.run_until_cancelled(asked)).await.ok()??.ok()?;
+        let replies = timeout(ASK, life.run(asked)).await.ok()??.ok()?;
         match replies.into_iter().next() {
             Some(Reply::Rows(rows)) => Some(rows),
             _ => None,

@@ -64,7 +64,7 @@ fn user() -> User {
 }
 
 fn key() -> Arc<Key> {
-    Arc::new(Key { user: Arc::from("app"), caps: Caps::empty(), generation: 0 })
+    Arc::new(Key::new(Arc::from("app"), Caps::empty(), 0))
 }
 
 /// A leased connection whose other end is the test's.
@@ -72,7 +72,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let lease = server.pool.lease(&key(), 0, Class::Write, Instant::now()).await;
     let Ok((Lease::Slot(slot), leasing)) = lease else { panic!("no slot") };
-    let conn = BackendConn {
+    let conn = Box::new(BackendConn {
         io: Buffered::new(Stream::Unix(ours)),
         caps: Caps::empty(),
         server: Arc::clone(&server.name),
@@ -93,7 +93,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         says_transaction: false,
         born: Instant::now(),
         _slot: Some(slot),
-    };
+    });
     (Leased::new(conn, server, key(), leasing), theirs)
 }
 

@@ -146,7 +146,7 @@ impl<'a> One<'a> {
             let monitor = settings.load().monitor.clone();
             let before = self.follow.follower.following().transactions;
             let life = server.life();
-            let stream = life.run_until_cancelled(self.stream(server, &monitor, report, seen));
+            let stream = life.run(self.stream(server, &monitor, report, seen));
             let fault = stream.await.unwrap_or_else(|| {
                 ServerFault::new(&server.name, Fault::ServerLost, "it was declared down, or changed its role")
             });

@@ -49,7 +49,7 @@ pub async fn explain_schema(settings: &Settings) -> Result<Told, ServerFault> {
     let freshness = Freshness::new(0, settings.rules);
     let mut readable = None;
     for (at, one) in settings.servers.iter().enumerate() {
-        let server = Arc::new(Server::new(at, one.clone(), &metrics, &freshness));
+        let server = Arc::new(Server::new(at, one.clone(), &metrics, &freshness, &Arc::default()));
         match writable(&server, settings, one.role).await {
             Ok(true) => return told(&server, settings).await,
             Ok(false) => {

@@ -116,7 +116,7 @@ async fn refresh(cluster: &Cluster, monitor: &Monitor) -> Result<Read, ServerFau
     let reading = cluster.schema.begin();
     let ended =
         || ServerFault::new(&server.name, Fault::ServerLost, "it was declared down, or changed its role");
-    let told = server.life().run_until_cancelled(read_definitions(server, monitor)).await;
+    let told = server.life().run(read_definitions(server, monitor)).await;
     let (_, _, schema) = told.unwrap_or_else(|| Err(ended()))?;
     let new = cluster.schema.publish(schema, &reading, from_primary);
     Ok(Read { from_primary, new })

@@ -133,6 +133,7 @@ impl Rig {
             settings.servers[0].clone(),
             &metrics,
             &Freshness::new(1000, Rules::all()),
+            &Arc::default(),
         ));
         let family = match flavour.family() {
             clonelove_testkit::Family::MariaDb => Family::MariaDb,
