@@ -29,6 +29,8 @@ pub struct Status {
     pub freshness: FreshnessStatus,
     /// What is known of the schema.
     pub schema: SchemaStatus,
+    /// Who may log in.
+    pub users: UsersStatus,
     /// Clients connected.
     pub clients: ClientsStatus,
     /// Commands by target and reason.
@@ -106,6 +108,21 @@ pub struct SchemaStatus {
     pub routines: Option<u64>,
     /// Triggers.
     pub triggers: Option<u64>,
+}
+
+/// `users` of [`Status`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct UsersStatus {
+    /// `[users] from`.
+    pub from: crate::settings::UsersFrom,
+    /// Accounts known of the primary; null while they were never read.
+    pub accounts: Option<u64>,
+    /// Since they were last read.
+    pub age_seconds: Option<f64>,
+    /// Why they cannot be read.
+    pub problem: Option<String>,
+    /// The statement that would help.
+    pub hint: Option<String>,
 }
 
 /// `clients` of [`Status`].

@@ -1,28 +1,47 @@
-//! The RSA exchange of caching_sha2_password without TLS, on both sides. Owns the key pair; must not
-//! know packets.
+//! The RSA exchange of caching_sha2_password and sha256_password without TLS, on both sides. Owns the key pair; must
+//! not know packets.
+
+use std::fmt;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
     PublicEncryptingKey,
 };
-use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use zeroize::Zeroizing;
 
 /// The proxy's own key pair, for passwords that clients send.
-pub(crate) struct PasswordKey {
+pub struct PasswordKey {
     private: OaepPrivateDecryptingKey,
     public_pem: Vec<u8>,
 }
 
 /// The operation failed; libraries of this kind do not say why, on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CryptoFailure;
+pub struct CryptoFailure;
 
 impl PasswordKey {
     /// Makes a key of 2048 bits, as servers do.
     pub(crate) fn generate() -> Result<Self, CryptoFailure> {
-        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| CryptoFailure)?;
+        Self::new(PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| CryptoFailure)?)
+    }
+
+    /// Reads a key in PEM, in either form that openssl writes (PKCS #8, or PKCS #1 as servers make theirs).
+    ///
+    /// # Errors
+    /// When there is no RSA key in it, or one that is too short (2048 bits) or too long (8192).
+    pub fn from_pem(pem: &[u8]) -> Result<Self, CryptoFailure> {
+        let key = match PrivateKeyDer::from_pem_slice(pem).map_err(|_| CryptoFailure)? {
+            PrivateKeyDer::Pkcs8(key) => PrivateDecryptingKey::from_pkcs8(key.secret_pkcs8_der()),
+            PrivateKeyDer::Pkcs1(key) => PrivateDecryptingKey::from_pkcs8(&pkcs8(key.secret_pkcs1_der())),
+            _ => return Err(CryptoFailure),
+        };
+        Self::new(key.map_err(|_| CryptoFailure)?)
+    }
+
+    fn new(key: PrivateDecryptingKey) -> Result<Self, CryptoFailure> {
         let der: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| CryptoFailure)?;
         let public_pem = pem(der.as_ref());
         Ok(Self { private: OaepPrivateDecryptingKey::new(key).map_err(|_| CryptoFailure)?, public_pem })
@@ -44,6 +63,46 @@ impl PasswordKey {
         out.truncate(plain);
         Ok(out)
     }
+}
+
+impl fmt::Debug for PasswordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordKey(…)")
+    }
+}
+
+impl PartialEq for PasswordKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public_pem == other.public_pem
+    }
+}
+
+/// Puts an RSA key of PKCS #1 into the envelope of PKCS #8 (RFC 5958, RFC 8017).
+fn pkcs8(pkcs1: &[u8]) -> Zeroizing<Vec<u8>> {
+    /// The version, 0, and the algorithm: rsaEncryption without parameters.
+    const HEAD: [u8; 18] = [
+        0x02, 0x01, 0x00, 0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05,
+        0x00,
+    ];
+    let octets = element(0x04, pkcs1);
+    let mut inner = Zeroizing::new(Vec::with_capacity(octets.len().saturating_add(HEAD.len())));
+    inner.extend_from_slice(&HEAD);
+    inner.extend_from_slice(&octets);
+    element(0x30, &inner)
+}
+
+/// One element of DER.
+fn element(tag: u8, content: &[u8]) -> Zeroizing<Vec<u8>> {
+    let length = (content.len() as u64).to_be_bytes();
+    let length = length.get(length.iter().take_while(|byte| **byte == 0).count()..).unwrap_or_default();
+    let mut out = Zeroizing::new(Vec::with_capacity(content.len().saturating_add(10)));
+    out.push(tag);
+    if content.len() >= 128 {
+        out.push(0x80 | u8::try_from(length.len()).unwrap_or(8));
+    }
+    out.extend_from_slice(length);
+    out.extend_from_slice(content);
+    out
 }
 
 /// Encrypts with a server's public key, given in PEM.

@@ -157,6 +157,16 @@ impl ClientError {
         }
     }
 
+    /// An account that the administrator has locked, in the words of the server.
+    pub fn account_locked(user: &str, host: &str, mariadb: bool) -> Self {
+        let (code, message) = if mariadb {
+            (4151, "Access denied, this account is locked".to_owned())
+        } else {
+            (3118, format!("Access denied for user '{user}'@'{host}'. Account is locked."))
+        };
+        Self { code, state: *b"HY000", message, fault: Fault::ClientAuth }
+    }
+
     /// KILL of another user's client.
     pub fn not_owner(id: u32) -> Self {
         Self {

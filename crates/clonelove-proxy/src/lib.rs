@@ -2,6 +2,7 @@
 //! the probes. Must not read files or the environment, and does not know TOML or HTTP: the binary
 //! hands in [`settings::Settings`] and steers through [`Proxy`].
 
+mod accounts;
 mod backend;
 mod cluster;
 pub mod control;
@@ -24,5 +25,6 @@ mod status;
 pub mod tls;
 
 pub use cluster::schema::{Told, explain_schema};
+pub use crypto::PasswordKey;
 pub use error::StartError;
 pub use proxy::{Proxy, Readiness, ServerCall};

@@ -54,6 +54,11 @@ pub struct Metrics {
     pub watermark_overflows: IntCounter,
     stale_spills: IntCounterVec,
     refreshes: IntCounterVec,
+    /// Accounts known of the primary.
+    pub accounts: IntGauge,
+    /// Since they were read; NaN before the first time, and where they are not asked for.
+    pub accounts_age: Gauge,
+    account_refreshes: IntCounterVec,
     reloads: IntCounterVec,
     loaded: Gauge,
     pub(crate) by_server: ByServer,
@@ -126,6 +131,25 @@ pub(crate) struct ServerMetrics {
     pub(crate) pool_timeouts: IntCounter,
 }
 
+/// What a reading of the accounts came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccountsRead {
+    Ok,
+    Failed,
+    /// The monitoring account may not.
+    NoPrivilege,
+}
+
+impl AccountsRead {
+    const fn as_str(self) -> &'static str {
+        match self {
+            AccountsRead::Ok => "ok",
+            AccountsRead::Failed => "failed",
+            AccountsRead::NoPrivilege => "no_privilege",
+        }
+    }
+}
+
 impl Metrics {
     /// Makes and registers them all.
     pub fn new(version: &str, commit: &str) -> Result<Arc<Metrics>, prometheus::Error> {
@@ -177,6 +201,10 @@ impl Metrics {
             )?,
             stale_spills: make.spills()?,
             refreshes: make.refreshes()?,
+            accounts: make.gauge("clonelove_accounts", "Accounts known of the primary.")?,
+            accounts_age: make
+                .float("clonelove_accounts_age_seconds", "Since the accounts were last read.")?,
+            account_refreshes: make.account_refreshes()?,
             reloads: make.reloads()?,
             loaded: make.float(
                 "clonelove_config_loaded_timestamp_seconds",
@@ -200,6 +228,11 @@ impl Metrics {
     /// The schema was read, or could not be.
     pub(crate) fn schema_refreshed(&self, ok: bool) {
         self.refreshes.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    /// The accounts were read, or could not be.
+    pub(crate) fn accounts_read(&self, read: AccountsRead) {
+        self.account_refreshes.with_label_values(&[read.as_str()]).inc();
     }
 
     /// The running configuration was loaded at this Unix time.
@@ -452,6 +485,15 @@ impl Maker {
             reloads.with_label_values(&[result]);
         }
         Ok(reloads)
+    }
+
+    fn account_refreshes(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let name = "clonelove_account_refreshes_total";
+        let refreshes = self.counters(name, "Readings of the accounts.", &["result"])?;
+        for result in [AccountsRead::Ok, AccountsRead::Failed, AccountsRead::NoPrivilege] {
+            refreshes.with_label_values(&[result.as_str()]);
+        }
+        Ok(refreshes)
     }
 
     fn refreshes(&self) -> Result<IntCounterVec, prometheus::Error> {

@@ -5,6 +5,7 @@ mod packed;
 mod records;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::Digest;
 use bytes::BytesMut;
 use clonelove_wire::compress::Algorithm;
+use clonelove_wire::proxied;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState};
@@ -198,6 +200,17 @@ impl Buffered {
             read: 0,
             written: 0,
         }
+    }
+
+    /// A header of the PROXY protocol for the other side: of a client there, or of ourselves.
+    pub(crate) fn proxy_header(&self, client: Option<IpAddr>) -> BytesMut {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let to = match &self.stream {
+            Stream::Tcp(stream) => stream.peer_addr().unwrap_or(nowhere),
+            Stream::Unix(_) => nowhere,
+        };
+        // Its port means nothing where others share the connection.
+        proxied::encode(client.map(|ip| (SocketAddr::new(ip, 0), to)))
     }
 
     /// Whether nobody on the way can read or change what is sent.

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use clonelove_route::topology::Role;
 use tokio::time::{interval, timeout};
 
+use crate::accounts;
+use crate::cluster::for_ever;
 use crate::control::Status;
 use crate::error::StartError;
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{ServerSettings, Settings};
 use crate::shared::Shared;
 use crate::status;
 
@@ -53,6 +55,7 @@ impl Proxy {
         }
         shared.tasks.spawn(reap(Arc::clone(&shared)));
         shared.tasks.spawn(tick(Arc::clone(&shared)));
+        shared.tasks.spawn(watch_accounts(Arc::clone(&shared)));
         Ok(Proxy { shared, listen })
     }
 
@@ -64,13 +67,18 @@ impl Proxy {
         let before = self.shared.settings.swap(Arc::clone(&settings));
         let differences = status::differences(&before, &settings);
         let servers_tls = |settings: &Settings| -> Vec<_> {
-            settings.servers.iter().map(|server| (server.name.clone(), Arc::clone(&server.tls))).collect()
+            let of = |server: &ServerSettings| {
+                (server.name.clone(), Arc::clone(&server.tls), server.proxy_protocol)
+            };
+            settings.servers.iter().map(of).collect()
         };
-        if before.users != settings.users || servers_tls(&before) != servers_tls(&settings) {
+        let users = |settings: &Settings| (settings.users.clone(), settings.users_from);
+        if users(&before) != users(&settings) || servers_tls(&before) != servers_tls(&settings) {
             // Connections of old passwords, or less safe ones than asked for now, serve nobody else.
             self.shared.generation.fetch_add(1, Ordering::Relaxed);
         }
         self.shared.known.forget();
+        self.shared.accounts.doubt();
         let fresh = self.shared.cluster.reload(&settings);
         let shared = &self.shared;
         for server in &fresh {
@@ -156,6 +164,16 @@ async fn tick(shared: Arc<Shared>) {
             _ = tick.tick() => shared.clients.tick(),
         }
     }
+}
+
+/// Keeps the primary's accounts known.
+async fn watch_accounts(shared: Arc<Shared>) {
+    let make = {
+        let shared = Arc::clone(&shared);
+        move || accounts::keep(Arc::clone(&shared))
+    };
+    let (tasks, stopped) = (shared.tasks.clone(), shared.stopped.clone());
+    for_ever(make, tasks, stopped, Arc::clone(&shared.metrics)).await;
 }
 
 /// Closes idle backend connections whose time is over, and keeps some ready.

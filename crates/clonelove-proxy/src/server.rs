@@ -12,6 +12,7 @@ use clonelove_route::journal::{Journal, says_transaction};
 use clonelove_route::position::Position;
 use clonelove_route::report::Report;
 use clonelove_wire::Caps;
+use clonelove_wire::handshake::client::Session;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +27,7 @@ use crate::ending::Life;
 use crate::error::{Fault, ServerFault};
 use crate::freshness::Freshness;
 use crate::metrics::{Metrics, ServerMetrics};
+use crate::net::Buffered;
 use crate::session::version_number;
 use crate::settings::{Pool as PoolSettings, ServerSettings};
 use crate::shared::Clients;
@@ -64,12 +66,14 @@ pub(crate) struct Server {
     /// States that it refused, by their journals' numbers, and when.
     refused: Mutex<Vec<(u64, Instant)>>,
     any_refused: AtomicBool,
+    /// Of users with several passwords, which one it takes.
+    right_login: Mutex<HashMap<Arc<str>, usize>>,
     pub(crate) last_error: Mutex<Option<String>>,
 }
 
 /// What a session needs of a connection.
 pub(crate) struct Need<'a> {
-    pub(crate) account: &'a Account,
+    pub(crate) account: &'a Arc<Account>,
     pub(crate) key: &'a Arc<Key>,
     pub(crate) class: Class,
     /// What bytes on the wire should look like.
@@ -90,7 +94,7 @@ pub(crate) struct Acquired {
 /// What an idle connection is best kept ready for.
 #[derive(Clone)]
 struct Warm {
-    account: Account,
+    account: Arc<Account>,
     caps: Caps,
     usage: Use,
     charset: u8,
@@ -138,6 +142,7 @@ impl Server {
             clients: Arc::clone(clients),
             refused: Mutex::default(),
             any_refused: AtomicBool::new(false),
+            right_login: Mutex::default(),
             last_error: Mutex::new(None),
             settings: ArcSwap::from_pointee(settings),
             name,
@@ -330,7 +335,7 @@ impl Server {
             Some(known) if known.state() == wanted => known.used = now,
             _ => {
                 let state = Warm {
-                    account: need.account.clone(),
+                    account: Arc::clone(need.account),
                     caps: need.caps,
                     usage: target.usage,
                     charset: target.charset,
@@ -381,14 +386,14 @@ impl Server {
         let settings = self.settings.load_full();
         let target = need.target;
         let wish = Wish {
-            account: need.account.clone(),
+            account: Arc::clone(need.account),
             schema: target.schema.map(str::to_owned),
             caps: need.caps,
             charset: target.charset,
         };
         let born = Instant::now();
         let before = self.known();
-        let (io, session) = log_in(&self.name, &settings, &wish, until).await?;
+        let (io, session) = self.log_in(&settings, &wish, until).await?;
         let mut conn = Box::new(BackendConn {
             io,
             caps: session.caps,
@@ -429,6 +434,23 @@ impl Server {
         Ok(conn)
     }
 
+    /// Connects and logs in, beginning with what of a user's passwords was right before.
+    pub(crate) async fn log_in(
+        &self,
+        settings: &ServerSettings,
+        wish: &Wish,
+        until: Instant,
+    ) -> Result<(Buffered, Session), ServerFault> {
+        let user = &wish.account.user;
+        let several = wish.account.logins.len() > 1;
+        let first = if several { self.right_login.lock().get(user).copied().unwrap_or(0) } else { 0 };
+        let (io, session, right) = log_in(&self.name, settings, wish, first, until).await?;
+        if several && right != first {
+            self.right_login.lock().insert(Arc::clone(user), right);
+        }
+        Ok((io, session))
+    }
+
     /// Opens one connection, in the state last wanted, for each key that has been in use lately and has
     /// fewer than `min_idle` idle.
     pub(crate) async fn keep_warm(
@@ -445,8 +467,9 @@ impl Server {
         for (key, warm) in recent {
             let Some(slot) = self.pool.spare(&key, settings.min_idle) else { continue };
             let target = warm.target(like);
+            let account = Arc::new(warm.account.for_nobody(key.from));
             let need = Need {
-                account: &warm.account,
+                account: &account,
                 key: &key,
                 class: Class::Read,
                 caps: warm.caps,

@@ -12,6 +12,7 @@ pub use clonelove_wire::Caps;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::crypto::PasswordKey;
 use crate::tls::{Acceptor, ClientTls, Connector};
 
 /// A password or token. Zeroised on drop, never printed.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub monitor: Monitor,
     /// The users that may log in.
     pub users: Vec<User>,
+    /// Whether the accounts of the primary may log in beside them.
+    pub users_from: UsersFrom,
     /// How statements are routed.
     pub routing: Routing,
     /// Backend connections.
@@ -55,6 +58,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How clients are taken over TLS; none when there is no certificate, and TLS is not offered.
     pub tls: Option<Arc<Acceptor>>,
+    /// By which clients encrypt passwords without TLS; none is one made at the start.
+    pub rsa_key: Option<Arc<PasswordKey>>,
     /// The rules of freshness: all, but for tests that show what one of them is for.
     pub rules: Rules,
 }
@@ -80,6 +85,8 @@ impl Settings {
 pub struct Listen {
     /// MySQL listeners; never empty.
     pub mysql: Vec<ListenAddress>,
+    /// Who must tell by the PROXY protocol whom it speaks for, and is believed; empty is nobody.
+    pub proxy_protocol: Vec<Network>,
     /// Mode of the unix sockets, for instance 0o777.
     pub unix_mode: u32,
     /// How clients may compress: COMPRESS (zlib), ZSTD, both or none.
@@ -150,6 +157,8 @@ pub struct ServerSettings {
     pub tls: Arc<Connector>,
     /// How we compress towards it, if it can: COMPRESS (zlib), ZSTD or none.
     pub compression: Caps,
+    /// Whether it is told by the PROXY protocol where a client is.
+    pub proxy_protocol: bool,
 }
 
 /// `role`.
@@ -200,6 +209,17 @@ pub struct User {
     pub tls: ClientTls,
     /// Whether this user may give commands that show or end more than its own.
     pub admin: bool,
+}
+
+/// `[users] from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsersFrom {
+    /// Those of `[[user]]`, and no others.
+    #[default]
+    Config,
+    /// Those of `[[user]]`, and the accounts of the primary.
+    Primary,
 }
 
 /// An IP network, `address/bits`.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::cluster::Cluster;
 use crate::crypto::PasswordKey;
 use crate::ending::{Ending, Why};
@@ -31,7 +32,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) password_key: PasswordKey,
+    /// For as long as the settings name none.
+    own_key: Arc<PasswordKey>,
     pub(crate) learned: Learned,
     pub(crate) known: Known,
     /// What is known of statements that came before.
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     /// Buffers for what is read, kept by nobody who waits.
     pub(crate) room: Arc<Room>,
     pub(crate) clients: Arc<Clients>,
+    /// Whom servers know, where that is asked of the primary.
+    pub(crate) accounts: Accounts,
     /// All tasks, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
     /// Sessions only.
@@ -57,21 +61,23 @@ pub(crate) struct Shared {
 impl Shared {
     /// Everything as it is before the first client; nothing runs yet.
     pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
-        let password_key = PasswordKey::generate().map_err(|_| StartError::RsaKey)?;
+        let own_key = Arc::new(PasswordKey::generate().map_err(|_| StartError::RsaKey)?);
         let clients = Arc::<Clients>::default();
         let cluster = Cluster::new(&settings, Arc::clone(&metrics), Arc::clone(&clients));
+        let accounts = Accounts::new(Arc::clone(&metrics));
         let facts = FactsCache::new(settings.limits.facts_cache, seed());
         Ok(Arc::new(Self {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
             cluster,
             metrics,
-            password_key,
+            own_key,
             learned: Learned::default(),
             known: Known::default(),
             facts,
             scratches: Mutex::default(),
             room: Arc::default(),
             clients,
+            accounts,
             tasks: TaskTracker::new(),
             sessions: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -80,6 +86,12 @@ impl Shared {
             started_at: SystemTime::now(),
             generation: AtomicU64::new(0),
         }))
+    }
+
+    /// What clients encrypt their passwords with.
+    pub(crate) fn password_key(&self) -> Arc<PasswordKey> {
+        let named = self.settings.load().rsa_key.clone();
+        named.unwrap_or_else(|| Arc::clone(&self.own_key))
     }
 }
 
@@ -116,12 +128,22 @@ pub(crate) struct Clients {
 /// What the outside may see of a session.
 pub(crate) struct View {
     pub(crate) id: u32,
-    pub(crate) client: String,
+    /// Who connected.
+    peer: String,
+    /// Who is behind that, where it said so and may.
+    pub(crate) behind: OnceLock<String>,
     pub(crate) user: Mutex<String>,
     pub(crate) pin: Mutex<Option<Pinned>>,
     pub(crate) work: Mutex<Work>,
     /// How it is ended from outside.
     pub(crate) ending: Ending,
+}
+
+impl View {
+    /// Where the client is, for people.
+    pub(crate) fn client(&self) -> &str {
+        self.behind.get().unwrap_or(&self.peer)
+    }
 }
 
 /// Which connections a session holds, for those who would end its work.
@@ -183,7 +205,8 @@ impl Clients {
         };
         let view = Arc::new(View {
             id,
-            client,
+            peer: client,
+            behind: OnceLock::new(),
             user: Mutex::default(),
             pin: Mutex::default(),
             work: Mutex::default(),

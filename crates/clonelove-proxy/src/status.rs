@@ -13,11 +13,11 @@ use clonelove_route::topology::{Node, Role};
 use crate::cluster::Snapshot;
 use crate::control::{
     ClientsStatus, ConnectionsStatus, Degraded, FreshnessStatus, KeepsOnPrimary, LearnedStatus, ListenStatus,
-    PinStatus, SchemaStatus, ServerStatus, Status,
+    PinStatus, SchemaStatus, ServerStatus, Status, UsersStatus,
 };
 use crate::proxy::Readiness;
 use crate::server::Server;
-use crate::settings::{FreshnessScope, Settings};
+use crate::settings::{FreshnessScope, Settings, UsersFrom};
 use crate::shared::Shared;
 
 /// Lists of the status are cut at this.
@@ -47,6 +47,7 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
             keeps_on_primary: keeps_on_primary(shared),
         },
         schema: schema(shared),
+        users: users(shared, settings.users_from),
         clients: ClientsStatus {
             now: shared.clients.now() as u64,
             total: shared.metrics.client_connections_total.get(),
@@ -62,7 +63,7 @@ pub(crate) fn status(shared: &Shared, listen: &[String]) -> Status {
             .map(|(view, pinned)| PinStatus {
                 session: u64::from(view.id),
                 user: view.user.lock().clone(),
-                client: view.client.clone(),
+                client: view.client().to_owned(),
                 pin: pinned.pin.as_str(),
                 statement: pinned.statement,
                 seconds: pinned.since.elapsed().as_secs_f64(),
@@ -149,6 +150,18 @@ fn schema(shared: &Shared) -> SchemaStatus {
         views: Some(counts.views as u64),
         routines: Some(counts.routines as u64),
         triggers: Some(counts.triggers as u64),
+    }
+}
+
+fn users(shared: &Shared, from: UsersFrom) -> UsersStatus {
+    let (accounts, age, problem) = shared.accounts.told();
+    let problem = problem.filter(|_| from == UsersFrom::Primary);
+    UsersStatus {
+        from,
+        accounts: age.is_some().then_some(accounts as u64),
+        age_seconds: age.map(|age| age.as_secs_f64()),
+        problem: problem.as_ref().map(|problem| problem.what.clone()),
+        hint: problem.and_then(|problem| problem.grant),
     }
 }
 
@@ -264,6 +277,9 @@ pub(crate) fn refresh_metrics(shared: &Shared) {
     let snapshot = shared.cluster.snapshot();
     let age = shared.cluster.schema.view().as_ref().map(|view| view.read_at().elapsed().as_secs_f64());
     shared.metrics.schema_age.set(age.unwrap_or(f64::NAN));
+    let (accounts, age, _) = shared.accounts.told();
+    shared.metrics.accounts.set(i64::try_from(accounts).unwrap_or(i64::MAX));
+    shared.metrics.accounts_age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
     shared.metrics.degraded_binlog_behind.set(i64::from(unknown_writes(shared).is_some()));
     let counts = shared.cluster.freshness.counts();
     let (tables, keys) = &shared.metrics.watermarks;
@@ -318,10 +334,14 @@ pub(crate) fn differences(before: &Settings, after: &Settings) -> Vec<String> {
     for (changed, what) in [
         (before.monitor != after.monitor, "[monitor] changed"),
         (before.users != after.users, "[[user]] changed"),
+        (before.users_from != after.users_from, "[users] changed"),
         (before.routing != after.routing, "[routing] changed"),
         (before.pool != after.pool, "[pool] changed"),
         (before.limits != after.limits, "[limits] changed"),
-        (before.tls != after.tls, "[tls] changed: new connections use it"),
+        (
+            (&before.tls, &before.rsa_key) != (&after.tls, &after.rsa_key),
+            "[tls] changed: new connections use it",
+        ),
     ] {
         if changed {
             lines.push(what.to_owned());

@@ -83,6 +83,20 @@ impl Config {
         self
     }
 
+    /// Adds a user by the lines of its table.
+    #[must_use]
+    pub fn user_table(mut self, lines: &str) -> Self {
+        self.users.push(lines.to_owned());
+        self
+    }
+
+    /// Leaves the users out that were added so far.
+    #[must_use]
+    pub fn without_users(mut self) -> Self {
+        self.users.clear();
+        self
+    }
+
     /// What a test put into `listen.mysql`, to stand behind the daemon's usual listeners.
     fn further_listeners(&self) -> String {
         let list = self.sections.get("listen").and_then(|keys| keys.get("mysql"));

@@ -103,6 +103,17 @@ impl Connection {
         Self::open_over(Stream::Unix(stream), user, "", schema)
     }
 
+    /// Logs in over the unix socket with a password.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_unix(socket: &Path, user: &str, password: &str) -> Result<Self> {
+        let stream =
+            UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::open_over(Stream::Unix(stream), user, password, None)
+    }
+
     /// Logs in over TCP to `host:port`, with `schema` as the default one.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod error;
 pub mod frame;
 pub mod handshake;
 pub mod packet;
+pub mod proxied;
 pub mod read;
 pub mod reply;
 pub mod status;

@@ -15,7 +15,7 @@ mod clients {
     use clonelove_testkit::{
         APP_PASSWORD, APP_USER, Cluster, ClusterOptions, Flavour, Readiness, Sandbox, not_covered,
     };
-    use clonelove_wire::auth::{NATIVE, SHA2};
+    use clonelove_wire::auth::{Login, NATIVE, SHA2};
     use clonelove_wire::frame::{Look, look_packet, write_packet};
     use clonelove_wire::handshake::client::{ClientConfig, ClientHandshake, ClientStep};
     use clonelove_wire::handshake::server::{Established, Offer, ServerHandshake, ServerStep};
@@ -181,6 +181,7 @@ mod clients {
             rsa_public_key_pem: Some(std::fs::read(keys.join("public.pem")).unwrap()),
             secure_transport: case.secure,
             force_full: case.force_full,
+            ..Offer::default()
         }
     }
 
@@ -210,7 +211,7 @@ mod clients {
         if let Some(established) = &established {
             assert_eq!(established.response.user, b"ann");
             assert_eq!(established.response.database.as_deref(), Some(&b"d"[..]));
-            assert_eq!(established.password.expose(), case.known.as_bytes());
+            assert_eq!(established.login.password().unwrap().expose(), case.known.as_bytes());
         }
         established
     }
@@ -350,7 +351,7 @@ mod clients {
         let mut link = Link { stream: &mut stream, buf: BytesMut::new(), seq: 0 };
         let config = ClientConfig {
             user: APP_USER.into(),
-            password: Secret::new(password),
+            login: Login::Password(Secret::new(password)),
             caps: Caps::LONG_PASSWORD | Caps::TRANSACTIONS,
             charset: 45,
             max_packet: 1 << 24,

@@ -11,6 +11,7 @@ mod servers {
     use clonelove_testkit::{
         APP_PASSWORD, APP_USER, Cluster, ClusterOptions, Family, Flavour, Readiness, not_covered,
     };
+    use clonelove_wire::auth::Login;
     use clonelove_wire::frame::{Look, look_packet, write_packet};
     use clonelove_wire::handshake::client::{
         ClientConfig, ClientExchange, ClientHandshake, ClientStep, Session,
@@ -60,7 +61,7 @@ mod servers {
     fn config(caps: Caps) -> ClientConfig {
         ClientConfig {
             user: APP_USER.into(),
-            password: Secret::new(APP_PASSWORD),
+            login: Login::Password(Secret::new(APP_PASSWORD)),
             database: Some(b"app".to_vec()),
             caps,
             charset: 45,
@@ -460,7 +461,7 @@ mod servers {
     fn change_user(cluster: &Cluster, caps: Caps) {
         for (password, gets_in) in [(APP_PASSWORD, true), ("wrong", false)] {
             let wire = Wire::connect(cluster, caps);
-            let config = ClientConfig { password: Secret::new(password), ..config(caps) };
+            let config = ClientConfig { login: Login::Password(Secret::new(password)), ..config(caps) };
             let (payload, mut client) = ClientExchange::change_user(wire.session, config);
             let mut link = Link { stream: wire.stream, buf: wire.buf, seq: 0 };
             link.send(&payload);

@@ -272,6 +272,7 @@ pub(crate) mod tests {
                 keeps_on_primary: Vec::new(),
             },
             schema: SchemaStatus::default(),
+            users: clonelove_proxy::control::UsersStatus::default(),
             clients: ClientsStatus { now: 0, total: 0, limit: 10_000 },
             queries: std::collections::BTreeMap::new(),
             reads_on_replicas: None,

@@ -113,11 +113,11 @@ fn a_reload_is_taken_whole_and_its_differences_are_told() -> Result<()> {
     }
     Connection::open_tcp(&proxy.addr(), "second", "geheim", None)?;
 
-    let bad = good.set("users", "from", "\"primary\"").set("pool", "max_idle", "3");
+    let bad = good.set("users", "from", "\"elsewhere\"").set("pool", "max_idle", "3");
     std::fs::write(proxy.config_path(), bad.to_toml())?;
     proxy.process().hang_up()?;
     wait_until("the refusal to be logged", DEFAULT_TIMEOUT, || proxy.log().contains("config not reloaded"))?;
-    ensure!(proxy.log().contains("users.from = \"primary\" is not built yet"), "{}", proxy.log());
+    ensure!(proxy.log().contains("users.from = \"elsewhere\" is not known"), "{}", proxy.log());
     ensure!(proxy.metric("clonelove_config_reloads_total", &["result=\"ok\""])? == 1.0);
     ensure!(proxy.metric("clonelove_config_reloads_total", &["result=\"refused\""])? == 1.0);
     ensure!(proxy.metric("clonelove_config_loaded_timestamp_seconds", &[])? > 1e9);

@@ -1,5 +1,6 @@
 //! End-to-end tests: real servers, the real binary, real clients. One binary, so that it links once.
 
+mod accounts;
 mod binlog;
 mod bound;
 mod checker;
@@ -14,10 +15,12 @@ mod hostile;
 mod keys;
 mod knowledge;
 mod memory;
+mod methods;
 mod offload;
 mod poisoning;
 mod pools;
 mod prepared;
+mod proxied;
 mod replay;
 mod roles;
 mod routing;

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) user: Arc<str>,
+    /// Of the accounts of this name the one that let the client in, where accounts are the primary's.
+    pub(crate) account: Option<Arc<str>>,
+    /// Where the clients are that share it, where servers are told.
+    pub(crate) from: Option<IpAddr>,
     /// Capabilities that change bytes on the wire, or what the server accepts.
     pub(crate) caps: Caps,
     /// Grows with every reload: a changed password leaves old connections behind.
@@ -25,10 +30,15 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(user: Arc<str>, caps: Caps, generation: u64) -> Self {
+    pub(crate) fn new(
+        user: Arc<str>,
+        (account, from): (Option<Arc<str>>, Option<IpAddr>),
+        caps: Caps,
+        generation: u64,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
-        (&user, caps, generation).hash(&mut hasher);
-        Self { user, caps, generation, hash: hasher.finish() }
+        (&user, &account, from, caps, generation).hash(&mut hasher);
+        Self { user, account, from, caps, generation, hash: hasher.finish() }
     }
 }
 

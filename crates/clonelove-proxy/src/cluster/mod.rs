@@ -7,6 +7,7 @@ mod probe;
 pub(crate) mod schema;
 
 pub(crate) use positions::{FreshWait, Waiters};
+pub(crate) use probe::{for_ever, monitoring_connection};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,7 +39,7 @@ use crate::shared::Clients;
 pub(crate) struct Cluster {
     state: Mutex<Fold>,
     snapshot: ArcSwap<Snapshot>,
-    changed: watch::Sender<u64>,
+    pub(crate) changed: watch::Sender<u64>,
     metrics: Arc<Metrics>,
     clients: Arc<Clients>,
     started: Instant,
@@ -217,7 +218,7 @@ impl Cluster {
     }
 
     /// Waits until every server has been probed once, well or badly.
-    async fn first_round(&self) {
+    pub(crate) async fn first_round(&self) {
         let mut changed = self.changed.subscribe();
         while !self.snapshot.load().probed {
             if changed.changed().await.is_err() {

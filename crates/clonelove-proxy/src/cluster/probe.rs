@@ -54,7 +54,7 @@ pub(super) fn start(
 }
 
 /// Runs a task until it ends or `stopped`; one that panics is counted and begun again.
-pub(super) async fn for_ever<F: Future<Output = ()> + Send + 'static>(
+pub(crate) async fn for_ever<F: Future<Output = ()> + Send + 'static>(
     make: impl Fn() -> F,
     tasks: TaskTracker,
     stopped: CancellationToken,
@@ -201,19 +201,20 @@ async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFa
 }
 
 /// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.
-pub(super) async fn monitoring_connection(
+pub(crate) async fn monitoring_connection(
     server: &Arc<Server>,
     monitor: &Monitor,
 ) -> Result<(BackendConn, Greeting), ServerFault> {
     let wish = Wish {
-        account: Account { user: Arc::from(monitor.user.as_str()), password: monitor.password.clone() },
+        account: Arc::new(Account::new(&monitor.user, monitor.password.expose())),
         schema: None,
         caps: Caps::TRANSACTIONS | Caps::DEPRECATE_EOF | Caps::CONNECT_ATTRS | Caps::PLUGIN_AUTH,
         charset: CHARSET,
     };
     let settings = server.settings.load_full();
     let life = server.life();
-    let (io, session) = log_in(&server.name, &settings, &wish, Instant::now() + monitor.timeout).await?;
+    let until = Instant::now() + monitor.timeout;
+    let (io, session, _) = log_in(&server.name, &settings, &wish, 0, until).await?;
     let flavour = if session.greeting.is_mariadb() { Flavour::MariaDb } else { Flavour::MySql };
     let conn = BackendConn {
         io,

@@ -119,7 +119,7 @@ impl ClientSession {
                     self.shared.metrics.error(fault);
                 }
                 let NoLogin::Refused(error) = no_login else { return Next::Close };
-                tracing::info!(client = %self.view.client, error = %error.message, "change of user refused");
+                tracing::info!(client = %self.view.client(), error = %error.message, "change of user refused");
                 if mariadb && error.fault == Fault::ClientAuth {
                     self.refused_users = self.refused_users.saturating_add(1);
                     return Next::Go;
@@ -138,7 +138,8 @@ impl ClientSession {
             }
         }
         self.view.user.lock().clone_from(&logged_in.user.name);
-        self.account = login::account(&logged_in.user);
+        self.account = logged_in.account;
+        self.key = None;
         self.caps.set(Caps::INTERACTIVE, logged_in.caps.contains(Caps::INTERACTIVE));
         self.user = logged_in.user;
         self.response = logged_in.response;
@@ -201,7 +202,7 @@ impl ClientSession {
     }
 
     async fn refuse_admin(&mut self, command: Command, frame: BytesMut) -> Next {
-        tracing::info!(client = %self.view.client, user = %self.user.name, command = command.name(), "not allowed");
+        tracing::info!(client = %self.view.client(), user = %self.user.name, command = command.name(), "not allowed");
         let error = ClientError::needs_admin(command.name(), &self.user.name);
         let statement = Statement::opaque(command, frame);
         self.refuse(&statement, &error, Reason::NotAllowed).await

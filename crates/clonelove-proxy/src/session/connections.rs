@@ -167,7 +167,7 @@ impl ClientSession {
                 self.state.schema = Some(called);
             } else if let Err(error) = self.try_schema().await {
                 self.shared.metrics.refused(error.fault);
-                tracing::info!(client = %self.view.client, error = %error.message, "turned away");
+                tracing::info!(client = %self.view.client(), error = %error.message, "turned away");
                 let _ = login::send(&mut self.client, seq, &error.payload()).await;
                 return Next::Close;
             } else {
@@ -402,6 +402,9 @@ impl ClientSession {
         let Acquired { conn, leasing, sent } = acquired.map_err(|none| match none {
             NoConnection::Queue { limit } => Unready::Queue { server: Arc::clone(&server.name), limit },
             NoConnection::Fault(fault) => {
+                if fault.fault == Fault::ServerAuth && self.account.name.is_some() {
+                    self.shared.accounts.doubt();
+                }
                 // Schemas and rights may only be on their way to it.
                 let passing = |code: u16| matches!(code, 1044 | 1045 | 1049 | 1142);
                 if usage == Use::Reads && fault.refused.as_ref().is_some_and(|it| !passing(it.code)) {
@@ -436,7 +439,11 @@ impl ClientSession {
             return Arc::clone(key);
         }
         let user = Arc::clone(&self.account.user);
-        let key = Arc::new(Key::new(user, self.caps & CARRIED, generation));
+        let account = self.account.name.clone();
+        // One that a server knows by its client's address serves no other's.
+        let told = self.shared.settings.load().servers.iter().any(|server| server.proxy_protocol);
+        let from = self.account.from.filter(|_| told);
+        let key = Arc::new(Key::new(user, (account, from), self.caps & CARRIED, generation));
         self.key = Some(Arc::clone(&key));
         key
     }

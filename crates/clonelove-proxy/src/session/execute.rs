@@ -206,7 +206,7 @@ impl ClientSession {
     async fn tell_fault(&mut self, fault: &RelayFault) -> Next {
         let server_fault = match &fault.side {
             Side::Client(error) => {
-                tracing::debug!(client = %self.view.client, %error, "left during a statement");
+                tracing::debug!(client = %self.view.client(), %error, "left during a statement");
                 self.shared.metrics.error(Fault::ClientNetwork);
                 return Next::Close;
             }
@@ -438,7 +438,7 @@ impl ClientSession {
             self.note_writes(statement, ran, &outcome.heard);
         }
         if let Err(error) = sent {
-            tracing::debug!(client = %self.view.client, %error, "left before its reply");
+            tracing::debug!(client = %self.view.client(), %error, "left before its reply");
             self.shared.metrics.error(Fault::ClientNetwork);
             return Next::Close;
         }
@@ -525,7 +525,7 @@ impl ClientSession {
     ) -> Next {
         self.shared.metrics.error(error.fault);
         self.finish(statement, reason);
-        tracing::debug!(client = %self.view.client, error = %error.message, "refused");
+        tracing::debug!(client = %self.view.client(), error = %error.message, "refused");
         match login::send(&mut self.client, statement.reply_sequence(), &error.payload()).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,

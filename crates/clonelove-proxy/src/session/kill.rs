@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::statement::Statement;
 use super::{ClientSession, Next};
-use crate::backend::login::{Wish, log_in};
+use crate::backend::login::Wish;
 use crate::backend::reply::{Reply, read_reply, request};
 use crate::ending::Why;
 use crate::error::{ClientError, ServerFault};
@@ -52,7 +52,7 @@ impl ClientSession {
             let Some(server) = self.shared.cluster.snapshot().servers.get(index).cloned() else { continue };
             let what = if kill.query { format!("KILL QUERY {thread}") } else { format!("KILL {thread}") };
             if let Err(fault) = self.tell(&server, &what).await {
-                tracing::warn!(client = %self.view.client, error = %fault, "a KILL did not reach its server");
+                tracing::warn!(client = %self.view.client(), error = %fault, "a KILL did not reach its server");
             }
         }
         drop(killing);
@@ -90,13 +90,14 @@ impl ClientSession {
     /// not answer in time.
     async fn ask(&self, server: &Arc<Server>, sql: &str) -> Result<Option<Reply>, ServerFault> {
         let wish = Wish {
-            account: self.account.clone(),
+            account: Arc::clone(&self.account),
             schema: None,
             caps: Caps::TRANSACTIONS | Caps::DEPRECATE_EOF | Caps::PLUGIN_AUTH,
             charset: self.response.charset,
         };
         let settings = server.settings.load_full();
-        let (mut io, session) = log_in(&server.name, &settings, &wish, Instant::now() + PATIENCE).await?;
+        let until = Instant::now() + PATIENCE;
+        let (mut io, session) = server.log_in(&settings, &wish, until).await?;
         let lost = |error| ServerFault::lost(&server.name, &error);
         io.write_all(&request(Command::Query, sql.as_bytes(), session.caps)).await.map_err(lost)?;
         let reply = timeout(PATIENCE, read_reply(&mut io, &server.name, session.caps)).await;

@@ -6,18 +6,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use clonelove_wire::auth;
 use clonelove_wire::auth::native::certificate_proof;
-use clonelove_wire::auth::{self, Secret as Password};
 use clonelove_wire::frame::{Look, look_packet, write_packet};
 use clonelove_wire::handshake::server::{Established, Offer, ServerHandshake, ServerStep};
 use clonelove_wire::packet::{Greeting, Response};
+use clonelove_wire::proxied::is_header;
 use clonelove_wire::{Caps, Status};
 
+use super::identity::Identity;
+use crate::backend::login::Account;
 use crate::cluster::Snapshot;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
 use crate::net::{Buffered, NoTls};
-use crate::settings::{Secret, User};
+use crate::settings::User;
 use crate::shared::Shared;
 use crate::tls::{self, Acceptor, ClientTls};
 
@@ -75,6 +78,8 @@ pub(crate) struct LoggedIn {
     pub(crate) response: Response,
     pub(crate) caps: Caps,
     pub(crate) user: User,
+    /// With what it goes to the servers.
+    pub(crate) account: Arc<Account>,
     /// The sequence number of the OK that is still to be sent.
     pub(crate) seq: u8,
     /// The text of that OK.
@@ -144,10 +149,10 @@ impl Terms {
     /// What tells a client that cannot verify our certificate that it is ours all the same, where that can be told:
     /// it proves that we know the password.
     fn proof(&self, client: &Buffered, established: &Established) -> Vec<u8> {
-        let told = self.mariadb && established.plugin == auth::NATIVE && !established.password.is_empty();
+        let told = self.mariadb && established.plugin == auth::NATIVE;
         match client.shown() {
             Some(fingerprint) if told => {
-                certificate_proof(&established.password, &self.salt, fingerprint.as_ref())
+                certificate_proof(&established.login, &self.salt, fingerprint.as_ref())
             }
             _ => Vec::new(),
         }
@@ -210,10 +215,12 @@ pub(crate) async fn change_user(
 
 fn offer(shared: &Shared, client: &Buffered) -> Offer {
     Offer {
-        plugins: vec![auth::NATIVE.to_owned(), auth::SHA2.to_owned(), auth::CLEAR.to_owned()],
-        rsa_public_key_pem: Some(shared.password_key.public_pem().to_vec()),
+        plugins: [auth::NATIVE, auth::SHA2, auth::ED25519, auth::CLEAR].map(str::to_owned).to_vec(),
+        rsa_public_key_pem: Some(shared.password_key().public_pem().to_vec()),
         secure_transport: client.is_secure(),
         force_full: false,
+        ed25519_challenge: challenge(),
+        carried: true,
     }
 }
 
@@ -226,6 +233,7 @@ async fn authenticate(
 ) -> Result<LoggedIn, NoLogin> {
     let settings = shared.settings.load_full();
     let address = terms.address;
+    let (mut identity, mut retried) = (Identity::default(), false);
     loop {
         step = match step {
             ServerStep::UpgradeTls(next) => {
@@ -234,28 +242,43 @@ async fn authenticate(
                 next.upgraded().feed(&payload)
             }
             ServerStep::Authenticate(next) => {
-                let user = find_user(&settings.users, next.user(), address);
-                if let Some(error) = too_open(client, terms, user) {
+                let who = (next.user(), address);
+                identity = Box::pin(Identity::find(shared, &settings, who, terms.mariadb)).await;
+                if let Some(error) = too_open(client, terms, identity.user()) {
                     return refuse(client, *seq, error).await;
                 }
-                next.passwords(user.map(passwords).unwrap_or_default())
+                next.credentials(identity.credentials())
             }
             ServerStep::Send(payload, next) => {
                 *seq = send(client, *seq, &payload).await?;
                 let reply = receive(client, seq).await?;
-                next.feed(&reply)
+                if next.is_slow() { aside(move || next.feed(&reply)).await? } else { next.feed(&reply) }
             }
             ServerStep::Decrypt(ciphertext, next) => {
-                next.decrypted(shared.password_key.decrypt(&ciphertext).ok())
+                let key = shared.password_key();
+                aside(move || next.decrypted(key.decrypt(&ciphertext).ok())).await?
             }
             ServerStep::Done(established) => {
-                return done(&settings.users, client, *established, seq, terms).await;
+                return done(shared, client, (identity, *established), seq, terms).await;
             }
             ServerStep::Reject(rejected) => {
-                let user = String::from_utf8_lossy(&rejected.response.user).into_owned();
-                let host = address.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string());
-                let error = ClientError::access_denied(&user, &host, rejected.using_password);
-                return refuse(client, *seq, error).await;
+                let name = rejected.response.user.clone();
+                // Once: what is compared then is as new as it can be.
+                let again = !std::mem::replace(&mut retried, true);
+                let changed = Box::pin(identity.changed(shared, &name, address));
+                if again && let Some(now) = changed.await {
+                    identity = now;
+                    let known = identity.credentials();
+                    let again = rejected.again;
+                    aside(move || again.credentials(known)).await?
+                } else {
+                    let user = String::from_utf8_lossy(&name);
+                    if identity.must_show() && !client.is_secure() {
+                        tracing::info!(%user, "this account signs, which opens no server: its password must be shown once, over TLS or a unix socket");
+                    }
+                    let error = ClientError::access_denied(&user, &host(address), rejected.using_password);
+                    return refuse(client, *seq, error).await;
+                }
             }
             ServerStep::Malformed(malformed) => {
                 return refuse(client, *seq, ClientError::malformed(&malformed.to_string())).await;
@@ -301,23 +324,39 @@ fn too_open(client: &Buffered, terms: &Terms, user: Option<&User>) -> Option<Cli
     }
 }
 
+/// Does what takes milliseconds where nobody waits for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, NoLogin> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| NoLogin::Network(io::Error::other(error)))
+}
+
+/// The client's host, as errors of servers name it.
+fn host(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string())
+}
+
 async fn done(
-    users: &[User],
+    shared: &Shared,
     client: &mut Buffered,
-    established: Established,
+    (identity, established): (Identity, Established),
     seq: &mut u8,
     terms: &Terms,
 ) -> Result<LoggedIn, NoLogin> {
     if let Some(first) = &established.before_ok {
         *seq = send(client, *seq, first).await?;
     }
-    let Some(user) = find_user(users, &established.response.user, terms.address) else {
+    let Some(user) = identity.user() else {
         return refuse(client, *seq, ClientError::internal("a user without an account logged in")).await;
     };
+    if identity.is_locked() {
+        let error = ClientError::account_locked(&user.name, &host(terms.address), terms.mariadb);
+        return refuse(client, *seq, error).await;
+    }
+    let account = Arc::new(identity.account(shared, &established, terms.address));
     let info = terms.proof(client, &established);
     Ok(LoggedIn {
         caps: established.caps,
         user: user.clone(),
+        account,
         response: established.response,
         seq: *seq,
         info,
@@ -329,18 +368,6 @@ async fn done(
 pub(crate) async fn refuse<T>(client: &mut Buffered, seq: u8, error: ClientError) -> Result<T, NoLogin> {
     send(client, seq, &error.payload()).await?;
     Err(NoLogin::Refused(error))
-}
-
-fn find_user<'a>(users: &'a [User], name: &[u8], address: Option<IpAddr>) -> Option<&'a User> {
-    users.iter().find(|user| {
-        user.name.as_bytes() == name
-            && (user.networks.is_empty()
-                || address.is_none_or(|ip| user.networks.iter().any(|network| network.contains(ip))))
-    })
-}
-
-fn passwords(user: &User) -> Vec<Password> {
-    user.passwords.iter().map(|secret: &Secret| Password::new(secret.expose())).collect()
 }
 
 /// Sends one packet; answers the next sequence number.
@@ -364,6 +391,11 @@ async fn receive(client: &mut Buffered, seq: &mut u8) -> Result<Vec<u8>, NoLogin
             }
             // Some health checkers say COM_QUIT instead of logging in, as a new command.
             _ if client.input.as_ref() == [1, 0, 0, 0, COM_QUIT] => return Err(NoLogin::Left),
+            _ if is_header(&client.input) => {
+                let what =
+                    "a header of the PROXY protocol from an address that listen.proxy_protocol does not list";
+                return refuse(client, *seq, ClientError::malformed(what)).await;
+            }
             Look::TooLarge(..) => {
                 return refuse(client, *seq, ClientError::malformed("a log-in packet of this size")).await;
             }
@@ -391,6 +423,12 @@ fn salt() -> [u8; 20] {
     })
 }
 
+/// What `client_ed25519` signs; none where there is no randomness, which alone makes that safe.
+fn challenge() -> Option<[u8; 32]> {
+    let mut challenge = [0; 32];
+    aws_lc_rs::rand::fill(&mut challenge).ok().map(|()| challenge)
+}
+
 /// The key of a fault in the metrics of refused clients.
 pub(crate) fn fault_of(no_login: &NoLogin) -> Option<Fault> {
     match no_login {
@@ -398,10 +436,4 @@ pub(crate) fn fault_of(no_login: &NoLogin) -> Option<Fault> {
         NoLogin::Network(_) => Some(Fault::ClientNetwork),
         NoLogin::Refused(error) => Some(error.fault),
     }
-}
-
-/// Who the servers see.
-pub(crate) fn account(user: &User) -> crate::backend::login::Account {
-    let password = user.passwords.first().cloned().unwrap_or_else(|| Secret::new(Vec::new()));
-    crate::backend::login::Account { user: Arc::from(user.name.as_str()), password }
 }

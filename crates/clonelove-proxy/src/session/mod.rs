@@ -7,10 +7,12 @@ mod connections;
 mod definitions;
 mod exchange;
 mod execute;
+mod identity;
 mod kill;
 pub(crate) mod login;
 mod long;
 mod prepared;
+mod proxied;
 mod remembered;
 mod settle;
 mod statement;
@@ -64,7 +66,7 @@ pub(crate) struct ClientSession {
     user_count: Option<UserCount>,
     /// How often the client was refused another user.
     refused_users: u8,
-    account: Account,
+    account: Arc<Account>,
     state: Session,
     key: Option<Arc<Key>>,
     /// A setting that was accepted, and is to be looked at before it is remembered.
@@ -141,9 +143,13 @@ async fn see_in(
     view: Arc<View>,
 ) -> Option<Box<ClientSession>> {
     let within = shared.settings.load().limits.login_timeout;
-    let login = timeout(within, login::log_in(&shared, &mut client, view.id, (address, door))).await;
-    let logged_in = match login {
-        Ok(Ok(logged_in)) => logged_in,
+    let login = timeout(within, async {
+        let address = proxied::behind(&shared, &mut client, address, &view).await?;
+        let logged_in = login::log_in(&shared, &mut client, view.id, (address, door)).await?;
+        Ok((address, logged_in))
+    });
+    let (address, logged_in) = match login.await {
+        Ok(Ok(found)) => found,
         Ok(Err(no_login)) => {
             turned_away(&shared, &view, &no_login);
             return None;
@@ -169,7 +175,7 @@ async fn see_in(
         return None;
     }
     if let Some(algorithm) = Algorithm::agreed(session.caps, session.response.zstd_level) {
-        tracing::debug!(client = %session.view.client, ?algorithm, "a client compresses");
+        tracing::debug!(client = %session.view.client(), ?algorithm, "a client compresses");
         session.client.compress(algorithm, Speaks::Second);
     }
     session.settle().await;
@@ -178,10 +184,10 @@ async fn see_in(
 
 fn turned_away(shared: &Shared, view: &View, why: &NoLogin) {
     match why {
-        NoLogin::Left => tracing::debug!(client = %view.client, "left before logging in"),
-        NoLogin::Network(error) => tracing::debug!(client = %view.client, %error, "lost before logging in"),
+        NoLogin::Left => tracing::debug!(client = %view.client(), "left before logging in"),
+        NoLogin::Network(error) => tracing::debug!(client = %view.client(), %error, "lost before logging in"),
         NoLogin::Refused(error) => {
-            tracing::info!(client = %view.client, error = %error.message, "turned away")
+            tracing::info!(client = %view.client(), error = %error.message, "turned away")
         }
     }
     if let Some(fault) = login::fault_of(why) {
@@ -233,12 +239,11 @@ impl ClientSession {
         view: Arc<View>,
         logged_in: LoggedIn,
     ) -> Self {
-        let LoggedIn { mut response, caps, user, salt, .. } = logged_in;
+        let LoggedIn { mut response, caps, user, account, salt, .. } = logged_in;
         // Only what a change of user refers back to is kept.
         response.attributes = Vec::new();
         response.auth = salt.to_vec();
         view.user.lock().clone_from(&user.name);
-        let account = login::account(&user);
         let view_id = view.id;
         let mut session = Self {
             state: Session::new(None, clonelove_sql::Dialect::default()),
@@ -363,20 +368,20 @@ impl ClientSession {
             Waited::Read(Ok(0)) => {
                 if !between {
                     self.shared.metrics.error(Fault::ClientNetwork);
-                    tracing::debug!(client = %self.view.client, "left in the middle of a packet");
+                    tracing::debug!(client = %self.view.client(), "left in the middle of a packet");
                 }
                 Ok(false)
             }
             Waited::Read(Ok(_)) => Ok(true),
             Waited::Read(Err(error)) => {
-                tracing::debug!(client = %self.view.client, %error, "lost");
+                tracing::debug!(client = %self.view.client(), %error, "lost");
                 self.shared.metrics.error(Fault::ClientNetwork);
                 Ok(false)
             }
             Waited::Draining => Err(ClientError::draining()),
             Waited::Killed => Ok(false),
             Waited::TooLong => {
-                tracing::debug!(client = %self.view.client, "idle for longer than client_idle_timeout");
+                tracing::debug!(client = %self.view.client(), "idle for longer than client_idle_timeout");
                 Ok(false)
             }
         }
@@ -412,7 +417,7 @@ impl ClientSession {
     async fn broken(&mut self, error: &ClientError) -> Next {
         if error.fault == Fault::ClientProtocol {
             self.shared.metrics.error(error.fault);
-            tracing::info!(client = %self.view.client, error = %error.message, "protocol violated");
+            tracing::info!(client = %self.view.client(), error = %error.message, "protocol violated");
         }
         let _ = login::send(&mut self.client, 0, &error.payload()).await;
         Next::Close

@@ -96,7 +96,7 @@ impl ClientSession {
             let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
             let told = names.iter().map(String::as_str).zip(row.iter().map(Option::as_deref));
             if !check.agrees_with(told) {
-                tracing::warn!(client = %self.view.client, "a setting came to something else than its text says");
+                tracing::warn!(client = %self.view.client(), "a setting came to something else than its text says");
                 self.state.pins.hold(Pin::SessionSetting);
                 return;
             }

@@ -16,14 +16,19 @@ use crate::metrics::Metrics;
 use crate::net::Stream;
 use crate::server::Server;
 use crate::settings::{
-    Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings,
+    Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings, UsersFrom,
 };
 use crate::tls::{ClientTls, Connector};
 
 fn settings() -> Settings {
     Settings {
         rules: clonelove_route::freshness::Rules::all(),
-        listen: Listen { mysql: Vec::new(), unix_mode: 0o777, compression: Caps::empty() },
+        listen: Listen {
+            mysql: Vec::new(),
+            unix_mode: 0o777,
+            proxy_protocol: Vec::new(),
+            compression: Caps::empty(),
+        },
         servers: vec![ServerSettings {
             name: "db1".into(),
             address: Address::Tcp { host: "127.0.0.1".into(), port: 1 },
@@ -33,6 +38,7 @@ fn settings() -> Settings {
             max_connections: 1,
             tls: Arc::new(Connector::disabled()),
             compression: Caps::empty(),
+            proxy_protocol: false,
         }],
         monitor: Monitor {
             user: "m".into(),
@@ -44,10 +50,12 @@ fn settings() -> Settings {
             schema_interval: Duration::from_secs(60),
         },
         users: vec![user()],
+        users_from: UsersFrom::Config,
         routing: Routing::default(),
         pool: Pool::default(),
         limits: Limits::default(),
         tls: None,
+        rsa_key: None,
     }
 }
 
@@ -64,7 +72,7 @@ fn user() -> User {
 }
 
 fn key() -> Arc<Key> {
-    Arc::new(Key::new(Arc::from("app"), Caps::empty(), 0))
+    Arc::new(Key::new(Arc::from("app"), (None, None), Caps::empty(), 0))
 }
 
 /// A leased connection whose other end is the test's.
@@ -110,6 +118,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
         response: Response::default(),
         caps: Caps::empty(),
         user: user(),
+        account: Arc::default(),
         seq: 2,
         info: Vec::new(),
         salt: [1; 20],
@@ -164,6 +173,7 @@ async fn a_client_that_waits_is_small() {
         response: Response::default(),
         caps: Caps::empty(),
         user: user(),
+        account: Arc::default(),
         seq: 2,
         info: Vec::new(),
         salt: [1; 20],

@@ -1,13 +1,19 @@
-//! Authentication: [`Secret`], the plugins' names, and their scramble maths ([`native`], [`sha2`]).
+//! Authentication: [`Secret`], the plugins' names, and their maths: scrambles ([`native`], [`sha2`], [`ed25519`]), what
+//! servers keep of passwords ([`crypt`], [`Credential`]), and what a proof leaves in hand ([`Login`]).
 //!
 //! Knows no users, no RSA and no TLS: who a user is, and what needs a key, is the caller's affair.
 
+mod credential;
+pub mod crypt;
+pub mod ed25519;
 pub mod native;
 pub mod sha2;
 
 use ::sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+pub use credential::{Credential, Login};
 
 /// `mysql_native_password`.
 pub const NATIVE: &str = "mysql_native_password";

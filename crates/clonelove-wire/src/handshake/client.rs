@@ -2,12 +2,13 @@
 //!
 //! [`ClientHandshake`] takes the greeting and answers it; [`ClientExchange`] follows whatever authentication the
 //! server asks for: `mysql_native_password`, `caching_sha2_password` (fast, and in full: in clear over a secure
-//! transport, else encrypted with the server's RSA key), and `mysql_clear_password` over a secure transport only.
+//! transport, else encrypted with the server's RSA key), `sha256_password` (as that in full), `client_ed25519`, and
+//! `mysql_clear_password` over a secure transport only.
 
 use bytes::BytesMut;
 use zeroize::Zeroizing;
 
-use crate::auth::{self, Secret, native, sha2};
+use crate::auth::{self, Login, Secret, ed25519, sha2};
 use crate::packet::auth::{AuthMore, AuthSwitch};
 use crate::packet::change_user::ChangeUser;
 use crate::packet::err::Err as ErrPacket;
@@ -20,8 +21,8 @@ use crate::{Caps, Malformed, Status};
 pub struct ClientConfig {
     /// The user's name.
     pub user: Vec<u8>,
-    /// The password.
-    pub password: Secret,
+    /// The password, or what else there is to log in with.
+    pub login: Login,
     /// The schema to begin in.
     pub database: Option<Vec<u8>>,
     /// What we want to speak; cut to what the server offers. What the handshake needs is added.
@@ -83,6 +84,11 @@ pub enum ClientFault {
     /// The server wants an authentication that is not supported here.
     #[error("the server asks for the authentication plugin {0:?}, which is not supported")]
     UnsupportedPlugin(String),
+    /// The password itself is needed, and is not known.
+    #[error(
+        "the server asks for {0}, which takes the password itself; what the client has proven is not enough for it"
+    )]
+    PasswordNeeded(String),
     /// The server wants the password in clear where others could listen.
     #[error("the server asks for the password in clear, and the transport is neither TLS nor a unix socket")]
     ClearPasswordRefused,
@@ -176,12 +182,7 @@ impl ClientUpgrade {
     }
 
     fn respond(self) -> ClientStep {
-        let password = &self.config.password;
-        // For a plugin that is not ours the server will ask us to switch anyway.
-        let (plugin, auth) = match self.greeting.auth_plugin.as_str() {
-            auth::SHA2 => (auth::SHA2, sha2_reply(password, &self.greeting.salt)),
-            _ => (auth::NATIVE, native::scramble(password, &self.greeting.salt)),
-        };
+        let (plugin, auth) = first_reply(&self.config.login, &self.greeting);
         let payload = self.response(plugin.to_owned(), auth).encode();
         let ClientUpgrade { config, greeting, caps } = self;
         let salt = greeting.salt.to_vec();
@@ -232,10 +233,7 @@ impl ClientExchange {
     pub fn change_user(session: Session, config: ClientConfig) -> (BytesMut, ClientExchange) {
         let Session { greeting, caps, secure_transport, .. } = session;
         let config = ClientConfig { secure_transport, ..config };
-        let (plugin, auth) = match greeting.auth_plugin.as_str() {
-            auth::SHA2 => (auth::SHA2, sha2_reply(&config.password, &greeting.salt)),
-            _ => (auth::NATIVE, native::scramble(&config.password, &greeting.salt)),
-        };
+        let (plugin, auth) = first_reply(&config.login, &greeting);
         let asked = ChangeUser {
             user: config.user.clone(),
             auth,
@@ -278,32 +276,55 @@ impl ClientExchange {
         self.plugin = String::from_utf8_lossy(asked.plugin).into_owned();
         self.salt = asked.data.to_vec();
         self.awaits = Awaits::Any;
-        let password = &self.config.password;
+        if self.plugin == auth::NATIVE {
+            let reply = self.config.login.native_reply(&self.salt).ok_or_else(|| self.needs_password())?;
+            return Ok(ClientStep::Send(BytesMut::from(reply.as_slice()), self));
+        }
+        let Some(password) = self.config.login.password() else {
+            // MariaDB goes through all the ways into an account: one that is not ours may be followed by one that is.
+            return match self.plugin.as_str() {
+                auth::ED25519 => Ok(ClientStep::Send(BytesMut::from([0; ed25519::REPLY].as_slice()), self)),
+                _ => Err(self.needs_password()),
+            };
+        };
         let reply = match self.plugin.as_str() {
-            auth::NATIVE => native::scramble(password, &self.salt),
-            auth::SHA2 => sha2_reply(password, &self.salt),
-            auth::CLEAR if self.config.secure_transport => sha2::with_nul(password).to_vec(),
+            auth::SHA2 => Zeroizing::new(sha2_reply(password, &self.salt)),
+            auth::SHA256 if password.is_empty() => Zeroizing::new(vec![0]),
+            // This one takes a unix socket for a place where others could listen.
+            auth::SHA256 if self.caps.contains(Caps::SSL) => sha2::with_nul(password),
+            auth::CLEAR if self.config.secure_transport => sha2::with_nul(password),
+            auth::SHA256 => {
+                self.awaits = Awaits::Key;
+                Zeroizing::new(vec![sha2::REQUEST_KEY_SHA256])
+            }
+            auth::ED25519 => Zeroizing::new(ed25519::sign(password, &self.salt).to_vec()),
             auth::CLEAR => return Err(ClientFault::ClearPasswordRefused),
             _ => return Err(ClientFault::UnsupportedPlugin(self.plugin)),
         };
         Ok(ClientStep::Send(BytesMut::from(reply.as_slice()), self))
     }
 
+    fn needs_password(&self) -> ClientFault {
+        ClientFault::PasswordNeeded(self.plugin.clone())
+    }
+
     fn more(mut self, payload: &[u8]) -> Result<ClientStep, ClientFault> {
         let AuthMore(data) = AuthMore::parse(payload)?;
-        if self.plugin != auth::SHA2 {
+        let known = matches!(self.plugin.as_str(), auth::SHA2 | auth::SHA256);
+        if !known || (self.plugin == auth::SHA256 && self.awaits != Awaits::Key) {
             return Err(malformed("AuthMoreData", "this authentication has no further packets").into());
         }
+        let password = self.config.login.password().ok_or_else(|| self.needs_password())?;
         match (self.awaits, data) {
             (Awaits::Key, key) => {
-                let xored_password = sha2::xor_password_with_salt(&self.config.password, &self.salt);
+                let xored_password = sha2::xor_password_with_salt(password, &self.salt);
                 self.awaits = Awaits::Any;
                 let next = AwaitEncrypted(self);
                 Ok(ClientStep::Encrypt { public_key_pem: key.to_vec(), xored_password, next })
             }
             (Awaits::Any, [sha2::FAST_OK]) => Ok(ClientStep::Read(self)),
             (Awaits::Any, [sha2::FULL]) if self.config.secure_transport => {
-                let password = sha2::with_nul(&self.config.password);
+                let password = sha2::with_nul(password);
                 Ok(ClientStep::Send(BytesMut::from(password.as_slice()), self))
             }
             (Awaits::Any, [sha2::FULL]) => {
@@ -327,7 +348,7 @@ impl AwaitEncrypted {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Awaits {
     /// Whatever the server has to say.
     Any,
@@ -340,6 +361,15 @@ const NEEDED: Caps = Caps::PROTOCOL_41.union(Caps::SECURE_CONNECTION);
 
 /// No honest exchange is longer.
 const MAX_STEPS: u8 = 16;
+
+/// The plugin and the reply that the response to a greeting has. For a plugin that is not ours the server will ask us
+/// to switch anyway.
+fn first_reply(login: &Login, greeting: &Greeting) -> (&'static str, Vec<u8>) {
+    match (greeting.auth_plugin.as_str(), login.password()) {
+        (auth::SHA2, Some(password)) => (auth::SHA2, sha2_reply(password, &greeting.salt)),
+        _ => (auth::NATIVE, login.native_reply(&greeting.salt).unwrap_or_default()),
+    }
+}
 
 /// The empty password is one NUL byte here, as MySQL's own library sends it.
 fn sha2_reply(password: &Secret, salt: &[u8]) -> Vec<u8> {

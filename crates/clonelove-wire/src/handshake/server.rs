@@ -1,14 +1,15 @@
 //! The handshake towards a client: we are the server.
 //!
 //! [`ServerHandshake`] holds the greeting that was sent and takes the response. The caller looks the user up and
-//! hands in the passwords that count (several during a rotation, none for an unknown user); what follows is the
-//! same exchange in either case, so that nothing tells whether a user exists. Because the passwords are known
-//! here, `caching_sha2_password` always goes its fast path, unless [`Offer::force_full`].
+//! hands in what is known of the passwords that count (several during a rotation, none for an unknown user); what
+//! follows is the same exchange for a user whose passwords are known and for one who does not exist, so that nothing
+//! tells which. `caching_sha2_password` goes its fast path where the password is known, and the full one where only
+//! a hash is, or [`Offer::force_full`].
 
 use bytes::BytesMut;
 use zeroize::Zeroizing;
 
-use crate::auth::{self, Secret, native, sha2};
+use crate::auth::{self, Credential, Login, Secret, ed25519, native, sha2};
 use crate::packet::auth::{AuthMore, AuthSwitch};
 use crate::packet::change_user::ChangeUser;
 use crate::packet::{Greeting, Response};
@@ -25,6 +26,11 @@ pub struct Offer {
     pub secure_transport: bool,
     /// Ask for the password itself even where the scramble would do; to test clients with.
     pub force_full: bool,
+    /// The challenge of `client_ed25519`: bytes that nobody can guess. Without it that is not offered.
+    pub ed25519_challenge: Option<[u8; ed25519::CHALLENGE]>,
+    /// Whether a proof must leave something to log in to servers with: then `client_ed25519` does only for
+    /// passwords that are known, else the password itself is asked for, over a secure transport.
+    pub carried: bool,
 }
 
 /// What to do next. Every state inside goes on by its own method.
@@ -55,8 +61,8 @@ pub struct Established {
     pub caps: Caps,
     /// The plugin that was used.
     pub plugin: String,
-    /// The password that was right.
-    pub password: Secret,
+    /// What is now known to log in to servers with.
+    pub login: Login,
     /// A payload to be sent before the OK packet, in a packet of its own.
     pub before_ok: Option<BytesMut>,
 }
@@ -67,6 +73,38 @@ pub struct Rejected {
     pub response: Response,
     /// Whether it sent a password at all, as the text of error 1045 says.
     pub using_password: bool,
+    /// To look at what it sent once more.
+    pub again: Box<Again>,
+}
+
+/// What a client sent, to be compared with something else: its password may have been changed a moment ago.
+pub struct Again {
+    exchange: Exchange,
+    last: Last,
+}
+
+impl Again {
+    /// Compares it with these. The client may be asked for more, as if that had been known from the start.
+    pub fn credentials(self, known: Vec<Credential>) -> ServerStep {
+        let Again { mut exchange, last } = self;
+        exchange.known = known;
+        match last {
+            Last::Nothing => exchange.reject(),
+            Last::Reply(reply) => exchange.first_reply(&reply),
+            Last::Password(password) => exchange.clear_reply(password.expose()),
+        }
+    }
+}
+
+/// A client's last word.
+#[derive(Clone, Default)]
+enum Last {
+    #[default]
+    Nothing,
+    /// A reply to the challenge.
+    Reply(Vec<u8>),
+    /// The password, perhaps with a NUL byte behind it.
+    Password(Secret),
 }
 
 /// The greeting was sent; the response is awaited.
@@ -152,7 +190,15 @@ impl Authenticate {
         let ServerHandshake { greeting, offer } = handshake;
         let using_password = !matches!(response.auth.as_slice(), [] | [0]);
         let plugin = String::new();
-        let exchange = Exchange { greeting, offer, response, plugin, passwords: Vec::new(), using_password };
+        let exchange = Exchange {
+            greeting,
+            offer,
+            response,
+            plugin,
+            known: Vec::new(),
+            using_password,
+            last: Last::Nothing,
+        };
         Authenticate { exchange, first }
     }
 
@@ -170,8 +216,13 @@ impl Authenticate {
 
     /// Goes on with the passwords that the user may have; none if there is no such user.
     pub fn passwords(self, passwords: Vec<Secret>) -> ServerStep {
+        self.credentials(passwords.into_iter().map(Credential::Password).collect())
+    }
+
+    /// The same, with whatever is known of them.
+    pub fn credentials(self, known: Vec<Credential>) -> ServerStep {
         let Authenticate { mut exchange, first } = self;
-        exchange.passwords = passwords;
+        exchange.known = known;
         let (plugin, fits) = exchange.choose();
         exchange.plugin = plugin;
         let can_switch = exchange.response.caps.contains(Caps::PLUGIN_AUTH)
@@ -182,11 +233,9 @@ impl Authenticate {
                 exchange.first_reply(&auth)
             }
             _ if can_switch => {
-                let salt = exchange.greeting.salt;
                 let mut out = BytesMut::new();
-                // A clear password needs no challenge.
-                let data: &[u8] = if exchange.plugin == auth::CLEAR { &[] } else { &salt };
-                AuthSwitch { plugin: exchange.plugin.as_bytes(), data }.encode(&mut out);
+                AuthSwitch { plugin: exchange.plugin.as_bytes(), data: exchange.challenge() }
+                    .encode(&mut out);
                 ServerStep::Send(out, AwaitReply { exchange, awaits: Awaits::Scramble })
             }
             // A client that knows no plugins scrambles as it always did, with the greeting's salt.
@@ -206,6 +255,13 @@ pub struct AwaitReply {
 }
 
 impl AwaitReply {
+    /// Whether the next packet may take milliseconds to check.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        let hashed = self.exchange.known.iter().any(|one| matches!(one, Credential::Crypt(_)));
+        hashed && (matches!(self.awaits, Awaits::Full) || self.exchange.plugin == auth::CLEAR)
+    }
+
     /// Takes the client's packet.
     pub fn feed(self, payload: &[u8]) -> ServerStep {
         let AwaitReply { mut exchange, awaits } = self;
@@ -252,8 +308,9 @@ struct Exchange {
     offer: Offer,
     response: Response,
     plugin: String,
-    passwords: Vec<Secret>,
+    known: Vec<Credential>,
     using_password: bool,
+    last: Last,
 }
 
 impl Exchange {
@@ -269,28 +326,54 @@ impl Exchange {
             let fits = named == greeted && reply_fits(named, &self.response.auth);
             return (named.to_owned(), fits);
         }
-        let preferred = self.offer.plugins.iter().map(String::as_str).find(|plugin| *plugin != auth::CLEAR);
-        let plugin = if self.offers(greeted) { Some(greeted) } else { preferred };
-        (plugin.unwrap_or(auth::NATIVE).to_owned(), false)
+        let own = self.known.iter().filter_map(Credential::own_plugin).find(|own| self.offers(own));
+        let listed = self.offer.plugins.iter().map(String::as_str);
+        let preferred = || listed.clone().find(|plugin| *plugin != auth::CLEAR && self.offers(plugin));
+        let greeted = self.offers(greeted).then_some(greeted);
+        // Who signs, and must show the password, does so by what asks for it.
+        let asked = (self.is_sealed() && self.offer.secure_transport).then_some(auth::SHA2);
+        (asked.or(own).or(greeted).or_else(preferred).unwrap_or(auth::NATIVE).to_owned(), false)
     }
 
     fn offers(&self, plugin: &str) -> bool {
         let listed = self.offer.plugins.iter().any(|offered| offered == plugin);
         let known = match plugin {
             auth::NATIVE | auth::SHA2 => true,
+            auth::ED25519 => self.offer.ed25519_challenge.is_some() && !self.is_sealed(),
             auth::CLEAR => self.offer.secure_transport,
             _ => false,
         };
-        listed && known
+        let serves = self.known.is_empty() || self.known.iter().any(|known| known.serves(plugin));
+        listed && known && serves
     }
 
-    fn first_reply(self, reply: &[u8]) -> ServerStep {
+    /// Whether a proof that the client could give would open no server.
+    fn is_sealed(&self) -> bool {
+        let sealed = |known: &Credential| matches!(known, Credential::Ed25519(_));
+        self.offer.carried && !self.known.is_empty() && self.known.iter().all(sealed)
+    }
+
+    fn challenge(&self) -> &[u8] {
+        match (self.plugin.as_str(), &self.offer.ed25519_challenge) {
+            // A clear password needs no challenge.
+            (auth::CLEAR, _) => &[],
+            (auth::ED25519, Some(challenge)) => challenge,
+            _ => &self.greeting.salt,
+        }
+    }
+
+    fn first_reply(mut self, reply: &[u8]) -> ServerStep {
+        self.last = Last::Reply(reply.to_vec());
         match self.plugin.as_str() {
             auth::NATIVE => {
-                let found = self.find(|password, salt| native::verify(password, salt, reply));
+                let found = self.find(|known, salt| by_native(known, salt, reply));
                 self.finish(found, None)
             }
             auth::SHA2 => self.sha2_reply(reply),
+            auth::ED25519 => {
+                let found = self.find(|known, challenge| by_ed25519(known, challenge, reply));
+                self.finish(found, None)
+            }
             auth::CLEAR => self.clear_reply(reply),
             _ => self.reject(),
         }
@@ -299,16 +382,25 @@ impl Exchange {
     fn sha2_reply(self, reply: &[u8]) -> ServerStep {
         if matches!(reply, [] | [0]) {
             // Whoever claims the empty password does not wait for "fast path went well".
-            let found = self.find(|password, _| password.is_empty());
+            let found = self.find(|known, _| by_password(known, b""));
             return self.finish(found, None);
         }
-        if self.offer.force_full {
+        let mut found = None;
+        if !self.offer.force_full {
+            found = self.find(|known, salt| match known {
+                Credential::Password(password) => {
+                    by_password_if(password, sha2::verify(password, salt, reply))
+                }
+                _ => None,
+            });
+        }
+        let hashed = self.known.iter().any(|known| !matches!(known, Credential::Password(_)));
+        if found.is_none() && (self.offer.force_full || hashed) {
             return ServerStep::Send(
                 more(&[sha2::FULL]),
                 AwaitReply { exchange: self, awaits: Awaits::Full },
             );
         }
-        let found = self.find(|password, salt| sha2::verify(password, salt, reply));
         self.finish(found, Some(more(&[sha2::FAST_OK])))
     }
 
@@ -327,39 +419,74 @@ impl Exchange {
     }
 
     /// The password itself, with its NUL byte.
-    fn clear_reply(self, payload: &[u8]) -> ServerStep {
+    fn clear_reply(mut self, payload: &[u8]) -> ServerStep {
+        self.last = Last::Password(Secret::new(payload));
         let given = payload.strip_suffix(&[0]).unwrap_or(payload);
-        let found = self.find(|password, _| password.matches(given));
+        let found = self.find(|known, _| by_password(known, given));
         self.finish(found, None)
     }
 
-    /// The password for which `is_it` holds. All are tried, so that time does not tell which one.
-    fn find(&self, is_it: impl Fn(&Secret, &[u8]) -> bool) -> Option<Secret> {
-        let mut found = None;
-        if self.passwords.is_empty() {
+    /// What the proof leaves in hand. All that is known is tried, so that time does not tell which one it was.
+    fn find(&self, proof: impl Fn(&Credential, &[u8]) -> Option<Login>) -> Option<Login> {
+        let challenge = self.challenge();
+        let mut found: Option<Login> = None;
+        if self.known.is_empty() {
             // An unknown user costs as much time as a known one.
-            is_it(&Secret::new("unknown"), &self.greeting.salt);
+            let _ = proof(&Credential::Password(Secret::new("unknown")), challenge);
         }
-        for password in &self.passwords {
-            if is_it(password, &self.greeting.salt) {
-                found = Some(password.clone());
+        for known in &self.known {
+            if let Some(login) = proof(known, challenge)
+                && found.as_ref().is_none_or(|found| found.password().is_none())
+            {
+                found = Some(login);
             }
         }
         found
     }
 
-    fn finish(self, found: Option<Secret>, before_ok: Option<BytesMut>) -> ServerStep {
-        let Some(password) = found else {
+    fn finish(self, found: Option<Login>, before_ok: Option<BytesMut>) -> ServerStep {
+        // What opens no server lets nobody in where it must.
+        let enough = |login: &Login| !(self.offer.carried && matches!(login, Login::Nothing));
+        let Some(login) = found.filter(enough) else {
             return self.reject();
         };
         let caps = self.response.caps & self.greeting.caps;
         let Exchange { response, plugin, .. } = self;
-        ServerStep::Done(Box::new(Established { response, caps, plugin, password, before_ok }))
+        ServerStep::Done(Box::new(Established { response, caps, plugin, login, before_ok }))
     }
 
     fn reject(self) -> ServerStep {
-        ServerStep::Reject(Rejected { response: self.response, using_password: self.using_password })
+        let (response, using_password) = (self.response.clone(), self.using_password);
+        let mut exchange = self;
+        let last = core::mem::take(&mut exchange.last);
+        ServerStep::Reject(Rejected { response, using_password, again: Box::new(Again { exchange, last }) })
     }
+}
+
+fn by_password_if(password: &Secret, is_it: bool) -> Option<Login> {
+    is_it.then(|| Login::Password(password.clone()))
+}
+
+fn by_native(known: &Credential, salt: &[u8], reply: &[u8]) -> Option<Login> {
+    match known {
+        Credential::Password(password) => by_password_if(password, native::verify(password, salt, reply)),
+        Credential::Native(stored) => native::recover(stored, salt, reply).map(Login::Native),
+        Credential::Ed25519(_) | Credential::Crypt(_) => None,
+    }
+}
+
+fn by_ed25519(known: &Credential, challenge: &[u8], reply: &[u8]) -> Option<Login> {
+    match known {
+        Credential::Password(password) => {
+            by_password_if(password, ed25519::verify(&ed25519::public_key(password), challenge, reply))
+        }
+        Credential::Ed25519(key) => ed25519::verify(key, challenge, reply).then_some(Login::Nothing),
+        Credential::Native(_) | Credential::Crypt(_) => None,
+    }
+}
+
+fn by_password(known: &Credential, given: &[u8]) -> Option<Login> {
+    known.is_of(given).then(|| Login::Password(Secret::new(given)))
 }
 
 /// Whether `reply` has the shape of a reply by this plugin.

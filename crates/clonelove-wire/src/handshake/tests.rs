@@ -1,7 +1,8 @@
 //! Both machines against each other, over every combination of plugin, transport and password. RSA is played by a
 //! transformation that the test can undo.
 
-use crate::auth::{CLEAR, NATIVE, SHA2, Secret};
+use crate::auth::crypt::Crypt;
+use crate::auth::{CLEAR, Credential, ED25519, Login, NATIVE, SHA2, Secret, ed25519};
 use crate::handshake::client::{ClientConfig, ClientExchange, ClientHandshake, ClientStep, Session, Tls};
 use crate::handshake::server::{Established, Offer, Rejected, ServerHandshake, ServerStep};
 use crate::packet::err::Err as ErrPacket;
@@ -11,6 +12,7 @@ use crate::{Caps, code};
 use bytes::BytesMut;
 
 pub(super) const SALT: [u8; 20] = *b"0123456789abcdefghij";
+pub(super) const CHALLENGE: [u8; 32] = *b"0123456789abcdefghijABCDEFGHIJ\0\0";
 const KEY: &[u8] = b"-----BEGIN PUBLIC KEY-----";
 
 pub(super) fn greeting(plugin: &str) -> Greeting {
@@ -29,17 +31,19 @@ pub(super) fn greeting(plugin: &str) -> Greeting {
 
 pub(super) fn offer(secure_transport: bool) -> Offer {
     Offer {
-        plugins: vec![SHA2.into(), NATIVE.into(), CLEAR.into()],
+        plugins: vec![SHA2.into(), NATIVE.into(), ED25519.into(), CLEAR.into()],
         rsa_public_key_pem: Some(KEY.to_vec()),
         secure_transport,
         force_full: false,
+        ed25519_challenge: Some(CHALLENGE),
+        carried: false,
     }
 }
 
 pub(super) fn config(password: &str, secure_transport: bool) -> ClientConfig {
     ClientConfig {
         user: b"ann".to_vec(),
-        password: Secret::new(password),
+        login: Login::Password(Secret::new(password)),
         database: Some(b"d".to_vec()),
         caps: Caps::all(),
         charset: 45,
@@ -57,11 +61,17 @@ fn crypt(bytes: &[u8]) -> Vec<u8> {
 /// How a pair of machines ended.
 enum Outcome {
     In(Box<Established>, Box<Session>),
-    Out(Rejected, ErrPacket<'static>),
+    Out(Box<Rejected>, ErrPacket<'static>),
 }
 
 /// Carries packets between the two until both are done. `passwords` are those the server knows.
 fn shake(server: ServerHandshake, config: ClientConfig, passwords: &[&str]) -> Outcome {
+    let known: Vec<Credential> =
+        passwords.iter().map(|password| Credential::Password(Secret::new(*password))).collect();
+    shake_knowing(server, config, &known)
+}
+
+fn shake_knowing(server: ServerHandshake, config: ClientConfig, known: &[Credential]) -> Outcome {
     let greeting = server.greeting().encode();
     let step = ClientHandshake::new(config).greeting(&greeting).unwrap();
     match step {
@@ -70,11 +80,11 @@ fn shake(server: ServerHandshake, config: ClientConfig, passwords: &[&str]) -> O
                 panic!("the server does not see the request for TLS");
             };
             let (response, client) = sent(next.upgraded());
-            carry(upgrade.upgraded().feed(&response), client, passwords)
+            carry(upgrade.upgraded().feed(&response), client, known)
         }
         step => {
             let (response, client) = sent(step);
-            carry(server.feed(&response), client, passwords)
+            carry(server.feed(&response), client, known)
         }
     }
 }
@@ -91,12 +101,12 @@ fn sent(step: ClientStep) -> (BytesMut, ClientExchange) {
     }
 }
 
-fn carry(mut server: ServerStep, mut client: ClientExchange, passwords: &[&str]) -> Outcome {
+fn carry(mut server: ServerStep, mut client: ClientExchange, known: &[Credential]) -> Outcome {
     for _ in 0..20 {
         server = match server {
             ServerStep::Authenticate(step) => {
                 assert_eq!(step.user(), b"ann");
-                step.passwords(passwords.iter().map(|password| Secret::new(*password)).collect())
+                step.credentials(known.to_vec())
             }
             ServerStep::Send(payload, next) => {
                 let (reply, then) = sent(client.feed(&payload).unwrap());
@@ -111,7 +121,7 @@ fn carry(mut server: ServerStep, mut client: ClientExchange, passwords: &[&str])
                 let ClientStep::Refused(error) = client.feed(&out).unwrap() else {
                     panic!("the client does not understand that it was refused");
                 };
-                return Outcome::Out(rejected, error);
+                return Outcome::Out(Box::new(rejected), error);
             }
             ServerStep::Malformed(error) => panic!("{error}"),
             ServerStep::UpgradeTls(_) => panic!("TLS once more"),
@@ -142,7 +152,7 @@ fn let_in(established: Box<Established>, mut client: ClientExchange) -> Outcome 
 #[test]
 fn whoever_knows_the_password_gets_in_and_nobody_else() {
     for greeted in [NATIVE, SHA2, CLEAR, "client_ed25519"] {
-        for offered in [vec![NATIVE], vec![SHA2], vec![SHA2, NATIVE]] {
+        for offered in [vec![NATIVE], vec![SHA2], vec![ED25519], vec![SHA2, NATIVE]] {
             for (secure, force_full) in [(false, false), (true, false), (false, true), (true, true)] {
                 for (password, known) in cases() {
                     let plugins = offered.iter().map(|plugin| (*plugin).to_owned()).collect();
@@ -153,7 +163,11 @@ fn whoever_knows_the_password_gets_in_and_nobody_else() {
                     match outcome {
                         Outcome::In(established, session) => {
                             assert!(known.contains(&password), "{what}");
-                            assert_eq!(established.password.expose(), password.as_bytes(), "{what}");
+                            assert_eq!(
+                                established.login.password().unwrap().expose(),
+                                password.as_bytes(),
+                                "{what}"
+                            );
                             assert!(offered.contains(&established.plugin.as_str()), "{what}");
                             assert_eq!(established.plugin, session.plugin, "{what}");
                             assert_eq!(established.caps, session.caps, "{what}");
@@ -162,7 +176,9 @@ fn whoever_knows_the_password_gets_in_and_nobody_else() {
                         }
                         Outcome::Out(rejected, error) => {
                             assert!(!known.contains(&password), "{what}");
-                            assert_eq!(rejected.using_password, !password.is_empty(), "{what}");
+                            // A signature is always one.
+                            let sent = !password.is_empty() || offered == [ED25519];
+                            assert_eq!(rejected.using_password, sent, "{what}");
                             assert_eq!(error.code, 1045, "{what}");
                         }
                     }
@@ -223,7 +239,7 @@ fn change_user_asks_for_a_challenge_to_be_answered_anew() {
             let (payload, client) = ClientExchange::change_user(*session, config("new", false));
             let server = ServerHandshake::new(greeting(plugin), offer(false));
             let step = server.change_user(&payload, &established.response);
-            let outcome = carry(step, client, &[known]);
+            let outcome = carry(step, client, &[Credential::Password(Secret::new(known))]);
             assert_eq!(matches!(outcome, Outcome::In(..)), gets_in);
         }
     }
@@ -243,4 +259,68 @@ fn negotiated_is_what_both_want() {
     assert!(session.caps.contains(Caps::CACHE_METADATA | Caps::PROTOCOL_41 | Caps::CONNECT_WITH_DB));
     assert!(!session.caps.intersects(Caps::MULTI_STATEMENTS | Caps::CLIENT_MYSQL | Caps::STMT_BULK));
     assert_eq!(Response::parse(&established.response.encode(), greeting.caps), Ok(established.response));
+}
+
+/// What servers keep of a password lets in whoever knows it, and what the proof leaves in hand opens a server.
+#[test]
+fn what_servers_keep_of_a_password_is_enough() {
+    let right = Secret::new("right");
+    let native = Credential::stored(NATIVE, b"*93F8DF6A0B1BB6A0F2B8E5B1C8D3B5E0F0C8B5F1");
+    assert!(native.is_some());
+    let crypt =
+        |password: &Secret| Credential::Crypt(Box::new(Crypt::of(password, b"0123456789abcdefghij", 1000)));
+    let public = |password: &Secret| Credential::Ed25519(Box::new(ed25519::public_key(password)));
+    let twice = |password: &Secret| Credential::Native(Box::new(crate::auth::native::twice(password)));
+    type Kept<'a> = (&'static str, Box<dyn Fn(&Secret) -> Credential + 'a>);
+    let kinds: [Kept<'_>; 3] =
+        [(NATIVE, Box::new(twice)), (SHA2, Box::new(crypt)), (ED25519, Box::new(public))];
+    for (plugin, keep) in &kinds {
+        for greeted in [NATIVE, SHA2] {
+            for (secure, carried) in [(false, false), (true, false), (false, true), (true, true)] {
+                for (kept, gets_in) in [("right", true), ("wrong", false)] {
+                    let what = format!("{plugin} {greeted} {secure} {carried} {kept}");
+                    let offer = Offer { carried, ..offer(secure) };
+                    let server = ServerHandshake::new(greeting(greeted), offer);
+                    let known = [keep(&Secret::new(kept)), keep(&Secret::new("other"))];
+                    // A signature leaves nothing; the password is asked for where nobody can listen.
+                    let sealed = *plugin == ED25519 && carried;
+                    match shake_knowing(server, config("right", secure), &known) {
+                        Outcome::In(established, session) => {
+                            assert!(gets_in && (secure || !sealed), "{what}");
+                            let used = if sealed { SHA2 } else { plugin };
+                            assert_eq!(
+                                (established.plugin.as_str(), session.plugin.as_str()),
+                                (used, used),
+                                "{what}"
+                            );
+                            match (established.login, used) {
+                                (Login::Password(password), SHA2) => {
+                                    assert!(password.matches(b"right"), "{what}")
+                                }
+                                (Login::Native(once), NATIVE) => {
+                                    let login = Login::Native(once);
+                                    assert_eq!(
+                                        login.native_reply(b"another salt"),
+                                        Login::Password(right.clone()).native_reply(b"another salt"),
+                                    );
+                                }
+                                (Login::Nothing, ED25519) => {}
+                                (login, used) => panic!("{what}: {login:?} {used}"),
+                            }
+                        }
+                        Outcome::Out(..) => assert!(!gets_in || (sealed && !secure), "{what}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Once the password is known, every method does, fast.
+#[test]
+fn a_remembered_password_beside_a_hash_goes_the_fast_path() {
+    let crypt = Credential::Crypt(Box::new(Crypt::of(&Secret::new("right"), b"0123456789abcdefghij", 1000)));
+    let known = [Credential::Password(Secret::new("right")), crypt];
+    let server = ServerHandshake::new(greeting(SHA2), Offer { rsa_public_key_pem: None, ..offer(false) });
+    assert!(matches!(shake_knowing(server, config("right", false), &known), Outcome::In(..)));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use clonelove_proxy::settings::{Address, RoleSetting, ServerSettings, Settings, User};
+use clonelove_proxy::settings::{Address, RoleSetting, ServerSettings, Settings, User, UsersFrom};
 use toml::de::{DeTable, DeValue};
 
 use super::address::same_place;
@@ -51,19 +51,21 @@ fn check_document<'a>(document: &'a DeTable<'a>, problems: &'a Problems<'a>, sou
         .iter()
         .map(|section| sections::user(section, sources, &listen, &tls))
         .collect();
-    sections::users(&table("users"));
+    let users_from = sections::users(&table("users"));
     check_servers(&servers, problems);
-    check_users(&users, problems);
+    check_users(&users, users_from, problems);
     let settings = Settings {
         rules: clonelove_proxy::settings::Rules::all(),
         listen,
         servers: servers.into_iter().map(|placed| placed.value).collect(),
         monitor: sections::monitor(&table("monitor"), sources),
         users: users.into_iter().map(|placed| placed.value).collect(),
+        users_from,
         routing: sections::routing(&table("routing")),
         pool: sections::pool(&table("pool")),
         limits: sections::limits(&table("limits")),
         tls: tls.acceptor,
+        rsa_key: tls.rsa_key,
     };
     Config { settings, http, log: sections::log(&table("log")) }
 }
@@ -110,9 +112,10 @@ fn check_servers(servers: &[Placed<ServerSettings>], problems: &Problems<'_>) {
     }
 }
 
-fn check_users(users: &[Placed<User>], problems: &Problems<'_>) {
-    if users.is_empty() {
-        let hint = "add [[user]] with the name and password that the application logs in with";
+fn check_users(users: &[Placed<User>], from: UsersFrom, problems: &Problems<'_>) {
+    if users.is_empty() && from == UsersFrom::Config {
+        let hint = "add [[user]] with the name and password that the application logs in with, \
+                    or [users] from = \"primary\"";
         problems.missing(&(0..0), "no user is configured, so that nobody could log in", hint);
     }
     let names = users.iter().map(|user| (user.value.name.as_str(), &user.keys.name));

@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     is("server", "tls", "\"preferred\""),
     absent("server", "tls_ca"),
     is("server", "compression", "\"none\""),
+    is("server", "proxy_protocol", "false"),
     required("monitor", "user"),
     required("monitor", "password"),
     is("monitor", "interval", "\"1s\""),

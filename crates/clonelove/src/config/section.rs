@@ -25,8 +25,6 @@ pub(super) struct Section<'a> {
 pub(super) enum Choice<T> {
     /// It means this.
     Is(T),
-    /// It is planned, but this version does not do it; the hint says what to write instead.
-    NotYet(&'static str),
 }
 
 impl<'a> Section<'a> {
@@ -229,9 +227,6 @@ impl<'a> Section<'a> {
         let Some(text) = self.text(key) else { return default };
         match choices.iter().find(|(word, _)| *word == text) {
             Some((_, Choice::Is(value))) => return *value,
-            Some((_, Choice::NotYet(hint))) => {
-                self.wrong(key, &format!("= {text:?} is not built yet"), *hint);
-            }
             None => {
                 let words = || choices.iter().map(|(word, _)| *word);
                 let hint = match nearest(text, words()) {

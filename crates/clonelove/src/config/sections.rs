@@ -1,4 +1,4 @@
-//! Each section's keys: their ranges, their words, and what of them is not built yet. Owns the checks that need
+//! Each section's keys: their ranges, and their words. Owns the checks that need
 //! one section only.
 
 use std::ops::{Range, RangeInclusive};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clonelove_proxy::settings::{
     Address, Balance, Caps, Fallback, Freshness, FreshnessScope, Limits, Listen, ListenAddress, Mode,
-    Monitor, Network, OverBudget, Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User,
+    Monitor, Network, OverBudget, Pool, RoleSetting, Route, Routing, Secret, ServerSettings, User, UsersFrom,
 };
 use clonelove_proxy::tls::ClientTls;
 use toml::Spanned;
@@ -15,7 +15,7 @@ use toml::de::DeValue;
 
 use super::address::{Side, is_loopback, parse_address, parse_host_port, parse_network, same_place};
 use super::secret::{self, Sources};
-use super::section::Choice::{Is, NotYet};
+use super::section::Choice::Is;
 use super::section::{Choice, Section, kind};
 use super::tls::{CLIENT_TLS, NEEDS_CERTIFICATE, Tls, connector};
 use super::value::is_name;
@@ -50,12 +50,10 @@ const ROUTES: [(&str, Choice<Route>); 2] = [("split", Is(Route::Split)), ("prima
 pub(super) fn listen(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> (Listen, Option<Http>) {
     let listen = Listen {
         mysql: listen_mysql(section, tls),
+        proxy_protocol: networks(section, "proxy_protocol", "listen.proxy_protocol"),
         unix_mode: unix_mode(section),
         compression: compression(section),
     };
-    if section.list("proxy_protocol").is_some_and(|networks| !networks.is_empty()) {
-        section.wrong("proxy_protocol", "is not built yet", "leave it out: clients must connect directly");
-    }
     let token = secret::read(section, "http_token", sources);
     if token.as_ref().is_some_and(|token| token.expose().is_empty()) {
         section.wrong(
@@ -120,6 +118,7 @@ pub(super) fn server(section: &Section<'_>, sources: Sources<'_>, tls: &Tls) -> 
         max_connections: section.count_usize("max_connections", 200, 1..=MANY),
         tls: Arc::new(tls),
         compression,
+        proxy_protocol: section.flag("proxy_protocol", false),
     };
     let keys = Places {
         name: section.span_of(if section.get("name").is_some() { "name" } else { "address" }),
@@ -170,7 +169,7 @@ pub(super) fn user(section: &Section<'_>, sources: Sources<'_>, listen: &Listen,
         name: name.to_owned(),
         passwords: passwords(section, sources),
         max_connections: section.count_usize("max_connections", 0, 0..=MANY),
-        networks: networks(section),
+        networks: networks(section, "networks", "user.networks"),
         route: section.choice("route", Route::Split, &ROUTES),
         tls: required,
         admin: section.flag("admin", false),
@@ -180,12 +179,12 @@ pub(super) fn user(section: &Section<'_>, sources: Sources<'_>, listen: &Listen,
 }
 
 /// `[users]`.
-pub(super) fn users(section: &Section<'_>) {
+pub(super) fn users(section: &Section<'_>) -> UsersFrom {
     section.choice(
         "from",
-        (),
-        &[("config", Is(())), ("primary", NotYet("leave it out, and name the users by [[user]]"))],
-    );
+        UsersFrom::Config,
+        &[("config", Is(UsersFrom::Config)), ("primary", Is(UsersFrom::Primary))],
+    )
 }
 
 /// `[routing]`.
@@ -448,14 +447,14 @@ fn passwords(section: &Section<'_>, sources: Sources<'_>) -> Vec<Secret> {
     several.unwrap_or_else(|| secret::read(section, "password", sources).into_iter().collect())
 }
 
-fn networks(section: &Section<'_>) -> Vec<Network> {
-    let Some(list) = section.list("networks") else { return Vec::new() };
+fn networks(section: &Section<'_>, key: &'static str, whole: &str) -> Vec<Network> {
+    let Some(list) = section.list(key) else { return Vec::new() };
     list.iter()
         .filter_map(|element| {
-            let text = section.as_text("networks", element)?;
+            let text = section.as_text(key, element)?;
             parse_network(text)
                 .map_err(|hint| {
-                    section.wrong_at(&element.span(), format!("user.networks: {text:?} is no network"), hint);
+                    section.wrong_at(&element.span(), format!("{whole}: {text:?} is no network"), hint);
                 })
                 .ok()
         })

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use clonelove_proxy::PasswordKey;
 use clonelove_proxy::settings::Address;
 use clonelove_proxy::tls::{
     Acceptor, Authorities, ClientTls, Connector, Identity, MinVersion, PemProblem, ServerTls,
@@ -25,6 +26,8 @@ pub(super) struct Tls {
     pub(super) acceptor: Option<Arc<Acceptor>>,
     /// Whether a certificate was named, usable or not.
     pub(super) offered: bool,
+    /// By which clients encrypt passwords without TLS.
+    pub(super) rsa_key: Option<Arc<PasswordKey>>,
     min_version: MinVersion,
     server_ca: Option<Authorities>,
 }
@@ -33,9 +36,6 @@ pub(super) struct Tls {
 pub(super) fn tls(section: &Section<'_>, sources: Sources<'_>) -> Tls {
     let choices = [("1.2", Is(MinVersion::Tls12)), ("1.3", Is(MinVersion::Tls13))];
     let min_version = section.choice("min_version", MinVersion::Tls12, &choices);
-    if section.get("rsa_key").is_some() {
-        section.wrong("rsa_key", "is not built yet", "leave it out: a key is made at the start");
-    }
     let client_ca = authorities(section, "client_ca", sources);
     let identity = identity(section, sources);
     let acceptor = identity.and_then(|identity| {
@@ -48,6 +48,7 @@ pub(super) fn tls(section: &Section<'_>, sources: Sources<'_>) -> Tls {
     Tls {
         acceptor: acceptor.map(Arc::new),
         offered: section.get("cert").is_some(),
+        rsa_key: rsa_key(section, sources),
         min_version,
         server_ca: authorities(section, "server_ca", sources),
     }
@@ -131,6 +132,19 @@ fn identity(section: &Section<'_>, sources: Sources<'_>) -> Option<Identity> {
         }
     }
     None
+}
+
+fn rsa_key(section: &Section<'_>, sources: Sources<'_>) -> Option<Arc<PasswordKey>> {
+    let pem = secret::read_pem(section, "rsa_key", sources)?;
+    let path = section.text("rsa_key").unwrap_or_default();
+    PasswordKey::from_pem(pem.expose())
+        .map(Arc::new)
+        .map_err(|_| {
+            let hint = "a PEM file with an RSA key of 2048 to 8192 bits and no passphrase: \
+                        openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 makes one";
+            section.wrong("rsa_key", &format!("names {path}, which has no RSA key that can be used"), hint);
+        })
+        .ok()
 }
 
 fn authorities(section: &Section<'_>, key: &str, sources: Sources<'_>) -> Option<Authorities> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::native;
 use crate::handshake::tests::{config, greeting};
 
 fn exchange(secure: bool) -> ClientExchange {

@@ -31,7 +31,7 @@ use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::settings::{
-    Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings,
+    Address, Limits, Listen, Monitor, Pool, RoleSetting, Routing, Secret, ServerSettings, Settings, UsersFrom,
 };
 use crate::tls::Connector;
 
@@ -74,7 +74,12 @@ struct Rig {
 
 fn settings(primary: &Real) -> Settings {
     Settings {
-        listen: Listen { mysql: Vec::new(), unix_mode: 0o777, compression: Caps::empty() },
+        listen: Listen {
+            mysql: Vec::new(),
+            unix_mode: 0o777,
+            proxy_protocol: Vec::new(),
+            compression: Caps::empty(),
+        },
         servers: vec![ServerSettings {
             name: "primary".into(),
             address: Address::Tcp { host: "127.0.0.1".into(), port: primary.port() },
@@ -84,6 +89,7 @@ fn settings(primary: &Real) -> Settings {
             max_connections: 10,
             tls: Arc::new(Connector::disabled()),
             compression: Caps::empty(),
+            proxy_protocol: false,
         }],
         monitor: Monitor {
             user: MONITOR_USER.into(),
@@ -99,6 +105,8 @@ fn settings(primary: &Real) -> Settings {
         pool: Pool::default(),
         limits: Limits::default(),
         tls: None,
+        rsa_key: None,
+        users_from: UsersFrom::Config,
         rules: Rules::all(),
     }
 }
