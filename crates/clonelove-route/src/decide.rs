@@ -1,6 +1,8 @@
 //! The routing decision: from facts and session to a plan, from a plan and the topology to a server.
 //! Total and pure: "no server" is an answer, not an error. Must not know connections.
 
+use std::borrow::Cow;
+
 use clonelove_sql::{Effect, Facts, Previous, Why, is_server_specific_table};
 
 use crate::balance::{Balance, Choice, is_unremarkable, pick};
@@ -62,7 +64,8 @@ pub fn by_statement(facts: &Facts) -> Reason {
 /// tell, for it does not know the session's schema.
 fn reads_the_server(facts: &Facts, session: &Session) -> bool {
     let Some(schema) = &session.schema else { return false };
-    let schema = schema.to_lowercase();
+    let is_folded = schema.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    let schema = if is_folded { Cow::Borrowed(schema.as_str()) } else { Cow::Owned(schema.to_lowercase()) };
     let of_server = |facts: &Facts| {
         facts
             .tables_read

@@ -249,7 +249,7 @@ impl Session {
         ran: Ran,
         heard: &Heard,
     ) -> Settled {
-        let schema_before = self.schema.clone();
+        let schema_before = heard.schema.as_ref().map(|_| self.schema.clone());
         if let Some(transaction) = heard.transaction {
             self.transaction = transaction;
         }
@@ -263,7 +263,8 @@ impl Session {
             self.dialect.charset = heard.charset.unwrap_or(self.dialect.charset);
         }
         self.ran = ran;
-        self.pins.after(facts, schema_before.as_deref(), !heard.failed);
+        let schema = schema_before.as_ref().unwrap_or(&self.schema);
+        self.pins.after(facts, schema.as_deref(), !heard.failed);
         if !heard.failed && (keeps_old_values(facts) || resets_counters(sql)) {
             self.pins.hold(Pin::SessionSetting);
         }

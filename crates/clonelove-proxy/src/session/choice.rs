@@ -97,6 +97,10 @@ enum Found {
     None,
 }
 
+/// The primary is asked for everything it has, or only for as much as it has shown this session.
+#[derive(Clone, Copy)]
+struct Strict(bool);
+
 impl ClientSession {
     pub(super) async fn choose_replica(
         &mut self,
@@ -109,9 +113,12 @@ impl ClientSession {
         if !routing.freshness.is_global() || statement.facts.kind == Kind::Session {
             return Box::pin(self.choose_for_itself(not, routing, reason)).await;
         }
-        let floor = match Box::pin(self.strict_floor(routing)).await {
-            Ok(floor) => floor,
-            Err(()) => return self.spill_or_not(statement, not, routing, "the primary did not answer").await,
+        let asked = match self.wants_floor(routing) {
+            None => Ok(0),
+            Some(strict) => Box::pin(self.ask_floor(routing, strict)).await,
+        };
+        let Ok(floor) = asked else {
+            return self.spill_or_not(statement, not, routing, "the primary did not answer").await;
         };
         self.find_in_time(statement, not, routing, (floor, reason)).await
     }
@@ -201,16 +208,18 @@ impl ClientSession {
 
     /// `strict`, or others' writes should be known and are not, or the primary has shown this session what the log has
     /// not told yet: the primary is asked how far it is, one question for all who ask at a time.
-    async fn strict_floor(&mut self, routing: &Routing) -> Result<Stamp, ()> {
-        let cluster = Arc::clone(&self.shared.cluster);
+    fn wants_floor(&self, routing: &Routing) -> Option<Strict> {
+        let cluster = &self.shared.cluster;
         let strict = routing.freshness == Freshness::Strict || self.misses_others_writes(routing);
         let behind = self.observed.ahead
             && cluster.freshness.keeps(Rules::AHEAD_OF_LOG)
             && routing.freshness_scope == FreshnessScope::Cluster;
         let behind = behind && cluster.snapshot().topology.primary.is_some();
-        if !(strict || behind) || !cluster.freshness.promises() {
-            return Ok(0);
-        }
+        ((strict || behind) && cluster.freshness.promises()).then_some(Strict(strict))
+    }
+
+    async fn ask_floor(&mut self, routing: &Routing, Strict(strict): Strict) -> Result<Stamp, ()> {
+        let cluster = Arc::clone(&self.shared.cluster);
         let position = cluster.primary_position(ASK_PRIMARY).await.ok_or(())?;
         self.observed.ahead = false;
         // What the primary showed of others' writes the watermarks know once the log has told as much.
