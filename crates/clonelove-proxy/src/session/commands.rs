@@ -345,11 +345,7 @@ impl ClientSession {
 fn needs_admin(command: Command) -> bool {
     matches!(
         command,
-        Command::Shutdown
-            | Command::Debug
-            | Command::BinlogDump
-            | Command::BinlogDumpGtid
-            | Command::RegisterSlave
+        Command::Shutdown | Command::BinlogDump | Command::BinlogDumpGtid | Command::RegisterSlave
     )
 }
 
