@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use clonelove_route::report::Flavour;
 use clonelove_wire::auth::Credential;
+use zeroize::Zeroize;
 
 /// An account as the servers' tables have it.
 pub(crate) struct Account {
@@ -34,6 +35,15 @@ impl Account {
     /// What a proof can be compared with; nothing where no way in is by a password that is known here.
     pub(crate) fn credentials(&self) -> Vec<Credential> {
         self.ways.iter().filter_map(|(plugin, text)| Credential::stored(plugin, text)).collect()
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        // Hashes are as good as passwords to who has time.
+        for (_, text) in &mut self.ways {
+            text.zeroize();
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use clonelove_wire::handshake::server::{Established, Offer, ServerHandshake, Ser
 use clonelove_wire::packet::{Greeting, Response};
 use clonelove_wire::proxied::is_header;
 use clonelove_wire::{Caps, Status};
+use zeroize::Zeroizing;
 
 use super::identity::Identity;
 use crate::backend::login::Account;
@@ -251,7 +252,8 @@ async fn authenticate(
             }
             ServerStep::Send(payload, next) => {
                 *seq = send(client, *seq, &payload).await?;
-                let reply = receive(client, seq).await?;
+                // It may be the password.
+                let reply = Zeroizing::new(receive(client, seq).await?);
                 if next.is_slow() { aside(move || next.feed(&reply)).await? } else { next.feed(&reply) }
             }
             ServerStep::Decrypt(ciphertext, next) => {

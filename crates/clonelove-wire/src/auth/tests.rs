@@ -73,8 +73,8 @@ fn a_signature_is_right_for_its_password_and_challenge_only() {
 #[test]
 fn crypt_is_the_published_one() {
     let rows: [(&str, &str); 3] = [
-        ("Hello world!", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc8"),
-        ("Hello world!", "$5$rounds=10000$saltstringsaltst$3xv.VbSCBX41eDL9L3voiTEkdpH7MHdQPLoYRyYwpRB"),
+        ("Hello world!", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"),
+        ("Hello world!", "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA"),
         ("a short string", "$5$rounds=123456$asaltof16chars..$gP3VQ/6X7UUEW3HkBn2w1/Ptq2jxPyzV/cZKmF/wJvD"),
     ];
     for (password, kept) in rows {
