@@ -40,7 +40,7 @@ impl ClientSession {
             Command::StmtFetch => self.fetch(frame).await,
             Command::StmtClose => self.close_statement(&frame),
             Command::SetOption => self.set_option(frame).await,
-            _ if needs_admin(command) && !self.user.admin => self.refuse_admin(command, frame).await,
+            _ if needs_admin(command) && !self.admin => self.refuse_admin(command, frame).await,
             _ => self.forward_command(command, frame).await,
         }
     }
@@ -141,7 +141,7 @@ impl ClientSession {
         self.account = logged_in.account;
         self.key = None;
         self.caps.set(Caps::INTERACTIVE, logged_in.caps.contains(Caps::INTERACTIVE));
-        self.user = logged_in.user;
+        (self.admin, self.route) = (logged_in.user.admin, logged_in.user.route);
         self.response = logged_in.response;
         self.response.auth = salt.to_vec();
         // It is the same connection still: what it wrote, it sees.
@@ -202,8 +202,9 @@ impl ClientSession {
     }
 
     async fn refuse_admin(&mut self, command: Command, frame: BytesMut) -> Next {
-        tracing::info!(client = %self.view.client(), user = %self.user.name, command = command.name(), "not allowed");
-        let error = ClientError::needs_admin(command.name(), &self.user.name);
+        let user = self.view.user.lock().clone();
+        tracing::info!(client = %self.view.client(), %user, command = command.name(), "not allowed");
+        let error = ClientError::needs_admin(command.name(), &user);
         let statement = Statement::opaque(command, frame);
         self.refuse(&statement, &error, Reason::NotAllowed).await
     }

@@ -1,7 +1,7 @@
 //! The session's connections: one to the primary, one to a replica, each taken for a statement and given
 //! back after it, unless the session's state keeps it. Owns taking, bringing up to date and giving back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -147,13 +147,13 @@ impl ClientSession {
         }
         self.state = Session::new(schema, dialect);
         self.key = None;
-        self.open = HashMap::new();
+        self.open = BTreeMap::new();
         self.next_statement = 1;
         self.last_statement = 0;
         self.to_check = None;
         self.patience = None;
         self.wrote = None;
-        self.state.primary_only = self.user.route == Route::Primary || self.listener == Route::Primary;
+        self.state.primary_only = self.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;
         }

@@ -20,7 +20,7 @@ mod statement;
 mod tests;
 mod writes;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -62,7 +62,9 @@ pub(crate) struct ClientSession {
     view: Arc<View>,
     caps: Caps,
     response: Response,
-    user: User,
+    /// What its user may do, and where that one's reads may go; the name is the view's.
+    admin: bool,
+    route: Route,
     user_count: Option<UserCount>,
     /// How often the client was refused another user.
     refused_users: u8,
@@ -74,7 +76,7 @@ pub(crate) struct ClientSession {
     /// The client's own word on how long it may be idle.
     patience: Option<Duration>,
     /// The statements that the client has prepared, by the numbers it knows them under.
-    open: HashMap<u32, Open>,
+    open: BTreeMap<u32, Open>,
     next_statement: u32,
     last_statement: u32,
     primary: Option<Leased>,
@@ -254,14 +256,15 @@ impl ClientSession {
             view,
             caps,
             response,
-            user,
+            admin: user.admin,
+            route: user.route,
             user_count: None,
             refused_users: 0,
             account,
             key: None,
             to_check: None,
             patience: None,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             next_statement: 1,
             last_statement: 0,
             primary: None,

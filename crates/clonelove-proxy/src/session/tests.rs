@@ -180,9 +180,9 @@ async fn a_client_that_waits_is_small() {
     };
     let client = Buffered::new(Stream::Unix(client));
     let mut session = ClientSession::new(shared, client, (None, Route::Split), view, logged_in);
-    assert!(size_of::<ClientSession>() <= 1_640, "{}", size_of::<ClientSession>());
+    assert!(size_of::<ClientSession>() <= 1_024, "{}", size_of::<ClientSession>());
     let waiting = size_of_val(&session.serve_all());
-    assert!(waiting <= 720, "{waiting}");
+    assert!(waiting <= 256, "{waiting}");
     let busy = size_of_val(&session.query(BytesMut::new()));
     assert!(busy <= 7_168, "{busy}");
 }
