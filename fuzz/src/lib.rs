@@ -3,7 +3,16 @@
 #![forbid(unsafe_code)]
 
 pub mod sql;
+pub mod wire;
 
 /// Each target with its name, which is that of its folder in `corpus` and of its file in `fuzz_targets`.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
-    &[("sql_lexer", sql::lexer), ("sql_analyse", sql::analyse), ("sql_cache", sql::cache)];
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("sql_lexer", sql::lexer),
+    ("sql_analyse", sql::analyse),
+    ("sql_cache", sql::cache),
+    ("wire_frames", wire::frames),
+    ("wire_commands", wire::commands),
+    ("wire_handshake_server", wire::handshake_server),
+    ("wire_handshake_client", wire::handshake_client),
+    ("wire_reply", wire::reply),
+];

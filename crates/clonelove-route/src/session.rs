@@ -342,7 +342,9 @@ impl Session {
             && facts.kind == Kind::Read
             && !keeps
         {
-            self.traces.found_rows = rows;
+            // What LIMIT passed over counts too; how much that was where nothing came behind it is not known.
+            let skipped = if rows > 0 { skipped_by_limit(sql) } else { 0 };
+            self.traces.found_rows = rows.saturating_add(skipped);
             self.traces.found_rows_moved = calculates_found_rows(facts);
         } else if ran == Ran::Primary
             && (selects_into_tables(facts)
@@ -449,6 +451,31 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
 fn selects_into_tables(facts: &Facts) -> bool {
     let writes = matches!(facts.kind, Kind::Write | Kind::Ddl) && !facts.tables_read.is_empty();
     writes || facts.parts.iter().any(selects_into_tables)
+}
+
+/// The first number of a `LIMIT 2, 1` at the end, or that of a `LIMIT 1 OFFSET 2`. Only the end is looked at: it is
+/// asked of every read.
+fn skipped_by_limit(sql: &[u8]) -> u64 {
+    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
+    let (last, rest) = last_word(sql.strip_suffix(b";").unwrap_or(sql));
+    let Some(last) = number(last) else { return 0 };
+    let (between, rest) = last_word(rest);
+    let (first, rest) = last_word(rest);
+    let (limit, _) = last_word(rest);
+    match number(first) {
+        Some(_) if !limit.eq_ignore_ascii_case(b"LIMIT") => 0,
+        Some(first) if between == b"," => first,
+        Some(_) if between.eq_ignore_ascii_case(b"OFFSET") => last,
+        _ => 0,
+    }
+}
+
+/// The last word or other sign, and what stands before it.
+fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let text = text.trim_ascii_end();
+    let letters = text.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count().max(1);
+    let (rest, word) = text.split_at_checked(text.len().saturating_sub(letters)).unwrap_or((&[], text));
+    (word, rest)
 }
 
 /// CREATE TABLE … SELECT, were it of no table.
@@ -710,6 +737,16 @@ mod tests {
         run(&mut session, "UPDATE t SET a = 1", Heard { affected_last: 2, ..Heard::default() });
         assert_eq!((session.traces.row_count, session.traces.found_rows), (2, 3));
         assert!(!session.traces.last_insert_id_moved);
+        for (sql, rows, found) in [
+            ("SELECT * FROM t LIMIT 20, 5", 3, 23),
+            ("select * from t limit 5 offset 20;", 5, 25),
+            ("SELECT * FROM t LIMIT 5", 5, 5),
+            ("SELECT 1, 2", 1, 1),
+            ("SELECT * FROM t ORDER BY a", 3, 3),
+        ] {
+            run(&mut session, sql, Heard { rows: Some(rows), ..Heard::default() });
+            assert_eq!(session.traces.found_rows, found, "{sql}");
+        }
         run(&mut session, "SHOW CREATE TABLE t", Heard { rows: Some(1), ..Heard::default() });
         run(&mut session, "DROP TABLE u", Heard::default());
         run(&mut session, "CREATE VIEW v AS SELECT 1", Heard::default());

@@ -86,9 +86,11 @@ impl ClientSession {
         let schema = self.state.schema.take();
         let own_writes = std::mem::take(&mut self.state.own_writes);
         let found_rows = self.state.traces.found_rows;
-        // The character set of the log-in goes too, for the server's own.
-        self.response.charset = SERVER_CHARSET;
-        // So does, on MariaDB, what a log-in makes of the time that an interactive client may be idle.
+        // MySQL takes its own character set in place of the log-in's, which MariaDB goes back to.
+        if self.state.dialect.flavour == Flavour::MySql {
+            self.response.charset = SERVER_CHARSET;
+        }
+        // What a log-in makes of the time that an interactive client may be idle goes too, on MariaDB.
         if self.state.dialect.flavour == Flavour::MariaDb {
             self.caps.remove(Caps::INTERACTIVE);
         }

@@ -79,7 +79,8 @@ impl<'a> Execute<'a> {
             let bits = reader.bytes(params.div_ceil(8))?;
             let known = if named { CURSORS | COUNTS_PARAMETERS } else { CURSORS };
             nulls = (flags & !known == 0).then_some(bits);
-            (cursor, reader.u8()? == 1)
+            // Any value but 0, to servers.
+            (cursor, reader.u8()? != 0)
         };
         let types_at = payload.len().saturating_sub(reader.remaining());
         let types = if has_types { Some(types(&mut reader, params, named)?) } else { None };
