@@ -81,8 +81,14 @@ pub fn commands(data: &[u8]) {
         }
     }
     if let Ok(asked) = ChangeUser::parse(payload, caps) {
-        let read = ChangeUser::parse(&asked.encode(caps), caps).expect("what we wrote is not understood");
-        assert!(read == asked);
+        // The plugin is named where it was left out, and in UTF-8.
+        let again = |asked: &ChangeUser| {
+            ChangeUser::parse(&asked.encode(caps), caps).expect("ours is not understood")
+        };
+        let once = again(&asked);
+        assert!(once == again(&once));
+        assert!((&once.user, &once.auth, &once.database) == (&asked.user, &asked.auth, &asked.database));
+        assert!((once.charset, &once.attributes) == (asked.charset, &asked.attributes));
     }
     if let Ok(response) = Response::parse(payload, caps) {
         let _ = response.encode();
