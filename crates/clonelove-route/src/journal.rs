@@ -95,6 +95,9 @@ const NEVER: &[&str] = &[
 const NEVER_PREFIXES: &[&str] =
     &["gtid_", "binlog_", "session_track_", "wsrep_", "rpl_", "optimizer_trace", "profiling"];
 
+/// What is set changes a part of them and leaves the rest as it was.
+const PARTIAL: &[&str] = &["optimizer_switch"];
+
 /// Replica connections are read-only by our own hand; the client's word on that is for the primary.
 const PRIMARY_ONLY: &[&str] = &["tx_read_only", "transaction_read_only", "autocommit"];
 
@@ -401,6 +404,7 @@ fn portable(assignment: &Assignment, sets: &mut Vec<String>) -> Result<Portable,
             {
                 return Err(Unportable::Setting);
             }
+            portable.by_value |= PARTIAL.contains(&name.as_str());
             portable.primary_only = PRIMARY_ONLY.contains(&name.as_str());
             add_names(name, sets);
         }

@@ -52,6 +52,21 @@ fn settings_by_default_hold_for_clients_with_extended_types() -> Result<()> {
     Ok(())
 }
 
+/// `optimizer_switch` is set part by part.
+#[test]
+fn what_is_set_in_parts_is_the_same_everywhere() -> Result<()> {
+    let (cluster, proxy) = stage()?;
+    let script = [
+        "SET optimizer_switch = 'materialization=off'",
+        "SET optimizer_switch = 'mrr=on'",
+        "SELECT @@optimizer_switch FROM t LIMIT 1",
+        "EXPLAIN SELECT * FROM t WHERE (id, v) IN (SELECT id, MAX(v) FROM t GROUP BY id)",
+    ];
+    let expected = told(&mut direct(&cluster.primary)?, &script)?;
+    assert_eq!(told(&mut client(&proxy)?, &script)?, expected);
+    Ok(())
+}
+
 /// Who says SET GLOBAL keeps its own values; who comes afterwards begins with the new ones, wherever its statements go.
 #[test]
 fn a_global_setting_is_there_for_who_comes_afterwards() -> Result<()> {
@@ -166,6 +181,19 @@ fn a_client_that_leaves_waits_for_no_lock() -> Result<()> {
     count("1")?;
     waiting.vanish();
     count("0")
+}
+
+/// 4031 ends a connection on MySQL; on MariaDB it is about a trigger.
+#[test]
+fn an_error_of_mariadbs_own_number_ends_nothing() -> Result<()> {
+    let (cluster, proxy) = stage()?;
+    let sql = "CREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW FOLLOWS a SET NEW.v = 1";
+    for address in [cluster.primary.address(), proxy.addr()] {
+        let mut session = admin(&address)?;
+        assert_eq!(error_of(session.query(sql))?.code, 4031);
+        assert_eq!(value(&mut session, "SELECT COUNT(*) FROM t")?, "3");
+    }
+    Ok(())
 }
 
 /// Errors about the schema that a client names are the server's own.

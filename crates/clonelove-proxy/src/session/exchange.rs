@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use clonelove_sql::Kind;
+use clonelove_sql::{Flavour, Kind};
 use clonelove_wire::reply::ReplyTracker;
 
 use super::connections::Leased;
@@ -111,7 +111,7 @@ fn is_replicas_own(code: u16) -> bool {
     matches!(code, 126 | 127 | 145 | 1194 | 1195 | 1412 | 1040 | 1053 | 1927 | 4031 | 1298)
 }
 
-/// After these the server closes the connection.
-pub(super) fn ends_connection(code: u16) -> bool {
-    matches!(code, 1053 | 1927 | 4031 | 1080 | 1152..=1161)
+/// After these the server closes the connection. 4031 is about a trigger on MariaDB.
+pub(super) fn ends_connection(code: u16, flavour: Flavour) -> bool {
+    matches!(code, 1053 | 1927 | 1080 | 1152..=1161) || code == 4031 && flavour == Flavour::MySql
 }

@@ -427,7 +427,7 @@ impl ClientSession {
         self.note_definitions(statement, outcome.heard.failed);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
         self.finish(statement, reason);
-        if !outcome.error.is_some_and(ends_connection) {
+        if !outcome.error.is_some_and(|code| ends_connection(code, self.state.dialect.flavour)) {
             self.settle_early();
         }
         // Only now: whoever has the reply may rely on its being known here.
@@ -443,7 +443,7 @@ impl ClientSession {
             return Next::Close;
         }
         match outcome.error {
-            Some(code) if ends_connection(code) => {
+            Some(code) if ends_connection(code, self.state.dialect.flavour) => {
                 self.drop_connections();
                 Next::Close
             }

@@ -104,6 +104,12 @@ fn a_repeated_setting_adds_nothing() {
 }
 
 #[test]
+fn a_setting_of_a_part_is_carried_as_a_whole() {
+    let switch = "SET optimizer_switch = 'materialization=off'";
+    assert_eq!(carry(&Journal::default(), switch), Carry::ByValue(vec!["optimizer_switch".to_owned()]));
+}
+
+#[test]
 fn what_cannot_be_replayed_stays_here() {
     for sql in [
         "SET timestamp = 1",
