@@ -8,6 +8,7 @@ use mysql_common::constants::{CapabilityFlags, MariadbCapabilities, StatusFlags}
 use mysql_common::io::ParseBuf;
 use mysql_common::packets as theirs;
 use mysql_common::proto::{MyDeserialize, MySerialize};
+use mysql_common::value::Value;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -16,7 +17,9 @@ use crate::auth::{Secret, native, sha2};
 use crate::frame::{Look, look_packet, write_packet};
 use crate::packet::auth::{AuthMore, AuthSwitch};
 use crate::packet::change_user::ChangeUser;
+use crate::packet::eof::Eof;
 use crate::packet::err::Err as ErrPacket;
+use crate::packet::execute::{Execute, Param};
 use crate::packet::ok::{self, Ok as OkPacket};
 use crate::packet::prepare::PrepareOk;
 use crate::packet::{Greeting, Response};
@@ -298,6 +301,30 @@ proptest! {
     }
 
     #[test]
+    fn our_eof_is_theirs(status in status(), warnings: u16) {
+        let mut bytes = BytesMut::new();
+        Eof { warnings, status }.encode(&mut bytes);
+        let flags = CapabilityFlags::CLIENT_PROTOCOL_41;
+        let read: theirs::OkPacketDeserializer<'_, theirs::OldEofPacket> = decode(&bytes, flags);
+        let read = read.into_inner();
+        prop_assert_eq!((read.status_flags().bits(), read.warnings()), (status.bits(), warnings));
+        prop_assert_eq!(Eof::parse(&bytes), Ok(Eof { warnings, status }));
+    }
+
+    #[test]
+    fn their_executions_are_ours(statement_id: u32, values in vec(value(), 0..40)) {
+        let (packet, _) = theirs::ComStmtExecuteRequestBuilder::new(statement_id).build(&values);
+        let bytes = encode(&packet);
+        let ours = Execute::parse(&bytes, u16::try_from(values.len()).unwrap(), Caps::PROTOCOL_41).unwrap();
+        prop_assert_eq!((ours.statement_id, ours.cursor), (statement_id, false));
+        prop_assert_eq!(crate::command::statement_id(&bytes), Ok(statement_id));
+        if !values.is_empty() {
+            let expected: Vec<Param<'_>> = values.iter().map(as_param).collect();
+            prop_assert_eq!(ours.params(&[]), Some(expected));
+        }
+    }
+
+    #[test]
     fn their_session_states_are_ours(entries in vec((0_u8..6, text(), text()), 0..6)) {
         let mut block = Vec::new();
         for (kind, name, value) in &entries {
@@ -341,6 +368,29 @@ proptest! {
         let look = look_packet(&out, Some(seq), 1000);
         let used = out.len();
         prop_assert_eq!(look, Look::Packet { payload: payload.into(), used, seq_first: seq, seq_last: seq });
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::NULL),
+        text().prop_map(Value::Bytes),
+        any::<i64>().prop_map(Value::Int),
+        any::<u64>().prop_map(Value::UInt),
+        any::<f64>().prop_map(Value::Double),
+        (0..9_999_u16, 1..13_u8, 1..29_u8, 0..1_000_000_u32)
+            .prop_map(|(year, month, day, micros)| Value::Date(year, month, day, 1, 2, 3, micros)),
+        (any::<bool>(), 0..1_000_u32, 0..1_000_000_u32)
+            .prop_map(|(negative, days, micros)| Value::Time(negative, days, 4, 5, 6, micros)),
+    ]
+}
+
+fn as_param(value: &Value) -> Param<'_> {
+    match value {
+        Value::Bytes(text) => Param::Text(text),
+        Value::Int(number) => Param::Integer((*number).into()),
+        Value::UInt(number) => Param::Integer((*number).into()),
+        _ => Param::Other,
     }
 }
 
