@@ -117,6 +117,8 @@ pub fn handshake_server(data: &[u8]) {
         rsa_public_key_pem: (flags & 2 != 0).then(|| b"a key".to_vec()),
         secure_transport: flags & 4 != 0,
         force_full: flags & 8 != 0,
+        carried: flags & 128 != 0,
+        ..Offer::default()
     };
     let mut packets = packets(rest);
     let Some(first) = packets.next() else { return };
@@ -151,7 +153,7 @@ pub fn handshake_client(data: &[u8]) {
     let Some((&flags, rest)) = rest.split_first() else { return };
     let config = ClientConfig {
         user: b"app".to_vec(),
-        password: Secret::new(PASSWORD.to_vec()),
+        login: auth::Login::Password(Secret::new(PASSWORD.to_vec())),
         database: (flags & 1 != 0).then(|| b"shop".to_vec()),
         caps: wanted - Caps::SSL,
         secure_transport: flags & 2 != 0,
