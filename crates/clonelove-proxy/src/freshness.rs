@@ -82,6 +82,14 @@ impl Freshness {
         self.xa.lock().clear();
     }
 
+    /// The same, of a primary that has gone back to this position.
+    pub(crate) fn begin_anew(&self, primary: &Position) {
+        let mut marks = self.marks.write();
+        self.era.fetch_add(1, Ordering::AcqRel);
+        marks.begin_anew(primary, self.now());
+        self.xa.lock().clear();
+    }
+
     /// Whether an epoch has begun.
     pub(crate) fn has_begun(&self) -> bool {
         self.era() > 0

@@ -56,6 +56,9 @@ struct Applied {
     upto: Stamp,
     position: Option<Position>,
     told: Option<Told>,
+    /// Where it was when the primary's history began anew below that: its positions are of the former one until it has
+    /// been set back.
+    former: Option<Position>,
 }
 
 /// When a server last told how far it is, and how old the oldest write was that it lacked then.
@@ -135,6 +138,16 @@ impl Freshness {
         self.advance_all();
     }
 
+    /// The same, of a primary whose log began anew or lost transactions: what a server has beyond this position is of the
+    /// former history, and says nothing of this one.
+    pub fn begin_anew(&mut self, primary: &Position, now: Duration) {
+        for server in self.servers.iter_mut().filter(|_| self.rules.contains(Rules::HISTORY)) {
+            let beyond = server.position.take_if(|position| !primary.covers(position));
+            server.former = beyond.or(server.former.take());
+        }
+        self.begin(Some(primary), now);
+    }
+
     /// There is no primary whose position is known: no replica can be trusted until [`Freshness::begin`].
     pub fn end(&mut self) {
         self.floor = None;
@@ -172,8 +185,13 @@ impl Freshness {
             self.servers.resize_with(server.saturating_add(1), Applied::default);
         }
         let Some(applied) = self.servers.get_mut(server) else { return };
-        match position {
-            None => *applied = Applied::default(),
+        if let (Some(former), Some(position)) = (&applied.former, position)
+            && !position.covers(former)
+        {
+            applied.former = None;
+        }
+        match position.filter(|_| applied.former.is_none()) {
+            None => *applied = Applied { former: applied.former.take(), ..Applied::default() },
             Some(position) => {
                 applied.upto = self.log.advance(applied.upto, position, self.rules);
                 applied.position = Some(position.clone());
@@ -198,7 +216,12 @@ impl Freshness {
     /// Whether a server has all that a need names.
     #[inline]
     pub fn has(&self, server: usize, stamp: Stamp) -> bool {
-        self.powerless || self.applied_upto(server) >= stamp
+        self.powerless || self.applied_upto(server) >= stamp && !self.is_of_former_history(server)
+    }
+
+    #[inline]
+    fn is_of_former_history(&self, server: usize) -> bool {
+        self.servers.get(server).is_some_and(|server| server.former.is_some())
     }
 
     /// What a read needs. `observed`: the pending writes numbered below it may have been seen by its session.
@@ -314,6 +337,10 @@ impl Freshness {
     /// The position that brings a server that lacks a stamp nearer to it; `None` when none is known.
     pub fn position_towards(&self, server: usize, stamp: Stamp) -> Option<&Position> {
         let applied = self.servers.get(server);
+        if self.is_of_former_history(server) {
+            // It would say at once that it has that.
+            return None;
+        }
         let wanted = self.log.at_least(stamp)?;
         let has = applied.and_then(|applied| applied.position.as_ref()).is_some_and(|at| at.covers(wanted));
         if has { self.log.at_least(self.applied_upto(server).saturating_add(1)) } else { Some(wanted) }

@@ -263,22 +263,22 @@ fn every_read_reflects_what_was_acknowledged_on_mysql_sid() -> Result<()> {
 
 #[test]
 fn two_processes_know_of_each_others_writes_once_they_arrive_on_mariadb() -> Result<()> {
-    two_hold(Flavour::MariaDbDistribution, 20_000)
+    two_hold(Flavour::MariaDbDistribution, 10_000)
 }
 
 #[test]
 fn two_processes_know_of_each_others_writes_once_they_arrive_on_mysql_sid() -> Result<()> {
-    if Flavour::MySqlSid.covered()? { two_hold(Flavour::MySqlSid, 20_000) } else { Ok(()) }
+    if Flavour::MySqlSid.covered()? { two_hold(Flavour::MySqlSid, 10_000) } else { Ok(()) }
 }
 
 #[test]
 fn strict_reads_of_two_processes_miss_nothing_on_mariadb() -> Result<()> {
-    strict_holds(Flavour::MariaDbDistribution, 10_000)
+    strict_holds(Flavour::MariaDbDistribution, 5_000)
 }
 
 #[test]
 fn strict_reads_of_two_processes_miss_nothing_on_mysql_sid() -> Result<()> {
-    if Flavour::MySqlSid.covered()? { strict_holds(Flavour::MySqlSid, 10_000) } else { Ok(()) }
+    if Flavour::MySqlSid.covered()? { strict_holds(Flavour::MySqlSid, 5_000) } else { Ok(()) }
 }
 
 /// Each rule for processes side by side, dropped: what one writes never raises anything in the other.

@@ -47,6 +47,8 @@ on_all!(early::an_unknown_commit_is_lost => an_unknown_commit_that_was_lost_is_i
 on_all!(positions::filters => a_replica_that_leaves_tables_out_gets_no_read_on_mariadb,
     a_replica_that_leaves_tables_out_gets_no_read_on_mariadb_sid,
     a_replica_that_leaves_tables_out_gets_no_read_on_mysql_sid);
+on_all!(positions::reset_log => a_log_that_begins_anew_begins_a_history_on_mariadb,
+    a_log_that_begins_anew_begins_a_history_on_mariadb_sid, a_log_that_begins_anew_begins_a_history_on_mysql_sid);
 on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,
     a_write_whose_connection_was_lost_is_in_doubt_on_mariadb_sid,
     a_write_whose_connection_was_lost_is_in_doubt_on_mysql_sid);

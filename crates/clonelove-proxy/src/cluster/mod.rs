@@ -362,7 +362,12 @@ impl Cluster {
         if let (Some(position), Some(replicated)) = (&mut position, &report.position) {
             position.union(replicated);
         }
-        self.freshness.begin(position.as_ref().filter(|_| writes));
+        let former = before.primary_node().filter(|former| former.name == node.name);
+        let former = former.and_then(|former| former.report.as_deref()?.binlog_position.as_ref());
+        match position.as_ref().filter(|_| writes) {
+            Some(now) if former.is_some_and(|former| !now.covers(former)) => self.freshness.begin_anew(now),
+            position => self.freshness.begin(position),
+        }
         self.metrics.degraded_no_gtid.set(i64::from(!writes));
         if !writes {
             let why = "its writes have no positions: replicas may be asked for what they lack (see docs/freshness.md)";

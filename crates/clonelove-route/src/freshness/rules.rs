@@ -56,6 +56,8 @@ bitflags::bitflags! {
         const SHOWN_EARLY = 1 << 24;
         /// A replica that leaves tables out is not read from.
         const FILTERED = 1 << 25;
+        /// Positions from before the primary's log began anew say nothing of what came after.
+        const HISTORY = 1 << 26;
     }
 }
 

@@ -395,3 +395,23 @@ fn a_server_that_lacked_older_writes_a_moment_ago_is_not_waited_for() {
     freshness.applied(0, None);
     assert!(freshness.may_have_soon(0, first, wait, begin + ms(421)), "nothing is known of it");
 }
+
+#[test]
+fn what_is_of_a_former_history_says_nothing_until_it_is_set_back() {
+    let mut freshness = begun();
+    freshness.applied(0, Some(&at("0-1-30")));
+    freshness.applied(1, Some(&at("0-1-2")));
+    freshness.begin_anew(&at("0-1-3"), NOW);
+    freshness.raise(&writes(&["t"]), &at("0-1-4"), NOW);
+    assert!(!may_read(&freshness, 0, &["t"]) && !may_read(&freshness, 0, &["u"]));
+    freshness.applied(0, Some(&at("0-1-31")));
+    assert!(!may_read(&freshness, 0, &["t"]), "it went on in the former history");
+    freshness.applied(0, None);
+    freshness.applied(0, Some(&at("0-1-31")));
+    assert!(!may_read(&freshness, 0, &["t"]), "and was restarted");
+    freshness.applied(1, Some(&at("0-1-4")));
+    assert!(may_read(&freshness, 1, &["t"]), "who was below it belongs to the new one");
+    freshness.applied(0, Some(&at("0-1-3")));
+    freshness.applied(0, Some(&at("0-1-4")));
+    assert!(may_read(&freshness, 0, &["t"]), "it was set back");
+}

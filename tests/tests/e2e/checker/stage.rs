@@ -148,7 +148,7 @@ impl Stage {
             Trouble::Frozen => self.freeze(world, goal)?,
             Trouble::KilledReplica => self.kill_replicas(world, goal)?,
             Trouble::SemiSync => {
-                self.delay([(150, 250), (500, 250)]);
+                self.delay([(60, 100), (250, 100)]);
                 let half = goal.saturating_sub(world.reads.load(Ordering::Relaxed)) / 2;
                 for (wait_point, to) in [("AFTER_COMMIT", goal - half), ("AFTER_SYNC", goal)] {
                     switch_semi_sync(&self.cluster, Some(wait_point))?;

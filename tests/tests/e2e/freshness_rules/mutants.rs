@@ -67,6 +67,7 @@ const MUTANTS: &[Mutant] = &[
     // Either guards what the other does: a server that is back has new connections, and those are looked at.
     check("VOID_ON_BREAK|NO_WAY_BACK", positions::a_replica_that_came_back_earlier),
     check("FILTERED", positions::filters),
+    check("HISTORY", positions::reset_log),
     check("SHOWN_EARLY", early::what_a_replica_shows_early),
     check("FLOOR_ON_FORGET", positions::a_replica_that_serves_later),
     check("FLOOR_AT_START", positions::a_restart_of_clonelove),

@@ -123,6 +123,33 @@ fn wait_probed(server: &Server) -> Result<()> {
     })
 }
 
+/// RESET MASTER: positions begin anew, below those that the replica has from before.
+pub(super) fn reset_log(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    for _ in 0..20 {
+        write(&scene, &["UPDATE one SET v = v + 1 WHERE id = 2"])?;
+    }
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    let lock = hold(replica)?;
+    let epoch = scene.proxy.status()?["epoch"].as_u64();
+    scene.cluster.primary.query(match flavour.family() {
+        Family::MariaDb => "RESET MASTER",
+        Family::MySql => "RESET BINARY LOGS AND GTIDS",
+    })?;
+    wait_until("the new history to be noticed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(scene.proxy.status()?["epoch"].as_u64() > epoch)
+    })?;
+    write(&scene, &[WRITE])?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    drop(lock);
+    Ok(())
+}
+
 /// A replica that leaves a table out goes on in its position, and lacks the rows.
 pub(super) fn filters(flavour: Flavour) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
