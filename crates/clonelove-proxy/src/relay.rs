@@ -17,13 +17,14 @@ use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::ok::{self, Ok as OkPacket};
 use clonelove_wire::packet::prepare::PrepareOk;
 use clonelove_wire::reply::{EofKind, Event, ProtocolFault, ReplyTracker, Scan, Then};
-use clonelove_wire::track::Change;
+use clonelove_wire::track::{Change, filter};
 use clonelove_wire::{Caps, Status};
 
 use crate::backend::conn::BackendConn;
 use crate::error::{Fault, ServerFault};
 use crate::freshness::Pending;
 use crate::net::Buffered;
+use crate::session::Wishes;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,6 +35,10 @@ const DIRECT: usize = 16 * 1024;
 pub(crate) struct Relay<'a> {
     pub(crate) client: &'a mut Buffered,
     pub(crate) client_caps: Caps,
+    /// What the client wants to be told of its session.
+    pub(crate) wishes: Option<&'a Wishes>,
+    /// The server has the client's own settings of session tracking, for this statement.
+    pub(crate) as_it_wishes: bool,
     pub(crate) conn: &'a mut BackendConn,
     /// What is to be written next; empty between commands.
     pub(crate) out: &'a mut BytesMut,
@@ -82,6 +87,11 @@ pub(crate) struct RelayFault {
 }
 
 impl RelayFault {
+    /// A fault when the client has got a part of a reply that it cannot be told of.
+    pub(crate) fn after(side: Side) -> Self {
+        Self { side, forwarded: true, mid_packet: true, sequence: 0 }
+    }
+
     /// A fault before the first byte of a reply.
     pub(crate) fn before(side: Side) -> Self {
         Self { side, forwarded: false, mid_packet: false, sequence: 1 }
@@ -349,8 +359,15 @@ impl Relay<'_> {
             self.conn.schema.clone_from(schema);
         }
         let first = payload.first().copied().unwrap_or_default();
+        let mut kept = BytesMut::new();
+        if self.as_it_wishes {
+            kept.extend_from_slice(ok.state);
+        } else if let Some(wishes) = self.wishes {
+            filter(ok.state, |change| wishes.include(change), &mut kept)
+                .map_err(|error| self.protocol(&error.into()))?;
+        }
         let mut stripped = BytesMut::with_capacity(payload.len());
-        ok.encode(first, self.client_caps, &mut stripped);
+        OkPacket { state: &kept, ..ok }.encode(first, self.client_caps, &mut stripped);
         let seq = head.map_or(1, |head| head.seq);
         self.out.extend_from_slice(&FrameHead { len: stripped.len(), seq }.encode());
         self.out.extend_from_slice(&stripped);

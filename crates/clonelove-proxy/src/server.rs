@@ -403,6 +403,7 @@ impl Server {
             usage: target.usage,
             flavour: need.report.flavour,
             says_transaction: says_transaction(need.report.flavour, version_number(&need.report.version)),
+            tracks: need.key.caps.contains(Caps::SESSION_TRACK),
             charset: target.charset,
             schema: wish.schema,
             journal: Journal::default(),

@@ -92,8 +92,10 @@ const NEVER: &[&str] = &[
     "original_server_version",
 ];
 /// What the optimizer traced, and profiles, are asked for on the connection that did the work.
-const NEVER_PREFIXES: &[&str] =
-    &["gtid_", "binlog_", "session_track_", "wsrep_", "rpl_", "optimizer_trace", "profiling"];
+const NEVER_PREFIXES: &[&str] = &["gtid_", "binlog_", "wsrep_", "rpl_", "optimizer_trace", "profiling"];
+
+/// What a client is told of its session: between it and us, for servers track for us.
+const TRACKING: &str = "session_track_";
 
 /// What is set changes a part of them and leaves the rest as it was.
 const PARTIAL: &[&str] = &["optimizer_switch"];
@@ -179,11 +181,16 @@ impl Journal {
     pub fn note(&self, sql: &[u8], facts: &Facts, dialect: &Dialect) -> Carry {
         let mut sets = Vec::new();
         let mut how = Portable { primary_only: false, by_value: false };
+        let mut tracks = false;
         let assignments = facts.effects.iter().filter_map(|effect| match effect {
             Effect::Settings(assignments) => Some(assignments),
             _ => None,
         });
         for assignment in assignments.flatten() {
+            if matches!(&assignment.target, Setting::Variable(name) if name.starts_with(TRACKING)) {
+                tracks = true;
+                continue;
+            }
             match portable(assignment, &mut sets) {
                 Err(unportable) => return Carry::Here(unportable),
                 Ok(one) => {
@@ -192,9 +199,14 @@ impl Journal {
                 }
             }
         }
+        if sets.is_empty() && tracks {
+            return Carry::Replay(self.clone());
+        }
         if sets.is_empty() || sql.len() > LONGEST || !facts.parts.is_empty() {
             return Carry::Here(Unportable::Setting);
         }
+        // The text says more than others are to hear.
+        how.by_value |= tracks;
         if how.by_value {
             // A user variable's value is more than its text: type, character set, collation.
             return if sets.iter().any(|name| name.starts_with('@') || name == ROLE) {

@@ -4,8 +4,11 @@
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_ok_packet.html#sect_protocol_basic_ok_packet_sessinfo>
 //! and <https://mariadb.com/kb/en/ok_packet/#session-change-type>.
 
+use bytes::{BufMut, BytesMut};
+
 use crate::Malformed;
 use crate::read::Reader;
+use crate::write::PutExt;
 
 /// One change of the session's state, as the server reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,43 @@ impl<'a> Iterator for Changes<'a> {
         }
         Some(item)
     }
+}
+
+/// Appends the entries of a block that `keep` agrees to, as they came, to `out`.
+///
+/// # Errors
+/// [`Malformed`] when the block is.
+pub fn filter(
+    state: &[u8],
+    mut keep: impl FnMut(&Change<'_>) -> bool,
+    out: &mut BytesMut,
+) -> Result<(), Malformed> {
+    let mut block = Reader::new(state, PACKET);
+    while !block.is_empty() {
+        let kind = block.u8()?;
+        let data = block.lenenc_bytes()?;
+        if kind != SYSTEM_VARIABLES {
+            if keep(&change(kind, data)?) {
+                out.put_u8(kind);
+                out.put_lenenc_bytes(data);
+            }
+            continue;
+        }
+        let mut kept = BytesMut::new();
+        let mut variables = Reader::new(data, PACKET);
+        while !variables.is_empty() {
+            let (name, value) = (variables.lenenc_bytes()?, variables.lenenc_bytes()?);
+            if keep(&Change::Variable { name, value }) {
+                kept.put_lenenc_bytes(name);
+                kept.put_lenenc_bytes(value);
+            }
+        }
+        if !kept.is_empty() {
+            out.put_u8(kind);
+            out.put_lenenc_bytes(&kept);
+        }
+    }
+    Ok(())
 }
 
 const PACKET: &str = "session-state block";

@@ -35,6 +35,8 @@ pub(crate) struct BackendConn {
     pub(crate) flavour: Flavour,
     /// Its variables are called transaction_…, not tx_….
     pub(crate) says_transaction: bool,
+    /// Its clients asked for session tracking.
+    pub(crate) tracks: bool,
     /// The collation it began with, at log-in or after its last reset.
     pub(crate) charset: u8,
     /// The default schema, as the server last said.
@@ -334,6 +336,7 @@ impl BackendConn {
             ignore_space: self.caps.contains(Caps::IGNORE_SPACE),
             interactive: self.caps.contains(Caps::INTERACTIVE),
             says_transaction: self.says_transaction,
+            tracks: self.tracks,
         }
     }
 

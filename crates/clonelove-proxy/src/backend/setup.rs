@@ -22,6 +22,8 @@ pub(crate) struct Manner {
     pub(crate) interactive: bool,
     /// Its variables are called transaction_…, not tx_….
     pub(crate) says_transaction: bool,
+    /// Its clients are told what they ask for of their sessions.
+    pub(crate) tracks: bool,
 }
 
 /// The one SET that makes a new connection, or one after a reset, fit for sessions.
@@ -29,9 +31,9 @@ pub(crate) fn burst(
     flavour: Flavour,
     usage: Use,
     settings: &[(String, String)],
-    Manner { ignore_space, interactive, says_transaction }: Manner,
+    Manner { ignore_space, interactive, says_transaction, tracks }: Manner,
 ) -> String {
-    let mut parts = vec![trackers(flavour).to_owned()];
+    let mut parts = vec![trackers(flavour, tracks)];
     let mut sql_mode = None;
     if usage == Use::Reads {
         for (name, value) in settings {
@@ -57,20 +59,18 @@ pub(crate) fn burst(
     format!("SET {}", parts.join(", "))
 }
 
-/// What replies are to report from now on. COM_RESET_CONNECTION takes it back, on MySQL too.
-fn trackers(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::MariaDb => {
-            "SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
-             SESSION session_track_transaction_info = 'OFF', \
-             SESSION session_track_system_variables = 'sql_mode,character_set_client,last_gtid'"
-        }
-        Flavour::MySql => {
-            "SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
-             SESSION session_track_transaction_info = 'OFF', SESSION session_track_gtids = 'OWN_GTID', \
-             SESSION session_track_system_variables = 'sql_mode,character_set_client'"
-        }
-    }
+/// What replies are to report from now on. COM_RESET_CONNECTION takes it back, on MySQL too. `all`: whatever any client
+/// may want to be told, but for what costs in each reply.
+pub(crate) fn trackers(flavour: Flavour, all: bool) -> String {
+    let (gtids, variables) = match flavour {
+        Flavour::MariaDb => ("", "sql_mode,character_set_client,last_gtid"),
+        Flavour::MySql => ("SESSION session_track_gtids = 'OWN_GTID', ", "sql_mode,character_set_client"),
+    };
+    format!(
+        "SESSION session_track_schema = 1, SESSION session_track_state_change = 1, \
+         SESSION session_track_transaction_info = 'OFF', {gtids}SESSION session_track_system_variables = '{}'",
+        if all { "*" } else { variables }
+    )
 }
 
 /// Asks a server who it is and whether it accepts writes; a replica also what it has executed. Needs no privilege.
@@ -175,7 +175,7 @@ mod tests {
             Flavour::MySql,
             Use::Primary,
             &settings,
-            Manner { ignore_space: true, interactive: true, says_transaction: true },
+            Manner { ignore_space: true, interactive: true, says_transaction: true, tracks: false },
         );
         assert!(set.ends_with("CONCAT('IGNORE_SPACE,', @@session.sql_mode)"), "{set}");
         assert!(set.contains("SESSION wait_timeout = @@global.interactive_timeout"), "{set}");

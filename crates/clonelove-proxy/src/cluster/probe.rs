@@ -225,6 +225,7 @@ pub(crate) async fn monitoring_connection(
         usage: Use::Reads,
         flavour,
         says_transaction: false,
+        tracks: false,
         charset: CHARSET,
         schema: None,
         journal: Journal::default(),

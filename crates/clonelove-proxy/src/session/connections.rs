@@ -153,6 +153,7 @@ impl ClientSession {
         self.to_check = None;
         self.patience = None;
         self.wrote = None;
+        self.begin_tracking();
         self.state.primary_only = self.route == Route::Primary || self.listener == Route::Primary;
         if model.is_some_and(|report| matches!(report.default_of("autocommit"), Some("OFF" | "0"))) {
             self.state.transaction.autocommit = false;
@@ -443,7 +444,8 @@ impl ClientSession {
         // One that a server knows by its client's address serves no other's.
         let told = self.shared.settings.load().servers.iter().any(|server| server.proxy_protocol);
         let from = self.account.from.filter(|_| told);
-        let key = Arc::new(Key::new(user, (account, from), self.caps & CARRIED, generation));
+        let caps = self.caps & (CARRIED | Caps::SESSION_TRACK);
+        let key = Arc::new(Key::new(user, (account, from), caps, generation));
         self.key = Some(Arc::clone(&key));
         key
     }

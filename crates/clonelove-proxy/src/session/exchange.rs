@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use clonelove_sql::{Flavour, Kind};
 use clonelove_wire::reply::ReplyTracker;
 
+use super::Wishes;
 use super::connections::Leased;
 use super::statement::Statement;
 use crate::error::{Fault, ServerFault};
@@ -16,7 +17,7 @@ use crate::relay::{Outcome, Relay, RelayFault, Side, replace_value};
 /// Sends a statement and relays its reply.
 pub(super) async fn exchange(
     client: &mut crate::net::Buffered,
-    client_caps: clonelove_wire::Caps,
+    (client_caps, wishes): (clonelove_wire::Caps, Option<&Wishes>),
     leased: &mut Leased,
     out: &mut BytesMut,
     statement: &mut Statement,
@@ -44,6 +45,8 @@ pub(super) async fn exchange(
     let mut relay = Relay {
         client,
         client_caps,
+        as_it_wishes: statement.tracking,
+        wishes: wishes.filter(|_| client_caps.contains(clonelove_wire::Caps::SESSION_TRACK)),
         conn,
         out,
         hold,

@@ -23,7 +23,7 @@ use super::exchange::{
 };
 use super::prepared::NotPut;
 use super::statement::{Statement, digest, shown};
-use super::{ClientSession, Next, login};
+use super::{ClientSession, Next, login, tracking};
 use crate::error::{ClientError, Fault};
 use crate::relay::{Outcome, Relay, RelayFault, Side};
 use crate::settings::Mode;
@@ -60,6 +60,7 @@ impl ClientSession {
         let kill = facts.effects.first() == Some(&Effect::Kill);
         let mut statement = Statement::new(Command::Query, frame, facts);
         statement.text_at = text_at;
+        statement.tracking = tracking::speaks_of(statement.sql(), &statement.facts, self.caps);
         statement.resolved = made;
         if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
     }
@@ -74,6 +75,9 @@ impl ClientSession {
     /// Finds out where a statement belongs, and has it answered there.
     pub(super) async fn execute(&mut self, mut statement: Statement) -> Next {
         self.resolve(&mut statement);
+        if statement.tracking && self.replica_of_transaction().is_none() {
+            return Box::pin(self.run_on_primary(statement, Reason::SessionSetting)).await;
+        }
         let settings = self.shared.settings.load();
         let policy = Policy {
             primary_only: settings.routing.mode == Mode::PrimaryOnly,
@@ -184,9 +188,18 @@ impl ClientSession {
         statement: &mut Statement,
         sent: bool,
     ) -> Result<Outcome, RelayFault> {
-        let Self { client, caps, primary, out, .. } = self;
+        if statement.tracking {
+            self.show_wishes().await.map_err(|fault| RelayFault::before(Side::Server(fault)))?;
+        }
+        let Self { client, caps, primary, out, wishes, .. } = self;
         let Some(leased) = primary else { return Err(vanished()) };
-        exchange(client, *caps, leased, out, statement, (sent, |_| false)).await
+        let outcome =
+            exchange(client, (*caps, wishes.as_deref()), leased, out, statement, (sent, |_| false)).await?;
+        if statement.tracking {
+            // Without its own settings the connection is of no use to us.
+            self.hear_wishes().await.map_err(|fault| RelayFault::after(Side::Server(fault)))?;
+        }
+        Ok(outcome)
     }
 
     /// A connection to the primary broke under a statement. Whether that was executed is not known, so
@@ -246,11 +259,11 @@ impl ClientSession {
                 return Next::Close;
             }
         }
-        let Self { client, caps, replica, out, .. } = self;
+        let Self { client, caps, replica, out, wishes, .. } = self;
         let Some(leased) = replica else { return Next::Close };
         let flavour = leased.conn.flavour;
         let hold = if writes(statement.facts.kind) { refuses_as_replica } else { |_| false };
-        match exchange(client, *caps, leased, out, &mut statement, (false, hold)).await {
+        match exchange(client, (*caps, wishes.as_deref()), leased, out, &mut statement, (false, hold)).await {
             Ok(outcome) => {
                 if outcome.held.is_some() {
                     let error = ClientError::in_read_only_transaction(flavour).payload();
@@ -331,9 +344,11 @@ impl ClientSession {
             return Tried::Elsewhere(statement);
         }
         let seen = self.replica.as_ref().and_then(|leased| leased.server.known());
-        let Self { client, caps, replica, out, .. } = self;
+        let Self { client, caps, replica, out, wishes, .. } = self;
         let Some(leased) = replica else { return Tried::Elsewhere(statement) };
-        match exchange(client, *caps, leased, out, &mut statement, (sent, held_back)).await {
+        match exchange(client, (*caps, wishes.as_deref()), leased, out, &mut statement, (sent, held_back))
+            .await
+        {
             Ok(Outcome { held: Some(code), .. }) => self.held(statement, code),
             Ok(outcome) => {
                 let same = self.state.last_replica.replace(at) == Some(at);
@@ -420,7 +435,7 @@ impl ClientSession {
         let sql = statement.sql();
         let moved = self.state.traces.last_insert_id_moved && !moved;
         self.note_on_connection(ran, statement, heard, moved);
-        self.remember(before, sql, settled);
+        self.remember(before.filter(|_| !statement.tracking), sql, settled);
         if self.forget_after(&statement.facts) && !outcome.heard.failed {
             Box::pin(self.shared.cluster.look_again()).await;
         }
@@ -540,7 +555,7 @@ impl ClientSession {
         reason: Reason,
         last: u8,
     ) -> Next {
-        let Self { client, caps, primary, replica, out, .. } = self;
+        let Self { client, caps, primary, replica, out, wishes, .. } = self;
         let leased = match ran {
             Ran::Replica(_) => replica,
             _ => primary,
@@ -553,6 +568,8 @@ impl ClientSession {
         let mut relay = Relay {
             client,
             client_caps: *caps,
+            wishes: wishes.as_deref(),
+            as_it_wishes: false,
             conn,
             out,
             hold: |_| false,

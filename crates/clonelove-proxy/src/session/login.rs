@@ -31,8 +31,8 @@ const LARGEST: usize = 256 * 1024;
 /// COM_QUIT (`Command::Quit`) on the wire.
 const COM_QUIT: u8 = 0x01;
 
-/// What is offered to clients, as far as the servers can do it too; TLS, compression and files beside it. Not yet:
-/// session tracking. MariaDB's cached metadata are of one connection, and clients share those.
+/// What is offered to clients, as far as the servers can do it too; TLS, compression and files beside it.
+/// MariaDB's cached metadata are of one connection, and clients share those.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::FOUND_ROWS)
     .union(Caps::LONG_FLAG)
@@ -49,6 +49,7 @@ const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::CONNECT_ATTRS)
     .union(Caps::PLUGIN_AUTH_LENENC)
+    .union(Caps::SESSION_TRACK)
     .union(Caps::DEPRECATE_EOF)
     .union(Caps::OPTIONAL_RESULTSET_METADATA)
     .union(Caps::QUERY_ATTRIBUTES)

@@ -18,6 +18,7 @@ mod settle;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
 use prepared::Open;
 use remembered::ToCheck;
+pub(crate) use tracking::Wishes;
 use writes::Wrote;
 
 /// A client that may give commands.
@@ -84,6 +86,8 @@ pub(crate) struct ClientSession {
     out: BytesMut,
     shown: Option<Pin>,
     dice: Dice,
+    /// What the client wants to be told of its session; none if it is told nothing, and never asked.
+    wishes: Option<Box<Wishes>>,
     /// What the open transaction has written.
     wrote: Option<Box<Wrote>>,
     /// Statements under way that the session may have seen something of.
@@ -272,6 +276,7 @@ impl ClientSession {
             out: BytesMut::new(),
             shown: None,
             dice: Dice::new(view_id),
+            wishes: None,
             wrote: None,
             observed: Observed::default(),
         };

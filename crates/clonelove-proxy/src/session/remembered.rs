@@ -22,7 +22,9 @@ impl ClientSession {
     /// Whether settings may be answered here: in a transaction, or where the session's state lives on one
     /// connection, that connection is told.
     fn may_answer(&self) -> bool {
-        self.primary.is_none() && !self.state.transaction.open && self.state.pin().is_none()
+        // Whoever wants to be told of changes is told by a server.
+        let told = self.caps.contains(Caps::SESSION_TRACK);
+        !told && self.primary.is_none() && !self.state.transaction.open && self.state.pin().is_none()
     }
 
     /// Where a setting leads, if it was accepted before in this very state.

@@ -31,6 +31,8 @@ pub(super) struct Statement {
     pub(super) bindings: Option<Bindings>,
     /// What is sent before it, and has no reply.
     pub(super) ahead: BytesMut,
+    /// It is about the client's own session tracking.
+    pub(super) tracking: bool,
     /// What its only value is, whatever the server says.
     pub(super) value: Option<String>,
     /// What the schema says of it, and the snapshot that said so.
@@ -77,6 +79,7 @@ impl Statement {
             number: 0,
             bindings: None,
             ahead: BytesMut::new(),
+            tracking: false,
             value: None,
             leaves: Leaves::Unknown,
             known: false,
@@ -142,7 +145,7 @@ impl Statement {
 
     /// What may go along with the steps to its state: a text, which needs nothing but that state.
     pub(super) fn along(&self) -> Option<&[u8]> {
-        (self.is_read() && self.prepared.is_none()).then_some(&self.frame[..])
+        (self.is_read() && self.prepared.is_none() && !self.tracking).then_some(&self.frame[..])
     }
 
     /// The number of the first packet of its reply: the one after that of its last frame.

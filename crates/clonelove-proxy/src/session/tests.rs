@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clonelove_route::journal::Journal;
 use clonelove_route::report::Flavour;
-use tokio::io::AsyncReadExt;
+use clonelove_wire::frame::write_packet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
@@ -99,6 +100,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         worn_at: Instant::now(),
         flavour: Flavour::MariaDb,
         says_transaction: false,
+        tracks: false,
         born: Instant::now(),
         _slot: Some(slot),
     });
@@ -161,6 +163,41 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     assert_eq!(metrics.pin(Pin::Transaction).unwrap().get(), 0);
     assert!(shared.clients.enter("another".to_owned(), 1).is_some(), "its place is free again");
     assert!(UserCount::enter(&shared, &user()).is_ok(), "and its user's");
+}
+
+#[tokio::test]
+async fn a_server_may_ask_for_a_file_only_where_one_is_loaded() {
+    let metrics = Metrics::new("0", "test").unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let server = Arc::clone(&shared.cluster.snapshot().servers[0]);
+    for (sql, passes) in [
+        ("SELECT 1", false),
+        ("LOAD DATA INFILE 'x' INTO TABLE t", false),
+        ("LOAD DATA LOCAL INFILE 'x' INTO TABLE t", true),
+    ] {
+        let (mut leased, mut server_end) = lease(&server).await;
+        let (client, mut client_end) = UnixStream::pair().unwrap();
+        let mut frame = BytesMut::new();
+        write_packet(&mut frame, 0, format!("\x03{sql}").as_bytes());
+        let facts = clonelove_sql::analyse(sql.as_bytes(), &clonelove_sql::Dialect::default());
+        let mut statement = statement::Statement::new(Command::Query, frame, facts);
+        let request = b"\x02\0\0\x01\xFBx";
+        server_end.write_all(request).await.unwrap();
+        if passes {
+            client_end.write_all(b"\x01\0\0\x021\0\0\0\x03").await.unwrap();
+            server_end.write_all(b"\x07\0\0\x04\0\0\0\x02\0\0\0").await.unwrap();
+        }
+        let (mut client, mut out) = (Buffered::new(Stream::Unix(client)), BytesMut::new());
+        let caps = (Caps::LOCAL_FILES, None);
+        let done =
+            exchange::exchange(&mut client, caps, &mut leased, &mut out, &mut statement, (false, |_| false))
+                .await;
+        assert_eq!(done.is_ok(), passes, "{sql}");
+        drop(client);
+        let mut told = Vec::new();
+        client_end.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told.starts_with(request), passes, "{sql}: {told:?}");
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,6 @@ fn what_cannot_be_replayed_stays_here() {
     for sql in [
         "SET timestamp = 1",
         "SET gtid_domain_id = 2",
-        "SET session_track_schema = 0",
         "SET insert_id = 5",
         "SET optimizer_trace = 'enabled=on'",
         "SET profiling = 1",
@@ -125,6 +124,16 @@ fn what_cannot_be_replayed_stays_here() {
     assert_eq!(
         carry(&Journal::default(), "SET @a = 1, sql_mode = CONCAT(@@sql_mode, '')"),
         Carry::Here(Unportable::Setting)
+    );
+}
+
+#[test]
+fn what_clients_are_told_of_their_sessions_is_no_servers_business() {
+    let journal = after(&["SET sql_mode = ''"]);
+    assert_eq!(carry(&journal, "SET session_track_schema = 0"), Carry::Replay(journal.clone()));
+    assert_eq!(
+        carry(&journal, "SET session_track_schema = 0, time_zone = '+01:00'"),
+        Carry::ByValue(vec!["time_zone".into()])
     );
 }
 

@@ -40,6 +40,15 @@ pub(super) const RESULT_AFFECTING: &[&str] = &[
     "windowing_use_high_precision",
 ];
 
+/// Those that say what clients are told of their sessions. Servers track for us, and have others.
+pub(super) const TRACKING: &[&str] = &[
+    "session_track_gtids",
+    "session_track_schema",
+    "session_track_state_change",
+    "session_track_system_variables",
+    "session_track_transaction_info",
+];
+
 /// Longer results of functions are NULL, and no session can set it for itself.
 const MAX_PACKET: &str = "max_allowed_packet";
 
@@ -80,7 +89,7 @@ impl Report {
     /// [`UnlikeDefaults`] when that cannot be done; the server is then not fit for reads.
     pub fn settings_like(&self, primary: &Report) -> Result<Vec<(String, String)>, UnlikeDefaults> {
         let mut settings = Vec::new();
-        for (name, theirs) in &primary.defaults {
+        for (name, theirs) in primary.defaults.iter().filter(|(name, _)| !TRACKING.contains(&name.as_str())) {
             let Some(mine) = self.default_of(name) else { continue };
             if name == MAX_PACKET {
                 if mine != theirs {

@@ -87,7 +87,8 @@ const SHOW_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN (\
     'autocommit', 'block_encryption_mode', 'character_set_collations', 'character_set_filesystem', \
     'completion_type', 'cte_max_recursion_depth', 'default_collation_for_utf8mb4', 'default_regex_flags', \
     'default_week_format', 'div_precision_increment', 'group_concat_max_len', 'lc_messages', 'lc_time_names', \
-    'max_allowed_packet', \
+    'max_allowed_packet', 'session_track_gtids', 'session_track_schema', 'session_track_state_change', \
+    'session_track_system_variables', 'session_track_transaction_info', \
     'max_error_count', 'max_join_size', 'max_recursive_iterations', 'max_sort_length', 'old_mode', \
     'sql_auto_is_null', 'sql_big_selects', 'sql_mode', 'sql_notes', 'sql_quote_show_create', \
     'sql_safe_updates', 'sql_select_limit', 'sql_warnings', 'system_versioning_asof', 'time_zone', \
@@ -312,7 +313,7 @@ fn positions(flavour: Flavour, instance: &Values<'_>, gtid: GtidSupport) -> Resu
 
 fn session_defaults(variables: &Values<'_>) -> Vec<(String, String)> {
     let known = |name: &&str| Some(((*name).to_owned(), variables.get(name)?.to_owned()));
-    defaults::RESULT_AFFECTING.iter().filter_map(known).collect()
+    defaults::RESULT_AFFECTING.iter().chain(defaults::TRACKING).filter_map(known).collect()
 }
 
 /// The applier's error before the receiver's: it is the one that replication cannot get over by itself.

@@ -49,3 +49,28 @@ proptest! {
         prop_assert!(all(&block).len() <= block.len());
     }
 }
+
+#[test]
+fn what_is_not_wanted_is_left_out_and_the_rest_stays_as_it_came() {
+    let mut block = BytesMut::new();
+    let mut two = BytesMut::new();
+    for text in ["sql_mode", "ANSI", "autocommit", "OFF"] {
+        two.put_lenenc_bytes(text.as_bytes());
+    }
+    block.put_u8(0);
+    block.put_lenenc_bytes(&two);
+    let schema = b"\x01\x02\x01d";
+    block.extend_from_slice(schema);
+    block.extend_from_slice(b"\x02\x011");
+    let kept = |keep: &dyn Fn(&Change<'_>) -> bool| {
+        let mut out = BytesMut::new();
+        filter(&block, keep, &mut out).unwrap();
+        out
+    };
+    assert_eq!(kept(&|_| true), block);
+    assert_eq!(kept(&|_| false), b""[..]);
+    assert_eq!(kept(&|change| matches!(change, Change::Schema(_))), schema[..]);
+    let one = kept(&|change| matches!(change, Change::Variable { name: b"autocommit", .. }));
+    assert_eq!(one, b"\x00\x0f\x0aautocommit\x03OFF"[..]);
+    assert!(filter(&block[..block.len() - 1], |_| true, &mut BytesMut::new()).is_err());
+}

@@ -11,6 +11,7 @@ pub(crate) const FOUND_ROWS: u64 = 1 << 1;
 pub(crate) const LOCAL_FILES: u64 = 1 << 7;
 pub(crate) const INTERACTIVE: u64 = 1 << 10;
 pub(crate) const PS_MULTI_RESULTS: u64 = 1 << 18;
+pub(crate) const SESSION_TRACK: u64 = 1 << 23;
 pub(crate) const DEPRECATE_EOF: u64 = 1 << 24;
 pub(crate) const OPTIONAL_METADATA: u64 = 1 << 25;
 pub(crate) const QUERY_ATTRIBUTES: u64 = 1 << 27;
