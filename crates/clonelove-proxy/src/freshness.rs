@@ -74,19 +74,17 @@ impl Freshness {
         self.marks.write().set_limit(limit);
     }
 
-    /// An epoch begins with the primary at this position; `None`: its writes have none.
-    pub(crate) fn begin(&self, primary: Option<&Position>) {
+    /// An epoch begins with the primary at this position; `None`: its writes have none. `former` is where the same
+    /// primary was before.
+    pub(crate) fn begin(&self, primary: Option<&Position>, former: Option<&Position>) {
         let mut marks = self.marks.write();
         self.era.fetch_add(1, Ordering::AcqRel);
-        marks.begin(primary, self.now());
-        self.xa.lock().clear();
-    }
-
-    /// The same, of a primary that has gone back to this position.
-    pub(crate) fn begin_anew(&self, primary: &Position) {
-        let mut marks = self.marks.write();
-        self.era.fetch_add(1, Ordering::AcqRel);
-        marks.begin_anew(primary, self.now());
+        match primary {
+            Some(now) if former.is_some_and(|former| !now.covers(former)) => {
+                marks.begin_anew(now, self.now())
+            }
+            _ => marks.begin(primary, self.now()),
+        }
         self.xa.lock().clear();
     }
 

@@ -150,6 +150,15 @@ impl Report {
         };
     }
 
+    /// All that it has, as a primary: what it wrote, and what it replicated before.
+    pub fn written(&self) -> Option<Position> {
+        let mut written = self.binlog_position.clone()?;
+        if let Some(replicated) = &self.position {
+            written.union(replicated);
+        }
+        Some(written)
+    }
+
     /// The largest lag that its channels admit to, an intended delay included, in seconds. `None` when there is no
     /// channel, or one cannot tell.
     pub fn reported_lag(&self) -> Option<f64> {

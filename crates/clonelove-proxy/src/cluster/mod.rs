@@ -358,16 +358,9 @@ impl Cluster {
         if before.epoch == after.epoch && self.freshness.promises() == writes {
             return;
         }
-        let mut position = report.binlog_position.clone();
-        if let (Some(position), Some(replicated)) = (&mut position, &report.position) {
-            position.union(replicated);
-        }
         let former = before.primary_node().filter(|former| former.name == node.name);
-        let former = former.and_then(|former| former.report.as_deref()?.binlog_position.as_ref());
-        match position.as_ref().filter(|_| writes) {
-            Some(now) if former.is_some_and(|former| !now.covers(former)) => self.freshness.begin_anew(now),
-            position => self.freshness.begin(position),
-        }
+        let former = former.and_then(|former| former.report.as_deref()?.written());
+        self.freshness.begin(report.written().filter(|_| writes).as_ref(), former.as_ref());
         self.metrics.degraded_no_gtid.set(i64::from(!writes));
         if !writes {
             let why = "its writes have no positions: replicas may be asked for what they lack (see docs/freshness.md)";
@@ -384,7 +377,7 @@ impl Cluster {
         let mut positions = found.servers.iter().filter_map(|node| node.position().cloned());
         let Some(mut all) = positions.next() else { return };
         positions.for_each(|position| all.union(&position));
-        self.freshness.begin(Some(&all));
+        self.freshness.begin(Some(&all), None);
     }
 
     /// One log line for a change of primary; connections made under the old roles are closed.
