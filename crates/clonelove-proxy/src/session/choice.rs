@@ -12,7 +12,7 @@ use clonelove_route::position::Position;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::OwnWrites;
 use clonelove_sql::keys::Keys;
-use clonelove_sql::{Kind, TableSet};
+use clonelove_sql::{Kind, Resolved, TableSet};
 use tokio::time::Instant;
 
 use super::ClientSession;
@@ -242,7 +242,8 @@ impl ClientSession {
         let snapshot = self.shared.cluster.snapshot();
         let search = Search { snapshot: &snapshot, not, routing, floor };
         let by_tables = self.find_with(&search, statement, None);
-        if matches!(by_tables, Found::Replica(_) | Found::None) || !self.may_have_keys(statement, routing) {
+        let settled = matches!(by_tables, Found::Replica(_) | Found::None);
+        if settled || !statement.resolved().is_some_and(|resolved| self.may_have_keys(resolved)) {
             return by_tables;
         }
         match self.keys_of_read(statement) {
@@ -251,12 +252,11 @@ impl ClientSession {
         }
     }
 
-    fn may_have_keys(&self, statement: &Statement, routing: &Routing) -> bool {
-        let Some(resolved) = statement.resolved() else { return false };
+    /// Whether rows of what a statement reads are told apart.
+    pub(super) fn may_have_keys(&self, resolved: &Resolved) -> bool {
         let mut tables = resolved.read.iter();
         let (Some(only), None) = (tables.next(), tables.next()) else { return false };
-        let keyed = matches!(routing.freshness, Freshness::Key | Freshness::Strict);
-        keyed && self.shared.cluster.freshness.has_keys(only)
+        self.keeps_keys() && self.shared.cluster.freshness.has_keys(only)
     }
 
     fn find_with(&mut self, search: &Search<'_>, statement: &Statement, keys: Option<&Keys>) -> Found {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use clonelove_route::freshness::Rules;
-use clonelove_sql::{Effect, Facts, Kind, Resolved, analyse};
+use clonelove_sql::{Effect, Facts, Kind, Known, Resolved, analyse};
 
 use super::ClientSession;
 use super::statement::{Made, Statement};
@@ -16,9 +16,22 @@ impl ClientSession {
         let view = self.shared.cluster.schema.view();
         let Some(view) = &*view else { return (Arc::new(analyse(sql, &self.state.dialect)), None) };
         let mut scratch = self.shared.scratches.lock().pop().unwrap_or_default();
-        let known = view.look_up(&self.shared.facts, sql, self.key_session(), &mut scratch);
+        let session = self.key_session();
+        let known = view.look_up(&self.shared.facts, sql, session, &mut scratch);
+        // The literals have just been found: later they would have to be looked for again.
+        let keys = self.asks_for_keys(&known).then(|| known.keys_in_full(sql, session, &scratch));
         self.shared.scratches.lock().push(scratch);
-        (Arc::clone(&known.facts), Some(Made::Known(known)))
+        (Arc::clone(&known.facts), Some(Made::Known(known, keys)))
+    }
+
+    /// Whether the rows that a statement touches will be asked for: those of a write, and of a read that its tables alone
+    /// may keep from a replica.
+    fn asks_for_keys(&self, known: &Known) -> bool {
+        match known.facts.kind {
+            Kind::Write => self.keeps_keys(),
+            Kind::Read => self.may_have_keys(&known.resolved),
+            _ => false,
+        }
     }
 
     /// Lets the schema have its say on a statement; without a snapshot its own words are all there is.
@@ -26,7 +39,7 @@ impl ClientSession {
         let view = self.shared.cluster.schema.view();
         let Some(view) = &*view else { return };
         // What was looked up a moment ago may have been of the view before this one.
-        let current = matches!(&statement.resolved, Some(Made::Known(known)) if known.is_of(view.number));
+        let current = matches!(&statement.resolved, Some(Made::Known(known, _)) if known.is_of(view.number));
         if !current {
             statement.resolved = Some(match statement.executes() {
                 Some(prepared) => Made::Prepared(prepared.meaning(view)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use clonelove_sql::keys::Keys;
 use clonelove_sql::{Effect, Facts, Kind, Known, Leaves, Resolved, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER};
@@ -51,8 +52,8 @@ pub(super) struct Statement {
 
 /// What the schema makes of a statement.
 pub(super) enum Made {
-    /// As others of its form have it.
-    Known(Arc<Known>),
+    /// As others of its form have it, with its own keys if those were asked for.
+    Known(Arc<Known>, Option<Option<Keys>>),
     /// For all executions of what was prepared.
     Prepared(Arc<Meaning>),
     /// For this one.
@@ -63,7 +64,7 @@ impl Statement {
     /// What the schema says of it.
     pub(super) fn resolved(&self) -> Option<&Resolved> {
         match self.resolved.as_ref()? {
-            Made::Known(known) => Some(&known.resolved),
+            Made::Known(known, _) => Some(&known.resolved),
             Made::Prepared(meaning) => Some(&meaning.resolved),
             Made::Own(resolved) => Some(resolved),
         }
@@ -106,6 +107,14 @@ impl Statement {
                 self.prepared.as_ref().map_or(&[], |prepared| prepared.sql())
             }
             _ => &[],
+        }
+    }
+
+    /// Its keys by the view of this number, if they were asked for when it was looked up.
+    pub(super) fn known_keys(&self, view: u64) -> Option<Option<&Keys>> {
+        match &self.resolved {
+            Some(Made::Known(known, Some(keys))) if known.is_of(view) => Some(keys.as_ref()),
+            _ => None,
         }
     }
 

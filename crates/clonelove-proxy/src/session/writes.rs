@@ -120,6 +120,9 @@ impl ClientSession {
         if let Some(prepared) = statement.executes() {
             return self.keys_of_execution(view, statement, prepared);
         }
+        if let Some(keys) = statement.known_keys(view.number) {
+            return keys.cloned();
+        }
         let text = statement.text()?;
         view.keys_of_write(text, &statement.facts, resolved, self.key_session())
     }
@@ -130,12 +133,15 @@ impl ClientSession {
         if let Some(prepared) = statement.executes() {
             return self.keys_of_execution(view.as_ref()?, statement, prepared);
         }
+        if let Some(keys) = statement.known_keys(view.as_ref()?.number) {
+            return keys.cloned();
+        }
         let text = statement.text()?;
         let resolved = statement.resolved()?;
         view.as_ref()?.keys_of_read(text, &statement.facts, resolved, self.key_session())
     }
 
-    fn keeps_keys(&self) -> bool {
+    pub(super) fn keeps_keys(&self) -> bool {
         matches!(self.shared.settings.load().routing.freshness, Freshness::Key | Freshness::Strict)
     }
 
