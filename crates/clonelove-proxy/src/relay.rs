@@ -1,6 +1,8 @@
 //! Bytes across, steered by the reply tracker: requests to a server, replies to the client, in constant
 //! memory. Learns from status packets on the way; must not know SQL, routing or the pool.
 
+mod only_row;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -25,6 +27,7 @@ use crate::error::{Fault, ServerFault};
 use crate::freshness::Pending;
 use crate::net::Buffered;
 use crate::session::Wishes;
+pub(crate) use only_row::replace_values;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -377,33 +380,6 @@ impl Relay<'_> {
     fn protocol(&self, fault: &ProtocolFault) -> Side {
         Side::Server(ServerFault::new(&self.conn.server, Fault::ServerProtocol, fault))
     }
-}
-
-/// Puts a text in place of the only value of the only row of a gathered reply; a reply of another shape stays
-/// as it is.
-pub(crate) fn replace_value(out: &mut BytesMut, caps: Caps, text: &str) {
-    // The number of columns, one definition, in the old way an EOF; then the row.
-    let left_out = caps.contains(Caps::OPTIONAL_RESULTSET_METADATA) && out.get(HEADER + 1) == Some(&0);
-    let row_at = if caps.contains(Caps::DEPRECATE_EOF) { 2_usize } else { 3 };
-    let row_at = row_at.saturating_sub(left_out.into());
-    let mut start = 0_usize;
-    for _ in 0..row_at {
-        let Some(head) = out.get(start..).and_then(FrameHead::parse) else { return };
-        start = start.saturating_add(head.whole());
-    }
-    let Some(head) = out.get(start..).and_then(FrameHead::parse) else { return };
-    let (Ok(len), Some(one_column)) = (u8::try_from(text.len()), out.get(..HEADER + 1)) else { return };
-    if one_column.last() != Some(&1) || len > 250 || out.len() < start.saturating_add(head.whole()) {
-        return;
-    }
-    let mut replaced = BytesMut::with_capacity(out.len().saturating_add(text.len()));
-    replaced.extend_from_slice(out.get(..start).unwrap_or_default());
-    let head_of_row = FrameHead { len: text.len().saturating_add(1), seq: head.seq };
-    replaced.extend_from_slice(&head_of_row.encode());
-    replaced.extend_from_slice(&[len]);
-    replaced.extend_from_slice(text.as_bytes());
-    replaced.extend_from_slice(out.get(start.saturating_add(head.whole())..).unwrap_or_default());
-    *out = replaced;
 }
 
 struct Progress {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clonelove_sql::{Effect, Facts, TableName};
+use clonelove_sql::{Effect, Facts, Kind, TableName};
 
 /// Why a session is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,9 +80,19 @@ pub struct Pins {
     unnamed_lock: bool,
     table_lock: bool,
     handlers: BTreeSet<String>,
-    prepared: BTreeSet<String>,
+    /// By name, with what is known of their text.
+    prepared: BTreeMap<String, Option<Box<Text>>>,
     cursors: BTreeSet<u32>,
     lasting: BTreeSet<Pin>,
+}
+
+/// The text of a prepared statement.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// What it says of itself.
+    pub facts: Facts,
+    /// The default schema that its names are of.
+    pub schema: Option<String>,
 }
 
 /// How a statement ended.
@@ -147,6 +157,22 @@ impl Pins {
         !self.temporary.is_empty() && self.temporary.contains(&qualified(table, schema))
     }
 
+    /// What a statement prepared by text is known to say. Only what reads or writes rows, and does nothing else, is kept.
+    pub fn know_text(&mut self, name: &str, text: Text) {
+        let Facts { kind, effects, parts, .. } = &text.facts;
+        let plain = matches!(kind, Kind::Read | Kind::Write) && effects.is_empty() && parts.is_empty();
+        if let Some(known) = self.prepared.get_mut(name) {
+            *known = plain.then(|| Box::new(text));
+        }
+    }
+
+    /// What a statement executes, if it does nothing but that and the text is known.
+    pub fn executed(&self, facts: &Facts) -> Option<&Text> {
+        let [Effect::ExecuteText(name)] = facts.effects.as_slice() else { return None };
+        let alone = facts.parts.is_empty() && facts.functions.is_empty();
+        self.prepared.get(name).filter(|_| alone)?.as_deref()
+    }
+
     /// COM_RESET_CONNECTION, COM_CHANGE_USER: nothing is left.
     pub fn clear(&mut self) {
         *self = Pins::default();
@@ -194,7 +220,7 @@ impl Pins {
                 self.handlers.insert(name.clone());
             }
             Effect::PrepareText(name) => {
-                self.prepared.insert(name.clone());
+                self.prepared.insert(name.clone(), None);
             }
             Effect::ExecuteText(_) => self.hold(Pin::PreparedText),
             Effect::Xa => self.hold(Pin::Xa),

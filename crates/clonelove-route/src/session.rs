@@ -3,10 +3,11 @@
 
 use clonelove_sql::{
     Charset, Dialect, Effect, Facts, Flavour, Kind, Leaves, Lexer, Modes, Previous, Setting, Value,
+    text_to_prepare,
 };
 
 use crate::journal::{Carry, Journal, Unportable};
-use crate::pins::{Pin, Pins};
+use crate::pins::{Pin, Pins, Text};
 use crate::position::Position;
 
 /// The transaction flags of a server's last reply.
@@ -250,6 +251,10 @@ impl Session {
         heard: &Heard,
     ) -> Settled {
         let schema_before = heard.schema.as_ref().map(|_| self.schema.clone());
+        // The text that it executes is known to leave nothing: it is as if that had been said itself.
+        let text = if leaves == Leaves::Nothing { self.pins.executed(facts) } else { None };
+        let executed = text.map(|text| text.facts.clone());
+        let facts = executed.as_ref().unwrap_or(facts);
         if let Some(transaction) = heard.transaction {
             self.transaction = transaction;
         }
@@ -267,6 +272,11 @@ impl Session {
         self.pins.after(facts, schema.as_deref(), !heard.failed);
         if !heard.failed && (keeps_old_values(facts) || resets_counters(sql)) {
             self.pins.hold(Pin::SessionSetting);
+        }
+        if let ([Effect::PrepareText(name)], false) = (facts.effects.as_slice(), heard.failed)
+            && let Some(prepared) = text_to_prepare(sql, &self.dialect)
+        {
+            self.pins.know_text(name, Text { facts: prepared, schema: schema_before });
         }
         let was_once = self.once;
         let settled = self.after_settings(sql, facts, heard);

@@ -19,6 +19,7 @@ mod names;
 mod resolve;
 pub mod schema;
 mod substitute;
+mod texts;
 mod words;
 
 pub use analyse::analyse;
@@ -31,4 +32,5 @@ pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;
 pub use resolve::{Leaves, Resolved, TableSet};
 pub use schema::{Schema, TableId};
-pub use substitute::{Substitutes, sole_value, substitute};
+pub use substitute::{Substitutes, sole_row, substitute};
+pub use texts::text_to_prepare;

@@ -1,4 +1,5 @@
-//! Putting values in place of functions that ask about the connection, for a statement that runs on another one.
+//! Putting values in place of functions and variables that ask about the connection, for a statement that runs on another
+//! one.
 //!
 //! Owns the rewriting alone: which values, and whether it is needed, is its caller's business. The names of result
 //! columns stay what they were.
@@ -17,6 +18,10 @@ pub struct Substitutes {
     pub found_rows: Option<u64>,
     /// `CONNECTION_ID()`
     pub connection_id: Option<u32>,
+    /// `@@wait_timeout`, in seconds
+    pub wait_timeout: Option<u64>,
+    /// `@@interactive_timeout`, in seconds
+    pub interactive_timeout: Option<u64>,
 }
 
 impl Substitutes {
@@ -32,6 +37,17 @@ impl Substitutes {
             None
         }
     }
+
+    /// The value of a variable of the session, by its name.
+    fn variable(&self, name: &[u8]) -> Option<Value> {
+        if name.eq_ignore_ascii_case(b"wait_timeout") {
+            self.wait_timeout.map(Value::Seconds)
+        } else if name.eq_ignore_ascii_case(b"interactive_timeout") {
+            self.interactive_timeout.map(Value::Seconds)
+        } else {
+            None
+        }
+    }
 }
 
 /// A number.
@@ -40,6 +56,7 @@ enum Value {
     Signed(i64),
     Rows(u64),
     Id(u32),
+    Seconds(u64),
 }
 
 impl Value {
@@ -48,6 +65,7 @@ impl Value {
             Self::Signed(value) => format!("CAST({value} AS SIGNED)"),
             Self::Rows(value) => format!("CAST({value} AS UNSIGNED)"),
             Self::Id(value) => format!("CAST({value} AS UNSIGNED)"),
+            Self::Seconds(value) => format!("CAST({value} AS UNSIGNED)"),
         }
     }
 
@@ -58,33 +76,70 @@ impl Value {
             Self::Signed(value) => format!("CAST('{value:021}' AS SIGNED)"),
             Self::Rows(value) => format!("CAST('{value:021}' AS SIGNED)"),
             Self::Id(value) => format!("CAST({value:010} AS UNSIGNED)"),
+            Self::Seconds(value) => format!("CAST('{value:021}' AS UNSIGNED)"),
         }
     }
 }
 
-/// The value that a statement asks for, if one of the functions is all that it asks for: the text of the only value
-/// of its only row.
-pub fn sole_value(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option<String> {
-    let text = |token: &Token| sql.get(token.range.clone()).unwrap_or_default();
+/// The values of the only row that a statement answers with, where it does nothing but ask for some: a text for each
+/// column whose value is ours, none for those that are the server's own. `None`: it is another statement.
+pub fn sole_row(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option<Vec<Option<String>>> {
+    let text = |range: &Range<usize>| sql.get(range.clone()).unwrap_or_default();
     let mut tokens: Vec<Token> = Lexer::new(sql, dialect).collect();
     tokens.pop_if(|last| last.kind == TokenKind::Sign(b';'));
-    let [select, name, open, close, alias @ ..] = tokens.as_slice() else { return None };
-    let is_alias =
-        |token: &Token| matches!(token.kind, TokenKind::Word | TokenKind::QuotedName | TokenKind::Text);
-    let alias_fits = match alias {
-        [] => true,
-        [alias] => is_alias(alias),
-        [word, alias] => text(word).eq_ignore_ascii_case(b"AS") && is_alias(alias),
-        _ => false,
-    };
-    let call = open.kind == TokenKind::Sign(b'(') && close.kind == TokenKind::Sign(b')');
-    if !text(select).eq_ignore_ascii_case(b"SELECT") || !call || !alias_fits {
+    let (select, list) = tokens.split_first()?;
+    if select.kind != TokenKind::Word || !text(&select.range).eq_ignore_ascii_case(b"SELECT") {
         return None;
     }
-    values.value(text(name)).map(|value| match value {
-        Value::Signed(value) => value.to_string(),
-        Value::Rows(value) => value.to_string(),
-        Value::Id(value) => value.to_string(),
+    let mut depth = 0_usize;
+    let mut items = list.split(|token| {
+        match token.kind {
+            TokenKind::Sign(b'(') => depth = depth.saturating_add(1),
+            TokenKind::Sign(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token.kind == TokenKind::Sign(b',')
+    });
+    let row: Vec<Option<String>> =
+        items.by_ref().map(|item| column(item, text, values)).collect::<Option<_>>()?;
+    row.iter().any(Option::is_some).then_some(row)
+}
+
+/// What a column of [`sole_row`] is: a call or variable whose value is ours, perhaps with another name; or an expression
+/// of the server's own, after which no clause follows.
+fn column<'a>(
+    item: &[Token],
+    text: impl Fn(&Range<usize>) -> &'a [u8],
+    values: &Substitutes,
+) -> Option<Option<String>> {
+    let mut depth = 0_usize;
+    for token in item {
+        match token.kind {
+            TokenKind::Error | TokenKind::Sign(b';') => return None,
+            TokenKind::Sign(b'(') => depth = depth.saturating_add(1),
+            TokenKind::Sign(b')') => depth = depth.saturating_sub(1),
+            TokenKind::Word if depth == 0 && ends_list(token, text(&token.range)) => return None,
+            _ => {}
+        }
+    }
+    let Some((value, length)) = asked(item, 0, &text, values) else {
+        let ours = (0..item.len()).any(|at| asked(item, at, &text, values).is_some());
+        return (!ours).then_some(None);
+    };
+    let is_alias =
+        |token: &Token| matches!(token.kind, TokenKind::Word | TokenKind::QuotedName | TokenKind::Text);
+    let fits = match item.get(length..)? {
+        [] => true,
+        [alias] => is_alias(alias),
+        [word, alias] => text(&word.range).eq_ignore_ascii_case(b"AS") && is_alias(alias),
+        _ => false,
+    };
+    fits.then(|| {
+        Some(match value {
+            Value::Signed(value) => value.to_string(),
+            Value::Rows(value) | Value::Seconds(value) => value.to_string(),
+            Value::Id(value) => value.to_string(),
+        })
     })
 }
 
@@ -128,15 +183,19 @@ pub fn substitute(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option
         let begins = list == List::Before && depth == 0 && word.eq_ignore_ascii_case(b"SELECT");
         if begins {
             list = List::Within;
-        } else if let Some((value, end)) = call(&tokens, at, text, (values, dialect.flavour)) {
+        } else if let Some((value, length)) = asked(&tokens, at, &text, values) {
+            let after = at.saturating_add(length);
+            let end = tokens.get(after.saturating_sub(1)).map_or(token.range.end, |last| last.range.end);
             out.extend_from_slice(text(&(copied..token.range.start)));
-            out.extend_from_slice(value.as_bytes());
+            let written =
+                if dialect.flavour == Flavour::MariaDb { value.of_mariadb() } else { value.of_mysql() };
+            out.extend_from_slice(written.as_bytes());
             copied = end;
             if list == List::Within {
                 item.extend(token.range.start..end, TokenKind::Sign(b')'), false);
                 item.replaced = true;
             }
-            at = at.saturating_add(3);
+            at = after;
             continue;
         } else if list == List::Within && !(item.range.is_none() && is_option(word)) {
             let ends_expression = word.eq_ignore_ascii_case(b"END");
@@ -201,22 +260,26 @@ impl Item {
     }
 }
 
-/// `name ( )`, as a value, and where it ends.
-fn call<'a>(
+/// `name ( )`, `@@name` or `@@session.name`, as a value, and how many tokens it has.
+fn asked<'a>(
     tokens: &[Token],
     at: usize,
     text: impl Fn(&Range<usize>) -> &'a [u8],
-    (values, flavour): (&Substitutes, Flavour),
-) -> Option<(String, usize)> {
-    let token = tokens.get(at).filter(|token| token.kind == TokenKind::Word)?;
-    let open = tokens.get(at.saturating_add(1))?;
-    let close = tokens.get(at.saturating_add(2))?;
-    if open.kind != TokenKind::Sign(b'(') || close.kind != TokenKind::Sign(b')') {
-        return None;
+    values: &Substitutes,
+) -> Option<(Value, usize)> {
+    let kind = |after: usize| tokens.get(at.saturating_add(after)).map(|token| token.kind);
+    let word = |after: usize| tokens.get(at.saturating_add(after)).map(|token| text(&token.range));
+    let call = kind(1) == Some(TokenKind::Sign(b'(')) && kind(2) == Some(TokenKind::Sign(b')'));
+    match kind(0)? {
+        TokenKind::Word if call => Some((values.value(word(0)?)?, 3)),
+        TokenKind::SystemVariable if kind(2) == Some(TokenKind::Sign(b'.')) => {
+            let scope = word(1)?;
+            let own = [&b"session"[..], b"local"].iter().any(|own| scope.eq_ignore_ascii_case(own));
+            Some((values.variable(word(3)?).filter(|_| own)?, 4))
+        }
+        TokenKind::SystemVariable => Some((values.variable(word(1)?)?, 2)),
+        _ => None,
     }
-    let value = values.value(text(&token.range))?;
-    let value = if flavour == Flavour::MariaDb { value.of_mariadb() } else { value.of_mysql() };
-    Some((value, close.range.end))
 }
 
 /// What ends an item of a SELECT's list, outside parentheses.
@@ -260,14 +323,22 @@ fn is_option(word: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    const VALUES: Substitutes = Substitutes {
+        row_count: Some(-1),
+        found_rows: Some(3),
+        connection_id: Some(7),
+        wait_timeout: Some(77),
+        interactive_timeout: None,
+    };
+
     fn rewritten(sql: &str) -> Option<String> {
-        let values = Substitutes { row_count: Some(-1), found_rows: Some(3), connection_id: Some(7) };
+        let values = VALUES;
         substitute(sql.as_bytes(), &Dialect::default(), &values).map(|sql| String::from_utf8(sql).unwrap())
     }
 
     #[test]
     fn mysqls_types_need_no_digits() {
-        let values = Substitutes { row_count: Some(-1), found_rows: Some(3), connection_id: Some(7) };
+        let values = VALUES;
         let dialect = Dialect { flavour: Flavour::MySql, ..Dialect::default() };
         let sql = b"SELECT ROW_COUNT() a, FOUND_ROWS() b, CONNECTION_ID() c";
         let text = substitute(sql, &dialect, &values).map(|sql| String::from_utf8(sql).unwrap());
@@ -311,24 +382,69 @@ mod tests {
                 "SELECT a FROM t WHERE id = CAST(0000000007 AS UNSIGNED)",
             ),
             ("KILL QUERY CONNECTION_ID()", "KILL QUERY CAST(0000000007 AS UNSIGNED)"),
+            (
+                "SELECT @@wait_timeout + 1",
+                "SELECT CAST('000000000000000000077' AS UNSIGNED) + 1 AS `@@wait_timeout + 1`",
+            ),
+            (
+                "SELECT 1 FROM t WHERE @@Session.WAIT_TIMEOUT > 5",
+                "SELECT 1 FROM t WHERE CAST('000000000000000000077' AS UNSIGNED) > 5",
+            ),
         ];
         for (sql, expected) in rows {
             assert_eq!(rewritten(sql).as_deref(), Some(expected), "{sql}");
         }
-        let values = Substitutes { row_count: Some(-1), ..Substitutes::default() };
-        let sole = |sql: &str| sole_value(sql.as_bytes(), &Dialect::default(), &values);
-        for sql in ["SELECT ROW_COUNT()", "select row_count ( ) as n;", "SELECT ROW_COUNT() `n`"] {
-            assert_eq!(sole(sql).as_deref(), Some("-1"), "{sql}");
-        }
-        for sql in
-            ["SELECT ROW_COUNT() + 1", "SELECT ROW_COUNT(), 1", "SELECT FOUND_ROWS()", "DO ROW_COUNT()"]
-        {
-            assert_eq!(sole(sql), None, "{sql}");
-        }
-        for sql in
-            ["SELECT 1", "SELECT 'FOUND_ROWS()'", "SELECT found_rows FROM t", "SELECT FOUND_ROWS(1)", ""]
-        {
+        for sql in [
+            "SELECT 1",
+            "SELECT 'FOUND_ROWS()'",
+            "SELECT found_rows FROM t",
+            "SELECT FOUND_ROWS(1)",
+            "",
+            "SELECT @@global.wait_timeout",
+            "SELECT @@interactive_timeout",
+            "SELECT @wait_timeout",
+        ] {
             assert_eq!(rewritten(sql), None, "{sql}");
+        }
+    }
+    #[test]
+    fn the_only_row_is_told_by_its_columns() {
+        let row = |sql: &str| {
+            let row = sole_row(sql.as_bytes(), &Dialect::default(), &VALUES)?;
+            Some(
+                row.into_iter()
+                    .map(|value| value.unwrap_or_else(|| "-".to_owned()))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+        };
+        for (sql, expected) in [
+            ("SELECT ROW_COUNT()", "-1"),
+            ("select row_count ( ) as n;", "-1"),
+            ("SELECT ROW_COUNT() `n`", "-1"),
+            ("SELECT ROW_COUNT(), LAST_INSERT_ID() AS id, FOUND_ROWS() f", "-1 - 3"),
+            ("SELECT @@wait_timeout, @@sql_mode", "77 -"),
+            ("SELECT @@session.wait_timeout w", "77"),
+            ("SELECT ROW_COUNT(), CONCAT('a', 1, (SELECT MAX(a) FROM t)) AS c, 5", "-1 - -"),
+        ] {
+            assert_eq!(row(sql).as_deref(), Some(expected), "{sql}");
+        }
+        for sql in [
+            "SELECT ROW_COUNT() + 1",
+            "SELECT 1, ROW_COUNT() + 1, FOUND_ROWS()",
+            "SELECT ROW_COUNT() FROM t",
+            "SELECT ROW_COUNT(), 1 FROM t",
+            "SELECT ROW_COUNT(), a INTO @a, @b",
+            "SELECT ROW_COUNT() LIMIT 0",
+            "SELECT ROW_COUNT() WHERE",
+            "SELECT ROW_COUNT() UNION",
+            "SELECT DISTINCT ROW_COUNT()",
+            "SELECT LAST_INSERT_ID()",
+            "SELECT @@interactive_timeout",
+            "DO ROW_COUNT()",
+            "",
+        ] {
+            assert_eq!(row(sql), None, "{sql}");
         }
     }
 }

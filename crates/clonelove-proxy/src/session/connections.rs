@@ -152,6 +152,7 @@ impl ClientSession {
         self.last_statement = 0;
         self.to_check = None;
         self.patience = None;
+        self.timeouts = Default::default();
         self.wrote = None;
         self.begin_tracking();
         self.state.primary_only = self.route == Route::Primary || self.listener == Route::Primary;

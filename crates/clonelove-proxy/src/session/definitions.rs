@@ -57,7 +57,10 @@ impl ClientSession {
         if (statement.facts.kind, statement.facts.why) != (kind, why) {
             statement.facts = Arc::new(Facts { kind, why, ..Facts::clone(&statement.facts) });
         }
-        statement.leaves = leaves;
+        // Of a text that is executed, it is known what that leaves.
+        let text = self.state.pins.executed(&statement.facts);
+        let of_text = text.map(|text| view.resolve(&text.facts, text.schema.as_deref()).leaves);
+        statement.leaves = of_text.unwrap_or(leaves);
         statement.known = known;
         statement.generation = view.generation;
         statement.view = view.number;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_sql::{Flavour, Kind};
+use clonelove_wire::Command;
 use clonelove_wire::reply::ReplyTracker;
 
 use super::Wishes;
 use super::connections::Leased;
 use super::statement::Statement;
 use crate::error::{Fault, ServerFault};
-use crate::relay::{Outcome, Relay, RelayFault, Side, replace_value};
+use crate::relay::{Outcome, Relay, RelayFault, Side, replace_values};
 
 /// Sends a statement and relays its reply.
 pub(super) async fn exchange(
@@ -39,7 +40,7 @@ pub(super) async fn exchange(
     }
     let mut tracker = ReplyTracker::new(statement.command, leased.conn.caps);
     tracker.expect_sequence(statement.reply_sequence());
-    let gather = statement.value.is_some();
+    let gather = statement.values.is_some();
     let conn = &mut leased.conn;
     let pending = statement.pending.as_ref();
     let mut relay = Relay {
@@ -61,8 +62,9 @@ pub(super) async fn exchange(
     let result = relay.reply(tracker).await;
     let waited = relay.waited;
     statement.waited += waited;
-    if let (Some(value), Ok(Outcome { error: None, .. })) = (&statement.value, &result) {
-        replace_value(out, leased.conn.caps, value);
+    if let (Some(values), Ok(Outcome { error: None, .. })) = (&statement.values, &result) {
+        let binary = statement.command == Command::StmtExecute;
+        replace_values(out, leased.conn.caps, values, binary);
     }
     if let Err(RelayFault { side: Side::Server(fault), .. }) = &result {
         leased.server.note_fault(fault);

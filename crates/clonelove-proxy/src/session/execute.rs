@@ -95,7 +95,11 @@ impl ClientSession {
                 let statement = self.with_traces(statement);
                 self.run_on_primary(statement, reason).await
             }
-            Plan::Stay(at, reason) => Box::pin(self.run_where_it_lives(statement, at, reason)).await,
+            Plan::Stay(at, reason) => {
+                let executes = statement.command == Command::StmtExecute;
+                let statement = if executes { self.with_traces(statement) } else { statement };
+                Box::pin(self.run_where_it_lives(statement, at, reason)).await
+            }
             Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
         }
     }

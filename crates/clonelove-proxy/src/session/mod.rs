@@ -51,7 +51,7 @@ use connections::Leased;
 pub(crate) use connections::version_number;
 use login::{LoggedIn, NoLogin};
 use prepared::Open;
-use remembered::ToCheck;
+use remembered::{Timeouts, ToCheck};
 pub(crate) use tracking::Wishes;
 use writes::Wrote;
 
@@ -77,6 +77,7 @@ pub(crate) struct ClientSession {
     to_check: Option<Box<ToCheck>>,
     /// The client's own word on how long it may be idle.
     patience: Option<Duration>,
+    timeouts: Timeouts,
     /// The statements that the client has prepared, by the numbers it knows them under.
     open: BTreeMap<u32, Open>,
     next_statement: u32,
@@ -268,6 +269,7 @@ impl ClientSession {
             key: None,
             to_check: None,
             patience: None,
+            timeouts: Timeouts::default(),
             open: BTreeMap::new(),
             next_statement: 1,
             last_statement: 0,

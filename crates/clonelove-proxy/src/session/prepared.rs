@@ -8,9 +8,7 @@ use bytes::BytesMut;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
 use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
-use clonelove_sql::{
-    Charset, Dialect, Effect, Facts, Flavour, Previous, Resolved, Substitutes, Why, analyse, substitute,
-};
+use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Resolved, Why, analyse, substitute};
 use clonelove_wire::Command;
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{FrameHead, HEADER, write_packet};
@@ -80,6 +78,11 @@ pub(super) enum NotPut {
 impl Prepared {
     pub(super) fn sql(&self) -> &[u8] {
         &self.what.sql
+    }
+
+    /// How its text was read.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What the definitions make of it.
@@ -341,7 +344,11 @@ impl ClientSession {
         if statement.command == Command::StmtPrepare {
             return Ok(());
         }
-        let what = self.with_traces_now(&prepared);
+        let what = match &statement.values {
+            // They are put into the answer.
+            Some(_) => Arc::clone(&prepared.what),
+            None => self.with_traces_now(&prepared),
+        };
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
             _ => &mut self.primary,
@@ -365,17 +372,10 @@ impl ClientSession {
 
     /// What asks about the statement before is told what holds now.
     fn with_traces_now(&self, prepared: &Prepared) -> Arc<What> {
-        let asked =
-            prepared.facts.previous & (Previous::ROW_COUNT | Previous::FOUND_ROWS | Previous::CONNECTION_ID);
-        if asked.is_empty() {
+        if !self.asks_for_traces(&prepared.facts, &prepared.what.sql) {
             return Arc::clone(&prepared.what);
         }
-        let traces = &self.state.traces;
-        let values = Substitutes {
-            row_count: Some(traces.row_count),
-            found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
-            connection_id: Some(self.view.id),
-        };
+        let values = self.traces();
         let What { sql, charset, schema, journal } = &*prepared.what;
         match substitute(sql, &prepared.dialect, &values) {
             None => Arc::clone(&prepared.what),

@@ -9,11 +9,12 @@ use clonelove_route::reason::Reason;
 use clonelove_route::session::{Ran, Settled};
 use clonelove_sql::{
     Assignment, Charset, Dialect, Effect, Facts, Kind, Lexer, Modes, Previous, Setting, Substitutes,
-    TokenKind, Value, sole_value, substitute,
+    TokenKind, Value, sole_row, substitute,
 };
 use clonelove_wire::frame::{HEADER, MAX_FRAME, write_packet};
 use clonelove_wire::{Caps, Command};
 
+use super::prepared::Prepared;
 use super::statement::Statement;
 use super::{ClientSession, Next};
 use crate::known::{After, Before, JournalKey};
@@ -112,6 +113,8 @@ impl ClientSession {
         if !names_interactive || interactive {
             self.patience = Some(patience);
         }
+        let told = if names_interactive { &mut self.timeouts.interactive } else { &mut self.timeouts.wait };
+        *told = Some(patience.as_secs());
         self.state.answered_here();
         self.answer_ok(Reason::AnsweredHere).await
     }
@@ -136,26 +139,33 @@ impl ClientSession {
         begins
     }
 
-    /// The statement with values for what it asks of the one before, where another connection ran that.
+    /// The statement with values for what it asks of the one before, where another connection ran that, and of what is
+    /// kept here.
     pub(super) fn with_traces(&self, statement: Statement) -> Statement {
-        let asked =
-            statement.facts.previous & (Previous::ROW_COUNT | Previous::FOUND_ROWS | Previous::CONNECTION_ID);
-        if asked.is_empty() || !matches!(statement.command, Command::Query | Command::StmtPrepare) {
+        if !self.asks_for_traces(&statement.facts, statement.sql()) {
             return statement;
         }
-        let native =
-            self.state.ran == Ran::Primary && self.primary.as_ref().is_some_and(|leased| leased.conn.native);
-        let traces = &self.state.traces;
-        let values = Substitutes {
-            row_count: (!native).then_some(traces.row_count),
-            // Settings leave it as it was, on whatever connection.
-            found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
-            connection_id: Some(self.view.id),
-        };
-        if statement.command == Command::Query
-            && let Some(value) = sole_value(statement.sql(), &self.state.dialect, &values)
+        let executes = statement.command == Command::StmtExecute;
+        if !executes && !matches!(statement.command, Command::Query | Command::StmtPrepare) {
+            return statement;
+        }
+        // What is prepared first, or told first, is what the server was told last.
+        let native = !executes
+            && !statement.facts.previous.contains(Previous::LAST_INSERT_ID)
+            && self.state.ran == Ran::Primary
+            && self.primary.as_ref().is_some_and(|leased| leased.conn.native);
+        let values =
+            Substitutes { row_count: (!native).then_some(self.state.traces.row_count), ..self.traces() };
+        let dialect = statement.executes().map_or(self.state.dialect, Prepared::dialect);
+        if statement.command != Command::StmtPrepare
+            // A row in binary tells nothing without its columns' definitions.
+            && !(executes && self.caps.intersects(Caps::OPTIONAL_RESULTSET_METADATA | Caps::CACHE_METADATA))
+            && let Some(row) = sole_row(statement.sql(), &dialect, &values)
         {
-            return Statement { value: Some(value), ..statement };
+            return Statement { values: Some(row), ..statement };
+        }
+        if executes {
+            return statement;
         }
         let Some(sql) = substitute(statement.sql(), &self.state.dialect, &values) else { return statement };
         // With its attributes, if it has any.
@@ -170,6 +180,43 @@ impl ClientSession {
         write_packet(&mut frame, 0, &payload);
         Statement { frame, ..statement }
     }
+
+    /// Whether a statement asks for something that no server connection of ours may be asked for.
+    pub(super) fn asks_for_traces(&self, facts: &Facts, sql: &[u8]) -> bool {
+        let asked = Previous::ROW_COUNT | Previous::FOUND_ROWS | Previous::CONNECTION_ID;
+        facts.previous.intersects(asked) || !self.timeouts.is_empty() && names_timeout(sql)
+    }
+
+    /// What holds now of what a statement may ask for.
+    pub(super) fn traces(&self) -> Substitutes {
+        let traces = &self.state.traces;
+        Substitutes {
+            row_count: Some(traces.row_count),
+            // Settings leave it as it was, on whatever connection.
+            found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
+            connection_id: Some(self.view.id),
+            wait_timeout: self.timeouts.wait,
+            interactive_timeout: self.timeouts.interactive,
+        }
+    }
+}
+
+/// What the client has set of how long it may be idle, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Timeouts {
+    wait: Option<u64>,
+    interactive: Option<u64>,
+}
+
+impl Timeouts {
+    fn is_empty(self) -> bool {
+        self == Timeouts::default()
+    }
+}
+
+fn names_timeout(sql: &[u8]) -> bool {
+    const NAME: &[u8] = b"_timeout";
+    sql.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
 }
 
 /// A setting that was accepted, in the state it was said in, and what it is thought to lead to.

@@ -34,8 +34,8 @@ pub(super) struct Statement {
     pub(super) ahead: BytesMut,
     /// It is about the client's own session tracking.
     pub(super) tracking: bool,
-    /// What its only value is, whatever the server says.
-    pub(super) value: Option<String>,
+    /// What the values of its only row are, whatever the server says: those that are ours to tell.
+    pub(super) values: Option<Vec<Option<String>>>,
     /// What the schema says of it, and the snapshot that said so.
     pub(super) resolved: Option<Made>,
     pub(super) generation: u64,
@@ -81,7 +81,7 @@ impl Statement {
             bindings: None,
             ahead: BytesMut::new(),
             tracking: false,
-            value: None,
+            values: None,
             leaves: Leaves::Unknown,
             known: false,
             resolved: None,

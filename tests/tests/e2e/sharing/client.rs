@@ -12,6 +12,12 @@ const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_EXECUTE: u8 = 0x17;
 const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
 const COM_STMT_CLOSE: u8 = 0x19;
+const COM_STMT_RESET: u8 = 0x1A;
+const COM_STMT_FETCH: u8 = 0x1C;
+/// Of an execution: a cursor is asked for, to read.
+const READ_ONLY_CURSOR: u8 = 1;
+/// Of a reply: its rows are still to be fetched.
+const CURSOR_EXISTS: u16 = 0x40;
 const COM_RESET_CONNECTION: u8 = 0x1F;
 /// IN_TRANS and AUTOCOMMIT; other flags are of the server's plan or of what it tracks.
 const STATUS: u16 = 3;
@@ -300,6 +306,24 @@ impl Client {
         self.command(COM_STMT_EXECUTE, &body)
     }
 
+    /// Executes a prepared statement, whose rows are to be fetched.
+    pub(crate) fn open_cursor(&mut self, statement: Stmt) -> Result<Answer> {
+        self.send_execution(statement, &[], (READ_ONLY_CURSOR, true))?;
+        self.receive()
+    }
+
+    /// The next rows of a cursor, at most so many.
+    pub(crate) fn fetch(&mut self, Stmt(id): Stmt, rows: u32) -> Result<Answer> {
+        self.command(COM_STMT_FETCH, &[id, rows.to_le_bytes()].concat())?;
+        Ok(vec![self.rows(Vec::new())?.0])
+    }
+
+    /// Forgets what was bound to a statement, and its cursor.
+    pub(crate) fn reset_statement(&mut self, Stmt(id): Stmt) -> Result<Answer> {
+        self.command(COM_STMT_RESET, &id)?;
+        self.receive()
+    }
+
     /// Closes a prepared statement, and its cursor.
     pub(crate) fn close(&mut self, Stmt(id): Stmt) -> Result<()> {
         self.command(COM_STMT_CLOSE, &id)
@@ -325,7 +349,18 @@ impl Client {
         }
         let count = Fields(&head).length()?;
         let columns = (0..count).map(|_| self.packet()).collect::<Result<Vec<_>>>()?;
-        self.packet()?;
+        let end = self.packet()?;
+        let status = Fields(end.get(3..).unwrap_or_default()).u16();
+        if end[0] == 0xFE && status & CURSOR_EXISTS != 0 {
+            return Ok((
+                Part::Rows { columns, rows: Vec::new(), status: status & STATUS, warnings: 0 },
+                false,
+            ));
+        }
+        self.rows(columns)
+    }
+
+    fn rows(&mut self, columns: Vec<Vec<u8>>) -> Result<(Part, bool)> {
         let mut rows = Vec::new();
         loop {
             let packet = self.packet()?;

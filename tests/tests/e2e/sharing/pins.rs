@@ -21,6 +21,22 @@ const CAUSES: &[Cause] = &[
     ("table_lock", &["LOCK TABLES t WRITE"], &["UNLOCK TABLES"]),
     ("handler", &["HANDLER t OPEN"], &["HANDLER t CLOSE"]),
     ("prepared_text", &["PREPARE own FROM 'SELECT 1'"], &["DEALLOCATE PREPARE own"]),
+    (
+        "prepared_text",
+        &["PREPARE own FROM 'SELECT v FROM t WHERE id = 1'", "EXECUTE own", "EXECUTE own"],
+        &["DEALLOCATE PREPARE own"],
+    ),
+    (
+        "prepared_text",
+        &["PREPARE own FROM 'UPDATE t SET n = 5 WHERE id = 1'", "EXECUTE own"],
+        &["DEALLOCATE PREPARE own"],
+    ),
+    // What such a text leaves is not known.
+    (
+        "prepared_text",
+        &["PREPARE own FROM 'SELECT @own := 1'", "EXECUTE own", "DEALLOCATE PREPARE own"],
+        &["COM_RESET_CONNECTION"],
+    ),
     ("transaction", &["XA START 'lock_$'", "DELETE FROM t"], &["XA END 'lock_$'", "XA ROLLBACK 'lock_$'"]),
     ("user_variable", &["SELECT @own := 1"], &["COM_RESET_CONNECTION"]),
     ("user_variable", &["SELECT 5 INTO @own"], &["COM_RESET_CONNECTION"]),
@@ -88,6 +104,64 @@ fn each_pin_ends_with_its_cause_on_new_mariadb() -> Result<()> {
 #[test]
 fn each_pin_ends_with_its_cause_on_mysql() -> Result<()> {
     each_pin_ends_with_its_cause(Flavour::MySqlSid)
+}
+
+/// A cursor lives on one connection, until it is read to its end, closed, or its statement is.
+fn a_cursor_pins_until_it_ends(flavour: Flavour) -> Result<()> {
+    let Some(stage) = Stage::set(flavour, 0)? else { return Ok(()) };
+    let proxy = Clonelove::start_with(stage.config(1))?;
+    let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
+    for end in ["read to its end", "reset", "closed"] {
+        b.ask("SELECT COUNT(*) FROM t", Way::Text)?;
+        let sql = "SELECT v FROM t ORDER BY id";
+        let (there, here) = (a.direct.prepare(sql)?, a.proxied.prepare(sql)?);
+        let (wanted, got) = (a.direct.open_cursor(there)?, a.proxied.open_cursor(here)?);
+        ensure!(got == wanted, "{end}: {got:?}, directly {wanted:?}");
+        wait_until("the pin to be shown", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(
+                shown(&proxy)?.iter().any(|(pin, text)| pin == "cursor" && !text.is_empty()),
+            )
+        })?;
+        b.proxied.send("SELECT 42 FROM t LIMIT 1")?;
+        for rows in [1, 1] {
+            let (wanted, got) = (a.direct.fetch(there, rows)?, a.proxied.fetch(here, rows)?);
+            ensure!(got == wanted, "{end}: {got:?}, directly {wanted:?}");
+        }
+        let cursors = proxy.metric("clonelove_pins", &["\"cursor\""])?;
+        ensure!(cursors == 1.0, "{end}: {cursors} cursors");
+        match end {
+            "read to its end" => {
+                let (wanted, got) = (a.direct.fetch(there, 9)?, a.proxied.fetch(here, 9)?);
+                ensure!(got == wanted, "{end}: {got:?}, directly {wanted:?}");
+            }
+            "reset" => ensure!(a.direct.reset_statement(there)? == a.proxied.reset_statement(here)?, "{end}"),
+            _ => {}
+        }
+        if end != "read to its end" {
+            a.direct.close(there)?;
+            a.proxied.close(here)?;
+        }
+        b.receive("SELECT 42 FROM t LIMIT 1").with_context(|| end.to_owned())?;
+        wait_until("no pin to be shown", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(shown(&proxy)?.is_empty())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cursor_pins_until_it_ends_on_mariadb() -> Result<()> {
+    a_cursor_pins_until_it_ends(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_cursor_pins_until_it_ends_on_new_mariadb() -> Result<()> {
+    a_cursor_pins_until_it_ends(Flavour::MariaDbSid)
+}
+
+#[test]
+fn a_cursor_pins_until_it_ends_on_mysql() -> Result<()> {
+    a_cursor_pins_until_it_ends(Flavour::MySqlSid)
 }
 
 /// Whatever a client was in the middle of when it left, the next on its connection finds nothing of it.
