@@ -276,7 +276,7 @@ impl Session {
         if let ([Effect::PrepareText(name)], false) = (facts.effects.as_slice(), heard.failed)
             && let Some(prepared) = text_to_prepare(sql, &self.dialect)
         {
-            self.pins.know_text(name, Text { facts: prepared, schema: schema_before });
+            self.pins.know_text(name, Text { facts: prepared, schema: schema.clone() });
         }
         let was_once = self.once;
         let settled = self.after_settings(sql, facts, heard);

@@ -183,7 +183,7 @@ pub fn substitute(sql: &[u8], dialect: &Dialect, values: &Substitutes) -> Option
         let begins = list == List::Before && depth == 0 && word.eq_ignore_ascii_case(b"SELECT");
         if begins {
             list = List::Within;
-        } else if let Some((value, length)) = asked(&tokens, at, &text, values) {
+        } else if let Some((value, length)) = asked(&tokens, at, text, values) {
             let after = at.saturating_add(length);
             let end = tokens.get(after.saturating_sub(1)).map_or(token.range.end, |last| last.range.end);
             out.extend_from_slice(text(&(copied..token.range.start)));

@@ -1,5 +1,6 @@
 //! Rows are told apart by what is bound to the parameters of prepared statements, where that is certain: reads of rows
 //! that nobody wrote stay on a replica that lags, and all others do not.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use anyhow::{Result, ensure};
 use clonelove_testkit::{Clonelove, DEFAULT_TIMEOUT, Flavour, wait_until};

@@ -151,8 +151,7 @@ impl ClientSession {
         self.next_statement = 1;
         self.last_statement = 0;
         self.to_check = None;
-        self.patience = None;
-        self.timeouts = Default::default();
+        self.timeouts = None;
         self.wrote = None;
         self.begin_tracking();
         self.state.primary_only = self.route == Route::Primary || self.listener == Route::Primary;

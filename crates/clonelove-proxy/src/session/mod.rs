@@ -76,8 +76,7 @@ pub(crate) struct ClientSession {
     /// A setting that was accepted, and is to be looked at before it is remembered.
     to_check: Option<Box<ToCheck>>,
     /// The client's own word on how long it may be idle.
-    patience: Option<Duration>,
-    timeouts: Timeouts,
+    timeouts: Option<Box<Timeouts>>,
     /// The statements that the client has prepared, by the numbers it knows them under.
     open: BTreeMap<u32, Open>,
     next_statement: u32,
@@ -268,8 +267,7 @@ impl ClientSession {
             account,
             key: None,
             to_check: None,
-            patience: None,
-            timeouts: Timeouts::default(),
+            timeouts: None,
             open: BTreeMap::new(),
             next_statement: 1,
             last_statement: 0,
@@ -400,7 +398,8 @@ impl ClientSession {
     /// Waits for the client, or for what ends it. The session's task is woken for either: listener::spawn sees to it.
     async fn wait_for_client(&mut self, between: bool) -> Waited {
         let longest = self.shared.settings.load().limits.client_idle_timeout;
-        let patience = self.patience.map_or(longest, |own| own.min(longest));
+        let patience =
+            self.timeouts.as_ref().and_then(|set| set.patience).map_or(longest, |own| own.min(longest));
         let may_go = between && !self.state.transaction.open;
         let Self { view, client, .. } = self;
         let ending = &view.ending;

@@ -110,10 +110,11 @@ impl ClientSession {
         // Of the two a client goes by the one that its log-in names.
         let interactive = self.caps.contains(Caps::INTERACTIVE);
         let names_interactive = sql.to_ascii_lowercase().windows(11).any(|word| word == b"interactive");
+        let timeouts = self.timeouts.get_or_insert_default();
         if !names_interactive || interactive {
-            self.patience = Some(patience);
+            timeouts.patience = Some(patience);
         }
-        let told = if names_interactive { &mut self.timeouts.interactive } else { &mut self.timeouts.wait };
+        let told = if names_interactive { &mut timeouts.interactive } else { &mut timeouts.wait };
         *told = Some(patience.as_secs());
         self.state.answered_here();
         self.answer_ok(Reason::AnsweredHere).await
@@ -184,7 +185,7 @@ impl ClientSession {
     /// Whether a statement asks for something that no server connection of ours may be asked for.
     pub(super) fn asks_for_traces(&self, facts: &Facts, sql: &[u8]) -> bool {
         let asked = Previous::ROW_COUNT | Previous::FOUND_ROWS | Previous::CONNECTION_ID;
-        facts.previous.intersects(asked) || !self.timeouts.is_empty() && names_timeout(sql)
+        facts.previous.intersects(asked) || self.timeouts.is_some() && names_timeout(sql)
     }
 
     /// What holds now of what a statement may ask for.
@@ -195,23 +196,19 @@ impl ClientSession {
             // Settings leave it as it was, on whatever connection.
             found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
             connection_id: Some(self.view.id),
-            wait_timeout: self.timeouts.wait,
-            interactive_timeout: self.timeouts.interactive,
+            wait_timeout: self.timeouts.as_ref().and_then(|set| set.wait),
+            interactive_timeout: self.timeouts.as_ref().and_then(|set| set.interactive),
         }
     }
 }
 
-/// What the client has set of how long it may be idle, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the client has set of how long it may be idle, as it asks for it in seconds.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Timeouts {
+    /// By which it goes.
+    pub(super) patience: Option<Duration>,
     wait: Option<u64>,
     interactive: Option<u64>,
-}
-
-impl Timeouts {
-    fn is_empty(self) -> bool {
-        self == Timeouts::default()
-    }
 }
 
 fn names_timeout(sql: &[u8]) -> bool {

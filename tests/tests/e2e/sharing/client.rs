@@ -89,7 +89,7 @@ impl Bind<'_> {
     /// Its type, and its bytes in an execution.
     fn encoded(self) -> ([u8; 2], Vec<u8>) {
         let text = |text: &str| {
-            let mut bytes = vec![u8::try_from(text.len()).unwrap()];
+            let mut bytes = vec![u8::try_from(text.len()).unwrap_or(250)];
             bytes.extend(text.as_bytes());
             bytes
         };

@@ -216,7 +216,8 @@ fn who_leaves_leaves_nothing_behind() -> Result<()> {
 fn own_writes_are_read_after_a_reset() -> Result<()> {
     for flavour in [Flavour::MariaDbDistribution, Flavour::MySqlSid] {
         let Some(stage) = Stage::set(flavour, 1)? else { continue };
-        let proxy = Clonelove::start_with(stage.config(1))?;
+        let config = stage.config(1).set("routing", "fresh_wait", "\"30s\"");
+        let proxy = Clonelove::start_with(config)?;
         let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
         for round in 0..20 {
             // Going back from these is a reset of the connection.
