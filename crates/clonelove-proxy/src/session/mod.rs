@@ -27,7 +27,6 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
