@@ -25,7 +25,8 @@ const ADMIN: (&str, &str) = ("boss", "boss-password");
 fn begin(flavour: Flavour, change: impl FnOnce(Config) -> Config) -> Result<(Cluster, Clonelove)> {
     let cluster = uniform_of(flavour, 1)?;
     table(&cluster, 5)?;
-    let config = quick(&cluster).set("routing", "fresh_wait", "\"30s\"");
+    // A machine with much to do must not make a server look dead.
+    let config = quick(&cluster).set("routing", "fresh_wait", "\"30s\"").set("monitor", "timeout", "\"10s\"");
     let proxy = Clonelove::start_with(change(config))?;
     // Through the proxy, so that a server which wants the whole password once has had it.
     client(&proxy)?.query("DO 1")?;
@@ -373,7 +374,7 @@ fn the_binary_log_and_shutdown_are_for_those_who_may() -> Result<()> {
     // Whoever may not, may not, whatever the server would say.
     let (_, refused) = dump(proxy.port(), APP_USER, clonelove_testkit::APP_PASSWORD)?;
     ensure!(refused.contains("admin = true"), "{refused}");
-    for command in [8, 13, 18, 21] {
+    for command in [8, 18, 21] {
         let heard = Peer::through(&proxy, 0)?.say(&Say::Command(vec![command, 0]))?;
         ensure!(heard.starts_with("\\xff\\xcb\\x04#42000clonelove: "), "command {command}: {heard}");
     }

@@ -98,10 +98,11 @@ impl Packed {
         }
     }
 
-    /// Appends what is in the packets that are whole, to `plain`, until that is enough; answers how much it was.
+    /// Appends what is in the packets that are whole, to `plain`, until that is enough, but always of one if there is
+    /// one: whoever asks wants more than is there. Answers how much it was.
     pub(crate) fn unpack(&mut self, plain: &mut BytesMut) -> io::Result<usize> {
         let before = plain.len();
-        while plain.len() < ENOUGH {
+        while plain.len() < ENOUGH || plain.len() == before {
             let Some(head) = PackedHead::parse(&self.incoming) else { break };
             if self.incoming.len() < head.whole() {
                 break;
@@ -279,7 +280,11 @@ mod tests {
         }
         let mut theirs = Packed::new(Algorithm::Zlib, Speaks::Second, packets);
         let mut plain = BytesMut::new();
-        assert_eq!(theirs.unpack(&mut plain).unwrap(), ENOUGH);
+        // Each time one packet of so much, also where there is as much already that is not used yet.
+        for times in 1..=20 {
+            assert_eq!(theirs.unpack(&mut plain).unwrap(), ENOUGH);
+            assert_eq!(plain.len(), times * ENOUGH);
+        }
         assert_eq!(theirs.unpack(&mut plain).unwrap(), 0);
     }
 }

@@ -11,7 +11,11 @@ use crate::support::{client, quick, table, uniform_of, value};
 
 /// A config whose servers are spoken to in this way.
 fn towards(cluster: &Cluster, compression: &str) -> Config {
-    let config = quick(cluster).without_servers().set("limits", "local_infile", "true");
+    let config = quick(cluster).set("monitor", "timeout", "\"30s\"").without_servers().set(
+        "limits",
+        "local_infile",
+        "true",
+    );
     cluster.servers().fold(config, |config, server| {
         config.server(server.name(), &server.address(), &format!("compression = \"{compression}\""))
     })

@@ -116,7 +116,8 @@ impl Peer {
             Say::Command(bytes) if bytes.first() == Some(&9) => drop(self.packet(&mut heard)?),
             _ => while self.hear_result(&mut heard)? {},
         }
-        Ok(heard.text)
+        // Errors name it as well.
+        Ok(heard.text.replace(&format!("({})", self.prepared), "(n)"))
     }
 
     /// A result; whether another one follows.
