@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod sql;
+pub mod transport;
 pub mod wire;
 
 /// Each target with its name, which is that of its folder in `corpus` and of its file in `fuzz_targets`.
@@ -15,4 +16,6 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("wire_handshake_server", wire::handshake_server),
     ("wire_handshake_client", wire::handshake_client),
     ("wire_reply", wire::reply),
+    ("wire_proxied", transport::proxied),
+    ("wire_compress", transport::compress),
 ];

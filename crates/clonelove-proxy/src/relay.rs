@@ -31,6 +31,9 @@ pub(crate) use only_row::replace_values;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Where the status stands in an EOF packet's frame: behind the head, a byte and the number of warnings.
+const EOF_STATUS: usize = HEADER + 3;
+
 /// From this size on bytes go out without being gathered first.
 const DIRECT: usize = 16 * 1024;
 
@@ -284,7 +287,7 @@ impl Relay<'_> {
                 if kind == EofKind::Rows {
                     heard.rows = Some(tracker.take_rows());
                 }
-                self.out.extend_from_slice(&frame);
+                self.eof(&frame);
             }
             Event::Err { code, .. } => {
                 progress.heard.failed = true;
@@ -327,6 +330,16 @@ impl Relay<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// An EOF packet. It may say that something changed which only we asked to be told of.
+    fn eof(&mut self, frame: &[u8]) {
+        const CHANGED: u8 = Status::SESSION_STATE_CHANGED.bits().to_be_bytes()[0];
+        let at = self.out.len().saturating_add(EOF_STATUS).saturating_add(1);
+        self.out.extend_from_slice(frame);
+        if let Some(high) = self.out.get_mut(at).filter(|_| self.wishes.is_none()) {
+            *high &= !CHANGED;
+        }
     }
 
     /// An OK packet: learnt from, and passed on without what only we asked for.

@@ -4,12 +4,13 @@
 //! It is written apart from the product's protocol code on purpose, so that a mistake there cannot hide here. What
 //! the product promises to clients is tested with real ones.
 
+mod error;
 mod login;
+mod stream;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +19,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use sha1::{Digest, Sha1};
-use sha2::Sha256;
 
-use login::{handshake_response, native_proof, parse_greeting, switched_proof};
+pub use error::SqlError;
+pub use stream::Compression;
+
+use error::error_of;
+use login::{Proof, handshake_response, parse_greeting, switched_proof};
+use stream::{Socket, Stream};
 
 /// A row of values as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
@@ -31,12 +35,14 @@ pub type NamedRow = BTreeMap<String, Option<String>>;
 const LONG_PASSWORD: u32 = 1;
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const PROTOCOL_41: u32 = 1 << 9;
+const COMPRESS: u32 = 1 << 5;
 const SSL: u32 = 1 << 11;
 const TRANSACTIONS: u32 = 1 << 13;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const MULTI_STATEMENTS: u32 = 1 << 16;
 const MULTI_RESULTS: u32 = 1 << 17;
 const PLUGIN_AUTH: u32 = 1 << 19;
+const ZSTD: u32 = 1 << 26;
 const UTF8MB4_GENERAL_CI: u8 = 45;
 const IN_TRANSACTION: u16 = 1;
 const MORE_RESULTS_EXIST: u16 = 8;
@@ -55,41 +61,30 @@ pub struct Connection {
     version: String,
     charset: u8,
     status: u16,
+    greeting: Vec<u8>,
+    welcome: Vec<u8>,
 }
 
-#[derive(Debug)]
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
+/// The error where a server wants the password itself over a connection on which others may listen.
+pub const ASKED_FOR_PASSWORD: &str = "the password in clear is asked for";
 
-/// An error packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlError {
-    /// The number.
-    pub code: u16,
-    /// SQLSTATE; empty in the place of a greeting.
-    pub state: String,
-    /// The text.
-    pub message: String,
+/// How a session is to be opened, where the usual way is not meant.
+#[derive(Debug, Clone, Default)]
+pub struct Opening<'a> {
+    /// The user's name and password.
+    pub login: (&'a str, &'a str),
+    /// The default schema.
+    pub schema: Option<&'a str>,
+    /// Capability flags beyond the usual ones, MariaDB's extended ones from bit 32 on. Where they change what replies look
+    /// like, as DEPRECATE_EOF does, replies are to be read packet by packet.
+    pub flags: u64,
+    /// The method that the response names, if not mysql_native_password.
+    pub method: Option<&'a str>,
+    /// TLS, and whom it trusts.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Compression.
+    pub compression: Option<Compression>,
 }
-
-impl SqlError {
-    /// The error packet behind a failure of this client, if there was one; else the connection was lost.
-    #[must_use]
-    pub fn of(error: &anyhow::Error) -> Option<&Self> {
-        error.downcast_ref()
-    }
-}
-
-impl fmt::Display for SqlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.code, self.state, self.message)
-    }
-}
-
-impl std::error::Error for SqlError {}
 
 impl Connection {
     /// Logs in over the unix socket without a password, with `schema` as the default one.
@@ -100,7 +95,7 @@ impl Connection {
         let stream =
             UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Self::open_over(Stream::Unix(stream), user, "", schema)
+        Self::open_over(Socket::Unix(stream), user, "", schema)
     }
 
     /// Logs in over the unix socket with a password.
@@ -111,7 +106,7 @@ impl Connection {
         let stream =
             UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Self::open_over(Stream::Unix(stream), user, password, None)
+        Self::open_over(Socket::Unix(stream), user, password, None)
     }
 
     /// Logs in over TCP to `host:port`, with `schema` as the default one.
@@ -133,12 +128,8 @@ impl Connection {
         schema: Option<&str>,
         flags: impl Into<u64>,
     ) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        let mut connection = Self::over(Stream::Tcp(stream));
-        let nonce = connection.greeted()?;
-        connection.log_in(&nonce, (user, password), schema, flags.into())
+        let login = (user, password);
+        Self::open_as(address, &Opening { login, schema, flags: flags.into(), ..Opening::default() })
     }
 
     /// Logs in over TLS to `host:port`. The request for TLS and the begin of TLS leave in one segment.
@@ -151,14 +142,32 @@ impl Connection {
         schema: Option<&str>,
         config: &Arc<ClientConfig>,
     ) -> Result<Self> {
+        let login = (user, password);
+        Self::open_as(
+            address,
+            &Opening { login, schema, tls: Some(Arc::clone(config)), ..Opening::default() },
+        )
+    }
+
+    /// Logs in over TCP to `host:port` in any way.
+    ///
+    /// # Errors
+    /// As [`open_tcp`](Self::open_tcp), or when TLS does not come about.
+    pub fn open_as(address: &str, opening: &Opening<'_>) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut connection = Self::over(Stream::Tcp(stream.try_clone()?));
+        let mut connection = Self::over(Socket::Tcp(stream.try_clone()?));
         let nonce = connection.greeted()?;
-        let mut first = vec![32, 0, 0, connection.sequence];
-        first
-            .extend_from_slice(handshake_response("", &[], schema, SSL.into()).get(..32).unwrap_or_default());
+        if let Some(config) = &opening.tls {
+            connection.begin_tls(stream, config, &handshake_response(opening, "", &[]))?;
+        }
+        connection.log_in(&nonce, opening)
+    }
+
+    fn begin_tls(&mut self, stream: TcpStream, config: &Arc<ClientConfig>, response: &[u8]) -> Result<()> {
+        let mut first = vec![32, 0, 0, self.sequence];
+        first.extend_from_slice(response.get(..32).unwrap_or_default());
         let mut tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
         tls.write_tls(&mut first)?;
         (&stream).write_all(&first)?;
@@ -166,23 +175,21 @@ impl Connection {
         while tls.conn.is_handshaking() {
             tls.conn.complete_io(&mut tls.sock).context("TLS")?;
         }
-        connection.stream = BufReader::new(Stream::Tls(Box::new(tls)));
-        connection.sequence = connection.sequence.wrapping_add(1);
-        connection.log_in(&nonce, (user, password), schema, SSL.into())
+        self.stream = BufReader::new(Stream::new(Socket::Tls(Box::new(tls))));
+        self.sequence = self.sequence.wrapping_add(1);
+        Ok(())
     }
 
     /// What TLS agreed upon, for a connection over TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&ClientConnection> {
-        match self.stream.get_ref() {
-            Stream::Tls(tls) => Some(&tls.conn),
-            _ => None,
-        }
+        self.stream.get_ref().tls()
     }
 
-    fn over(stream: Stream) -> Self {
-        let stream = BufReader::new(stream);
-        Self { stream, sequence: 0, version: String::new(), charset: 0, status: 0 }
+    fn over(socket: Socket) -> Self {
+        let stream = BufReader::new(Stream::new(socket));
+        let (greeting, welcome) = Default::default();
+        Self { stream, sequence: 0, version: String::new(), charset: 0, status: 0, greeting, welcome }
     }
 
     /// Reads the greeting; answers its nonce.
@@ -193,39 +200,57 @@ impl Connection {
         }
         let (version, charset, nonce) = parse_greeting(&greeting)?;
         (self.version, self.charset) = (version, charset);
+        self.greeting = greeting;
         Ok(nonce)
     }
 
-    fn open_over(stream: Stream, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
-        let mut connection = Self::over(stream);
+    fn open_over(socket: Socket, user: &str, password: &str, schema: Option<&str>) -> Result<Self> {
+        let mut connection = Self::over(socket);
         let nonce = connection.greeted()?;
-        connection.log_in(&nonce, (user, password), schema, 0)
+        connection.log_in(&nonce, &Opening { login: (user, password), schema, ..Opening::default() })
     }
 
-    fn log_in(
-        mut self,
-        nonce: &[u8],
-        (user, password): (&str, &str),
-        schema: Option<&str>,
-        flags: u64,
-    ) -> Result<Self> {
-        let proof = native_proof(password, nonce);
-        self.write_packet(&handshake_response(user, &proof, schema, flags))?;
+    fn log_in(mut self, nonce: &[u8], opening: &Opening<'_>) -> Result<Self> {
+        let (user, password) = opening.login;
+        let method = opening.method.unwrap_or("mysql_native_password");
+        let proof = Proof { method, password }.over(nonce).unwrap_or_default();
+        self.write_packet(&handshake_response(opening, method, &proof))?;
         loop {
             let packet = self.read_packet()?;
-            match packet.first() {
-                Some(0x00) => {
+            match (packet.first(), packet.get(1)) {
+                (Some(0x00), _) => {
                     self.note_status(&packet)?;
+                    self.welcome = packet;
+                    if let Some(how) = opening.compression {
+                        self.stream.get_mut().compress(how);
+                    }
                     return Ok(self);
                 }
-                Some(0x01) => {}
-                Some(0xfe) => {
+                // The server wants the password itself (caching_sha2_password).
+                (Some(0x01), Some(0x04)) => {
+                    ensure!(self.stream.get_ref().is_secure(), ASKED_FOR_PASSWORD);
+                    self.write_packet(&[password.as_bytes(), &[0]].concat())?;
+                }
+                (Some(0x01), _) => {}
+                (Some(0xfe), _) => {
                     let proof = switched_proof(password, &packet)?;
                     self.write_packet(&proof)?;
                 }
                 _ => return Err(error_of(&packet)).with_context(|| format!("log-in of {user}")),
             }
         }
+    }
+
+    /// The payload of the greeting.
+    #[must_use]
+    pub fn greeting(&self) -> &[u8] {
+        &self.greeting
+    }
+
+    /// The payload of the OK packet that ended the log-in.
+    #[must_use]
+    pub fn welcome(&self) -> &[u8] {
+        &self.welcome
     }
 
     /// The version in the greeting.
@@ -260,7 +285,11 @@ impl Connection {
         loop {
             let packet = self.read_packet()?;
             match packet.first() {
-                Some(0x00) => return self.note_status(&packet).map(drop),
+                Some(0x00) => {
+                    self.note_status(&packet)?;
+                    self.welcome = packet;
+                    return Ok(());
+                }
                 Some(0x01) => {}
                 Some(0xfe) => {
                     let proof = switched_proof(password, &packet)?;
@@ -345,21 +374,12 @@ impl Connection {
     /// # Errors
     /// When the system refuses.
     pub fn set_patience(&self, patience: Duration) -> Result<()> {
-        match self.stream.get_ref() {
-            Stream::Unix(stream) => stream.set_read_timeout(Some(patience))?,
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(patience))?,
-            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(patience))?,
-        }
-        Ok(())
+        Ok(self.stream.get_ref().set_patience(patience)?)
     }
 
     /// Leaves without a farewell, whatever is under way.
     pub fn vanish(self) {
-        let _ = match self.stream.get_ref() {
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
-        };
+        let _ = self.stream.get_ref().shut_down();
     }
 
     /// Runs SQL and gives the rows of its first result set (none for statements without one). All results of a
@@ -491,11 +511,14 @@ impl Connection {
         if payload.len().is_multiple_of(WHOLE_FRAME) {
             frames.push(&[]);
         }
+        if self.sequence == 0 {
+            self.stream.get_mut().begin_command();
+        }
         for frame in frames {
             let [low, middle, high, _] = u32::try_from(frame.len())?.to_le_bytes();
             let stream = self.stream.get_mut();
-            stream.write_all(&[low, middle, high, self.sequence]).context("the server has gone away")?;
-            stream.write_all(frame).context("the server has gone away")?;
+            let bytes = [&[low, middle, high, self.sequence], frame].concat();
+            stream.write_all(&bytes).context("the server has gone away")?;
             self.sequence = self.sequence.wrapping_add(1);
         }
         Ok(())
@@ -550,50 +573,4 @@ impl<'a> Fields<'a> {
         let bytes = self.take(usize::try_from(length)?)?;
         Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
     }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.write(bytes),
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Unix(_) | Stream::Tcp(_) => Ok(()),
-            Stream::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
-fn error_of(packet: &[u8]) -> SqlError {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut fields = Fields(packet);
-    let parsed = (|| -> Result<SqlError> {
-        ensure!(fields.take(1)? == [0xff], "an unexpected packet");
-        let code = fields.u16()?;
-        if fields.0.first() == Some(&b'#') {
-            let state = text(fields.take(6)?).replace('#', "");
-            return Ok(SqlError { code, state, message: text(fields.0) });
-        }
-        Ok(SqlError { code, state: String::new(), message: text(fields.0) })
-    })();
-    parsed.unwrap_or_else(|error| SqlError {
-        code: 0,
-        state: String::new(),
-        message: format!("{error}: {:?}", packet.get(..40.min(packet.len()))),
-    })
 }

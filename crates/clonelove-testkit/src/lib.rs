@@ -30,7 +30,7 @@ pub use accounts::{
 pub use certificates::{Authority, Issued};
 pub use clonelove::{Clonelove, Config};
 pub use cluster::{Cluster, ClusterOptions};
-pub use connection::{Connection, NamedRow, Row, SqlError};
+pub use connection::{ASKED_FOR_PASSWORD, Compression, Connection, NamedRow, Opening, Row, SqlError};
 pub use flavour::{Family, Flavour, Readiness};
 pub use general_log::LogEntry;
 pub use http::{HttpReply, http_request};

@@ -1,6 +1,9 @@
 //! Property tests against `mysql_common`, an implementation that is not ours: what we encode it decodes to the same,
 //! and the other way round.
 
+mod commands;
+mod results;
+
 use std::collections::HashMap;
 
 use bytes::BytesMut;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::shell::{cargo, on_path, show, target_folder, workspace};
 use crate::stages::Outcome;
@@ -55,9 +55,17 @@ fn fuzz(ask: &Ask<'_>) -> Result<Outcome> {
         );
         show(of_fuzz(cargo().args(["build", "--quiet", "--release", "--locked", "--bin", "plain"])))?;
     }
-    for target in targets {
-        let ran = if covered { by_cargo_fuzz(&target, ask) } else { plainly(&target, ask) };
-        note(&mut outcome, &target, ran);
+    let run = |target: &String| if covered { by_cargo_fuzz(target, ask) } else { plainly(target, ask) };
+    // One for each processor, at the same time.
+    for batch in targets.chunks(std::thread::available_parallelism().map_or(1, usize::from)) {
+        let ran: Vec<Result<()>> = std::thread::scope(|scope| {
+            let running: Vec<_> = batch.iter().map(|target| scope.spawn(|| run(target))).collect();
+            let ended = |one: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+                one.join().unwrap_or_else(|_| Err(anyhow!("it could not be run")))
+            };
+            running.into_iter().map(ended).collect()
+        });
+        batch.iter().zip(ran).for_each(|(target, ran)| note(&mut outcome, target, ran));
     }
     Ok(outcome)
 }

@@ -4,7 +4,7 @@
 #[path = "commands/compression.rs"]
 mod compression;
 #[path = "commands/peer.rs"]
-mod peer;
+pub(crate) mod peer;
 #[path = "commands/tracking.rs"]
 mod tracking;
 

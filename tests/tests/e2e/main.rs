@@ -14,6 +14,7 @@ mod freshness_rules;
 mod hostile;
 mod keys;
 mod knowledge;
+mod matrix;
 mod memory;
 mod methods;
 mod offload;

@@ -31,7 +31,7 @@ fn replaced(out: &[u8], caps: Caps, values: &[Option<String>], binary: bool) -> 
     }
     let mut kinds = Vec::with_capacity(values.len());
     for _ in values.iter().filter(|_| !left_out) {
-        kinds.push(kind(rest.next()?.1)?);
+        kinds.push(kind(rest.next()?.1, caps)?);
     }
     if !caps.contains(Caps::DEPRECATE_EOF) {
         rest.next()?;
@@ -63,12 +63,13 @@ impl<'a> Packets<'a> {
 }
 
 /// The type that a column's definition tells: after six names, a length, a character set and another length.
-fn kind(definition: &[u8]) -> Option<Kind> {
+fn kind(definition: &[u8], caps: Caps) -> Option<Kind> {
     let mut reader = Reader::new(definition, "column definition");
-    for _ in 0..6 {
+    // MariaDB tells more of a type where that was agreed on.
+    let more = u8::from(caps.contains(Caps::EXTENDED_TYPES));
+    for _ in 0..more.saturating_add(6) {
         reader.lenenc_bytes().ok()?;
     }
-    // MariaDB tells more of a type where that was agreed on: what is no length of fixed fields is another shape.
     (reader.lenenc_int().ok()? == 0x0C).then_some(())?;
     reader.bytes(6).ok()?;
     reader.u8().ok()
@@ -150,15 +151,17 @@ mod tests {
     use super::*;
     use clonelove_wire::frame::write_packet;
 
-    fn definition(kind: Kind) -> Vec<u8> {
-        [&b"\x03def\0\0\0\x01a\0\x0C\x3F\0\x15\0\0\0"[..], &[kind, 0x81, 0, 0, 0, 0]].concat()
+    fn definition(kind: Kind, caps: Caps) -> Vec<u8> {
+        let extended: &[u8] = if caps.contains(Caps::EXTENDED_TYPES) { b"\x06\0\x04json" } else { b"" };
+        let fixed = [&b"\x0C\x3F\0\x15\0\0\0"[..], &[kind, 0x81, 0, 0, 0, 0]].concat();
+        [&b"\x03def\0\0\0\x01a\0"[..], extended, &fixed].concat()
     }
 
     fn reply(kinds: &[Kind], row: &[u8], caps: Caps) -> BytesMut {
         let mut out = BytesMut::new();
         write_packet(&mut out, 1, &[u8::try_from(kinds.len()).unwrap()]);
         for (at, kind) in kinds.iter().enumerate() {
-            write_packet(&mut out, u8::try_from(at + 2).unwrap(), &definition(*kind));
+            write_packet(&mut out, u8::try_from(at + 2).unwrap(), &definition(*kind, caps));
         }
         if !caps.contains(Caps::DEPRECATE_EOF) {
             write_packet(&mut out, 8, &[0xFE, 0, 0, 2, 0]);
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn values_are_put_into_rows_of_either_form() {
         let values = [Some("-1".to_owned()), None, Some("77".to_owned())];
-        for caps in [Caps::empty(), Caps::DEPRECATE_EOF] {
+        for caps in [Caps::empty(), Caps::DEPRECATE_EOF, Caps::EXTENDED_TYPES] {
             let mut text = reply(&[8, 253, 3], b"\x0212\xFB\x019", caps);
             replace_values(&mut text, caps, &values, false);
             assert_eq!(text, reply(&[8, 253, 3], b"\x02-1\xFB\x0277", caps));

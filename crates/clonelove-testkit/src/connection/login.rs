@@ -1,5 +1,10 @@
 //! What a log-in says: the greeting read, the proofs of a password, the response. Owns no socket.
 
+use mysql_common::auth::plugins::client_ed25519::ClientEd25519;
+use mysql_common::auth::plugins::{ChallengeResponsePlugin as _, Context as Knowledge};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
 use super::*;
 
 /// The version, the collation and the 20 bytes of the nonce (Protocol::HandshakeV10).
@@ -40,43 +45,92 @@ pub(super) fn sha2_proof(password: &str, nonce: &[u8]) -> Vec<u8> {
     xor(once, Sha256::new().chain_update(Sha256::digest(once)).chain_update(nonce).finalize())
 }
 
-/// The answer to Protocol::AuthSwitchRequest.
-pub(super) fn switched_proof(password: &str, packet: &[u8]) -> Result<Vec<u8>> {
-    let mut parts = packet.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
-    let plugin = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-    let nonce = parts.next().and_then(|rest| rest.get(..20)).unwrap_or_default();
-    match plugin.as_str() {
-        // No password, no proof, whatever the method.
-        _ if password.is_empty() => Ok(Vec::new()),
-        "mysql_native_password" => Ok(native_proof(password, nonce)),
-        "caching_sha2_password" => Ok(sha2_proof(password, nonce)),
-        _ => bail!("an authentication that is not known here: {plugin}"),
+/// A password, to be proven by a method.
+pub(super) struct Proof<'a> {
+    pub(super) method: &'a str,
+    pub(super) password: &'a str,
+}
+
+impl Proof<'_> {
+    /// What is answered to a challenge. No password, no proof, whatever the method.
+    pub(super) fn over(&self, nonce: &[u8]) -> Result<Vec<u8>> {
+        match self.method {
+            "mysql_clear_password" => Ok([self.password.as_bytes(), &[0]].concat()),
+            _ if self.password.is_empty() => Ok(Vec::new()),
+            "mysql_native_password" => Ok(native_proof(self.password, nonce)),
+            "caching_sha2_password" => Ok(sha2_proof(self.password, nonce)),
+            "client_ed25519" => signed(self.password, nonce),
+            other => bail!("an authentication that is not known here: {other}"),
+        }
     }
 }
 
-pub(super) fn handshake_response(user: &str, proof: &[u8], schema: Option<&str>, more: u64) -> Vec<u8> {
+/// MariaDB's ed25519, by an implementation that is not the product's.
+fn signed(password: &str, nonce: &[u8]) -> Result<Vec<u8>> {
+    struct Known<'a>(&'a str);
+    impl Knowledge for Known<'_> {
+        fn pass(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+        fn is_ipc_transport(&self) -> bool {
+            false
+        }
+        fn is_tls_transport(&self) -> bool {
+            false
+        }
+        fn scramble(&self) -> &[u8] {
+            &[]
+        }
+        fn server_key_pem(&self) -> Option<&[u8]> {
+            None
+        }
+    }
+    let response = ClientEd25519::default().run(Known(password), nonce)?;
+    Ok(response.data().unwrap_or_default().to_vec())
+}
+
+/// The answer to Protocol::AuthSwitchRequest.
+pub(super) fn switched_proof(password: &str, packet: &[u8]) -> Result<Vec<u8>> {
+    let mut parts = packet.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
+    let method = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let length = if method == "client_ed25519" { 32 } else { 20 };
+    let nonce = parts.next().and_then(|rest| rest.get(..length)).unwrap_or_default();
+    Proof { method: &method, password }.over(nonce)
+}
+
+pub(super) fn handshake_response(opening: &Opening<'_>, method: &str, proof: &[u8]) -> Vec<u8> {
+    let more = opening.flags;
     let [low, extended] =
         [more, more >> 32].map(|half| u32::try_from(half & 0xffff_ffff).unwrap_or_default());
     // Set, it says that no extended flags follow.
     let mut flags = if extended == 0 { LONG_PASSWORD } else { 0 };
     flags |= PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
     flags |= MULTI_STATEMENTS | MULTI_RESULTS | low;
-    if schema.is_some() {
-        flags |= CONNECT_WITH_DB;
+    flags |= match opening.compression {
+        None => 0,
+        Some(Compression::Zlib) => COMPRESS,
+        Some(Compression::Zstd) => ZSTD,
+    };
+    for (flag, set) in [(CONNECT_WITH_DB, opening.schema.is_some()), (SSL, opening.tls.is_some())] {
+        flags |= if set { flag } else { 0 };
     }
     let mut packet = flags.to_le_bytes().to_vec();
     packet.extend_from_slice(&(1_u32 << 30).to_le_bytes());
     packet.push(UTF8MB4_GENERAL_CI);
     packet.extend_from_slice(&[0; 19]);
     packet.extend_from_slice(&extended.to_le_bytes());
-    packet.extend_from_slice(user.as_bytes());
+    packet.extend_from_slice(opening.login.0.as_bytes());
     packet.push(0);
     packet.push(u8::try_from(proof.len()).unwrap_or_default());
     packet.extend_from_slice(proof);
-    if let Some(schema) = schema {
+    if let Some(schema) = opening.schema {
         packet.extend_from_slice(schema.as_bytes());
         packet.push(0);
     }
-    packet.extend_from_slice(b"mysql_native_password\0");
+    packet.extend_from_slice(method.as_bytes());
+    packet.push(0);
+    if opening.compression == Some(Compression::Zstd) {
+        packet.push(3);
+    }
     packet
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail, ensure};
-use clonelove_testkit::{APP_PASSWORD, APP_USER, Clonelove, Connection, Server};
+use clonelove_testkit::{APP_PASSWORD, APP_USER, Clonelove, Connection, Opening, Server};
 
 /// Capabilities, as both protocols number them.
 pub(crate) const FOUND_ROWS: u64 = 1 << 1;
@@ -17,6 +17,7 @@ pub(crate) const OPTIONAL_METADATA: u64 = 1 << 25;
 pub(crate) const QUERY_ATTRIBUTES: u64 = 1 << 27;
 pub(crate) const STMT_BULK: u64 = 1 << 34;
 pub(crate) const EXTENDED_TYPES: u64 = 1 << 35;
+pub(crate) const BULK_UNIT_RESULTS: u64 = 1 << 37;
 
 const CURSOR_EXISTS: u16 = 0x40;
 const LAST_ROW_SENT: u16 = 0x80;
@@ -29,6 +30,7 @@ pub(crate) struct Peer {
     flags: u64,
     /// The server's number for the statement prepared last.
     pub(crate) prepared: u32,
+    all_prepared: Vec<u32>,
 }
 
 /// What is said, and how its reply is to be read.
@@ -42,8 +44,12 @@ pub(crate) enum Say {
     Prepare(&'static str),
     /// A command on the statement prepared last: its byte, and what follows the number.
     Prepared(u8, Vec<u8>),
+    /// From now on that is the statement which was prepared as this one, counted from 0; nothing is sent.
+    Again(usize),
     /// COM_STMT_CLOSE of it.
     Close,
+    /// COM_CHANGE_USER, to this user with this password and schema. Its reply is what ends it.
+    ChangeUser(&'static str, &'static str, &'static str),
     /// Any other command.
     Command(Vec<u8>),
 }
@@ -58,8 +64,19 @@ impl Peer {
     }
 
     fn over(address: &str, flags: u64) -> Result<Self> {
-        let connection = Connection::open_tcp_with(address, (APP_USER, APP_PASSWORD), Some("app"), flags)?;
-        Ok(Self { connection, flags, prepared: 0 })
+        let login = (APP_USER, APP_PASSWORD);
+        Self::open(address, &Opening { login, schema: Some("app"), flags, ..Opening::default() })
+    }
+
+    /// A session opened in any way.
+    pub(crate) fn open(address: &str, opening: &Opening<'_>) -> Result<Self> {
+        let connection = Connection::open_as(address, opening)?;
+        Ok(Self { connection, flags: opening.flags, prepared: 0, all_prepared: Vec::new() })
+    }
+
+    /// The payloads of the greeting and of the OK packet that ended the log-in.
+    pub(crate) fn log_in(&self) -> (&[u8], &[u8]) {
+        (self.connection.greeting(), self.connection.welcome())
     }
 
     /// Says it, and answers the payloads of the reply, one a line, with the numbers of statements left out.
@@ -101,6 +118,13 @@ impl Peer {
                 payload.extend_from_slice(&self.prepared.to_le_bytes());
             }
             Say::Command(bytes) => payload.extend_from_slice(bytes),
+            Say::Again(at) => {
+                self.prepared = *self.all_prepared.get(*at).context("no such statement was prepared")?;
+                return Ok(());
+            }
+            Say::ChangeUser(user, password, schema) => {
+                return self.connection.change_user(user, password, schema);
+            }
         }
         self.connection.send_command(&payload)
     }
@@ -108,16 +132,24 @@ impl Peer {
     pub(crate) fn hear(&mut self, say: &Say) -> Result<String> {
         let mut heard = Heard::default();
         match say {
-            Say::Close => {}
+            Say::Close | Say::Again(_) => {}
+            Say::ChangeUser(..) => heard.note(self.connection.welcome()),
             Say::Prepare(_) => self.hear_prepared(&mut heard)?,
             // COM_STMT_SEND_LONG_DATA has no reply, COM_STMT_FETCH nothing before its rows, COM_STATISTICS one text.
             Say::Prepared(0x18, _) => {}
             Say::Prepared(0x1c, _) => drop(self.hear_rows(&mut heard)?),
             Say::Command(bytes) if bytes.first() == Some(&9) => drop(self.packet(&mut heard)?),
+            // COM_FIELD_LIST has no head before its definitions.
+            Say::Command(bytes) if bytes.first() == Some(&4) => drop(self.hear_rows(&mut heard)?),
             _ => while self.hear_result(&mut heard)? {},
         }
         // Errors name it as well.
-        Ok(heard.text.replace(&format!("({})", self.prepared), "(n)"))
+        let number = format!("({})", self.prepared);
+        let named = |line: &str| match line.starts_with("\\xff") {
+            true => line.replace(&number, "(n)"),
+            false => line.to_owned(),
+        };
+        Ok(heard.text.lines().map(|line| named(line) + "\n").collect())
     }
 
     /// A result; whether another one follows.
@@ -173,6 +205,7 @@ impl Peer {
             && let Some(number) = first.get_mut(1..5)
         {
             self.prepared = u32::from_le_bytes((&*number).try_into()?);
+            self.all_prepared.push(self.prepared);
             number.fill(0);
         }
         heard.note(&first);
