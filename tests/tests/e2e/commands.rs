@@ -5,6 +5,8 @@
 mod compression;
 #[path = "commands/peer.rs"]
 pub(crate) mod peer;
+#[path = "commands/rare.rs"]
+mod rare;
 #[path = "commands/tracking.rs"]
 mod tracking;
 
@@ -15,8 +17,8 @@ use clonelove_testkit::{APP_USER, Clonelove, Cluster, Config, Family, Flavour, S
 
 use crate::support::{client, error_of, quick, table, uniform_of, value};
 use peer::{
-    DEPRECATE_EOF, EXTENDED_TYPES, FOUND_ROWS, INTERACTIVE, LOCAL_FILES, OPTIONAL_METADATA, PS_MULTI_RESULTS,
-    Peer, QUERY_ATTRIBUTES, SESSION_TRACK, STMT_BULK, Say,
+    DEPRECATE_EOF, EXTENDED_TYPES, FOUND_ROWS, IGNORE_SPACE, INTERACTIVE, LOCAL_FILES, OPTIONAL_METADATA,
+    PS_MULTI_RESULTS, Peer, QUERY_ATTRIBUTES, SESSION_TRACK, STMT_BULK, Say,
 };
 
 const ADMIN: (&str, &str) = ("boss", "boss-password");
@@ -224,13 +226,21 @@ fn bulk(flavour: Flavour) -> Result<()> {
 }
 
 #[test]
-fn found_rows_interactive_and_optional_metadata_are_as_on_the_server() -> Result<()> {
+fn found_rows_interactive_spaces_and_optional_metadata_are_as_on_the_server() -> Result<()> {
     for flavour in [Flavour::MariaDbDistribution, Flavour::MySqlSid] {
         if !flavour.covered()? {
             continue;
         }
         let (cluster, proxy) = begin(flavour, |config| config)?;
         cluster.primary.query("SET GLOBAL interactive_timeout = 12345")?;
+        let spaced = [
+            // A space before the parenthesis.
+            Say::Query("SELECT COUNT (*), MAX (id) FROM t"),
+            Say::Query("INSERT INTO t SELECT MAX (id) + 1, 0 FROM t"),
+            Say::Query("DELETE FROM t WHERE v = 0"),
+            Say::Prepare("SELECT MIN (id) FROM t"),
+            execute(0, &[]),
+        ];
         let mut script = vec![
             Say::Query("DELETE FROM t WHERE id = 1"),
             Say::Query("INSERT INTO t VALUES (1, 1)"),
@@ -241,7 +251,9 @@ fn found_rows_interactive_and_optional_metadata_are_as_on_the_server() -> Result
             Say::Query("SELECT @@wait_timeout"),
             Say::Query("SELECT id FROM t WHERE id = 1"),
         ];
-        let mut flags = FOUND_ROWS | INTERACTIVE;
+        script.splice(0..0, spaced.clone());
+        script.extend(spaced.clone());
+        let mut flags = FOUND_ROWS | INTERACTIVE | IGNORE_SPACE;
         if flavour.family() == Family::MySql {
             flags |= OPTIONAL_METADATA;
             script.extend([
@@ -256,7 +268,8 @@ fn found_rows_interactive_and_optional_metadata_are_as_on_the_server() -> Result
         }
         // The connections are told apart: one without the flags finds none of it.
         same(&cluster, &proxy, flags, &script)?;
-        same(&cluster, &proxy, 0, script.get(..5).unwrap_or_default())?;
+        same(&cluster, &proxy, 0, script.get(spaced.len()..spaced.len() + 5).unwrap_or_default())?;
+        same(&cluster, &proxy, 0, &spaced)?;
     }
     Ok(())
 }

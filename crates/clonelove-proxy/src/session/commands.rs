@@ -90,9 +90,9 @@ impl ClientSession {
         if self.state.dialect.flavour == Flavour::MySql {
             self.response.charset = SERVER_CHARSET;
         }
-        // What a log-in makes of the time that an interactive client may be idle goes too, on MariaDB.
+        // What a log-in makes of the time that an interactive client may be idle, and of sql_mode, goes too, on MariaDB.
         if self.state.dialect.flavour == Flavour::MariaDb {
-            self.caps.remove(Caps::INTERACTIVE);
+            self.caps.remove(Caps::INTERACTIVE | Caps::IGNORE_SPACE);
         }
         self.begin_state();
         self.state.schema = schema;

@@ -11,6 +11,7 @@ use clonelove_wire::frame::HEADER;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
 
+use super::prepared::number_bound;
 use super::statement::Statement;
 use super::{ClientSession, Next};
 use crate::backend::login::Wish;
@@ -31,13 +32,25 @@ struct Kill {
     query: bool,
 }
 
+/// Whom it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// By this number.
+    Number(u32),
+    /// By what is bound to its only parameter.
+    Parameter,
+    /// Itself: CONNECTION_ID().
+    Itself,
+}
+
 impl ClientSession {
     /// A KILL of one of the proxy's clients is carried out here; answers the statement back when it is of
     /// something else.
     pub(super) async fn kill(&mut self, statement: Statement) -> Result<Next, Statement> {
         let kill = match statement.command {
             Command::ProcessKill => of_command(&statement.frame),
-            _ => of_text(statement.sql(), &statement.facts, &self.state.dialect),
+            _ => of_text(statement.sql(), &statement.facts, &self.state.dialect)
+                .and_then(|(named, query)| Some(Kill { id: self.number_of(named, &statement)?, query })),
         };
         let target = kill.and_then(|kill| Some((kill, self.shared.clients.find(kill.id)?)));
         let Some((kill, target)) = target else { return Err(statement) };
@@ -60,6 +73,14 @@ impl ClientSession {
             target.ending.tell(Why::Killed);
         }
         Ok(self.answer_ok(Reason::AnsweredHere).await)
+    }
+
+    fn number_of(&self, named: Named, statement: &Statement) -> Option<u32> {
+        match named {
+            Named::Number(id) => Some(id),
+            Named::Itself => Some(self.view.id),
+            Named::Parameter => number_bound(statement, self.caps),
+        }
     }
 
     /// Whether the primary lets this user end the work of others.
@@ -140,30 +161,31 @@ fn of_command(frame: &BytesMut) -> Option<Kill> {
     Some(Kill { id: u32::from_le_bytes(*id), query: false })
 }
 
-/// `KILL [HARD | SOFT] [CONNECTION | QUERY] number`
-fn of_text(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<Kill> {
+/// `KILL [HARD | SOFT] [CONNECTION | QUERY] number`; true: the statement only.
+fn of_text(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<(Named, bool)> {
     if facts.effects.as_slice() != [Effect::Kill] {
         return None;
     }
     let mut tokens = Lexer::new(sql, dialect).skip(1);
     let mut query = false;
-    loop {
+    let named = loop {
         let token = tokens.next()?;
         let text = sql.get(token.range)?;
+        let is = |word: &[u8]| text.eq_ignore_ascii_case(word);
         match token.kind {
-            TokenKind::Word if text.eq_ignore_ascii_case(b"QUERY") => query = true,
-            TokenKind::Word
-                if [b"HARD".as_slice(), b"SOFT", b"CONNECTION"]
-                    .iter()
-                    .any(|w| text.eq_ignore_ascii_case(w)) => {}
-            TokenKind::Number => {
-                let id = std::str::from_utf8(text).ok()?.parse().ok()?;
-                let end = tokens.next().is_none_or(|last| last.kind == TokenKind::Sign(b';'));
-                return end.then_some(Kill { id, query });
+            TokenKind::Word if is(b"QUERY") => query = true,
+            TokenKind::Word if is(b"HARD") || is(b"SOFT") || is(b"CONNECTION") => {}
+            TokenKind::Word if is(b"CONNECTION_ID") => {
+                let mut is_sign = |sign| tokens.next().is_some_and(|next| next.kind == TokenKind::Sign(sign));
+                break (is_sign(b'(') && is_sign(b')')).then_some(Named::Itself)?;
             }
+            TokenKind::Number => break Named::Number(std::str::from_utf8(text).ok()?.parse().ok()?),
+            TokenKind::Parameter => break Named::Parameter,
             _ => return None,
         }
-    }
+    };
+    let end = tokens.next().is_none_or(|last| last.kind == TokenKind::Sign(b';'));
+    end.then_some((named, query))
 }
 
 #[cfg(test)]
@@ -196,10 +218,21 @@ mod tests {
             let dialect = Dialect::default();
             of_text(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &dialect)
         };
-        assert_eq!(kill("KILL 7"), Some(Kill { id: 7, query: false }));
-        assert_eq!(kill("kill connection 7;"), Some(Kill { id: 7, query: false }));
-        assert_eq!(kill("KILL HARD QUERY 7"), Some(Kill { id: 7, query: true }));
-        for sql in ["KILL QUERY ID 7", "KILL USER a", "KILL 7 + 1", "KILL @a", "KILL", "SELECT 7"] {
+        assert_eq!(kill("KILL 7"), Some((Named::Number(7), false)));
+        assert_eq!(kill("kill connection 7;"), Some((Named::Number(7), false)));
+        assert_eq!(kill("KILL HARD QUERY 7"), Some((Named::Number(7), true)));
+        assert_eq!(kill("KILL QUERY ?"), Some((Named::Parameter, true)));
+        assert_eq!(kill("KILL CONNECTION_ID()"), Some((Named::Itself, false)));
+        for sql in [
+            "KILL QUERY ID 7",
+            "KILL USER a",
+            "KILL 7 + 1",
+            "KILL ? + 1",
+            "KILL CONNECTION_ID() + 1",
+            "KILL @a",
+            "KILL",
+            "SELECT 7",
+        ] {
             assert_eq!(kill(sql), None, "{sql}");
         }
     }

@@ -32,7 +32,7 @@ const LARGEST: usize = 256 * 1024;
 const COM_QUIT: u8 = 0x01;
 
 /// What is offered to clients, as far as the servers can do it too; TLS, compression and files beside it.
-/// MariaDB's cached metadata are of one connection, and clients share those.
+/// MariaDB's cached metadata are of one connection, and clients share those: docs/decisions.
 const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::FOUND_ROWS)
     .union(Caps::LONG_FLAG)

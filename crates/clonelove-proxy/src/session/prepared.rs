@@ -9,11 +9,11 @@ use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
 use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Resolved, Why, analyse, substitute};
-use clonelove_wire::Command;
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{FrameHead, HEADER, write_packet};
 use clonelove_wire::packet::execute::{Execute, Param};
 use clonelove_wire::packet::prepare::PrepareOk;
+use clonelove_wire::{Caps, Command};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -462,6 +462,17 @@ impl ClientSession {
             let (NotBrought::Refused(fault) | NotBrought::NoSchema(fault) | NotBrought::Unfit(fault)) = not;
             NotPut::Fault(fault)
         })
+    }
+}
+
+/// The number that is bound to the only parameter of an execution.
+pub(super) fn number_bound(statement: &Statement, caps: Caps) -> Option<u32> {
+    let Bindings { types, params } = statement.bindings.as_ref()?;
+    let whole = whole(&statement.frame);
+    match Execute::parse(&whole, *params, caps).ok()?.params(types)?.as_slice() {
+        [Param::Integer(number)] => u32::try_from(*number).ok(),
+        [Param::Text(text)] => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
     }
 }
 

@@ -9,12 +9,14 @@ use clonelove_testkit::{APP_PASSWORD, APP_USER, Clonelove, Connection, Opening, 
 /// Capabilities, as both protocols number them.
 pub(crate) const FOUND_ROWS: u64 = 1 << 1;
 pub(crate) const LOCAL_FILES: u64 = 1 << 7;
+pub(crate) const IGNORE_SPACE: u64 = 1 << 8;
 pub(crate) const INTERACTIVE: u64 = 1 << 10;
 pub(crate) const PS_MULTI_RESULTS: u64 = 1 << 18;
 pub(crate) const SESSION_TRACK: u64 = 1 << 23;
 pub(crate) const DEPRECATE_EOF: u64 = 1 << 24;
 pub(crate) const OPTIONAL_METADATA: u64 = 1 << 25;
 pub(crate) const QUERY_ATTRIBUTES: u64 = 1 << 27;
+pub(crate) const PROGRESS: u64 = 1 << 32;
 pub(crate) const STMT_BULK: u64 = 1 << 34;
 pub(crate) const EXTENDED_TYPES: u64 = 1 << 35;
 pub(crate) const BULK_UNIT_RESULTS: u64 = 1 << 37;
@@ -31,6 +33,8 @@ pub(crate) struct Peer {
     /// The server's number for the statement prepared last.
     pub(crate) prepared: u32,
     all_prepared: Vec<u32>,
+    /// Reports of progress, in the order in which they came.
+    pub(crate) progress: Vec<Vec<u8>>,
 }
 
 /// What is said, and how its reply is to be read.
@@ -71,7 +75,13 @@ impl Peer {
     /// A session opened in any way.
     pub(crate) fn open(address: &str, opening: &Opening<'_>) -> Result<Self> {
         let connection = Connection::open_as(address, opening)?;
-        Ok(Self { connection, flags: opening.flags, prepared: 0, all_prepared: Vec::new() })
+        Ok(Self {
+            connection,
+            flags: opening.flags,
+            prepared: 0,
+            all_prepared: Vec::new(),
+            progress: Vec::new(),
+        })
     }
 
     /// The payloads of the greeting and of the OK packet that ended the log-in.
@@ -226,7 +236,14 @@ impl Peer {
     }
 
     fn packet(&mut self, heard: &mut Heard) -> Result<Vec<u8>> {
-        let packet = self.connection.receive_packet()?;
+        let packet = loop {
+            let packet = self.connection.receive_packet()?;
+            // A report of progress is an error of a number of its own, after which the reply goes on.
+            if self.flags & PROGRESS == 0 || !packet.starts_with(&[0xff; 3]) {
+                break packet;
+            }
+            self.progress.push(packet);
+        };
         heard.note(&packet);
         if packet.starts_with(&[0xff]) && heard.text.len() > 1 << 20 {
             bail!("no end of errors");
