@@ -56,6 +56,8 @@ impl Hash for JournalKey {
 pub(crate) struct After {
     pub(crate) journal: Journal,
     pub(crate) dialect: Dialect,
+    /// What the server told of the session's state, where that is known: a client that tracks is told the same.
+    pub(crate) told: Option<Arc<[u8]>>,
 }
 
 struct Setting {
@@ -136,7 +138,7 @@ mod tests {
     }
 
     fn after() -> After {
-        After { journal: Journal::default(), dialect: Dialect::default() }
+        After { journal: Journal::default(), dialect: Dialect::default(), told: None }
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) prepared: Option<PrepareOk>,
     /// A cursor is open (true) or at its end (false); none when the reply says nothing of one.
     pub(crate) cursor: Option<bool>,
+    /// What the last OK told of the session's state, all of it, where the client tracks.
+    pub(crate) told: Vec<u8>,
 }
 
 /// Why a relay came to no end.
@@ -127,6 +129,7 @@ impl Relay<'_> {
             error: None,
             prepared: None,
             cursor: None,
+            told: Vec::new(),
         };
         self.conn.io.expect(tracker.sequence());
         match self.run(&mut tracker, &mut progress).await {
@@ -136,6 +139,7 @@ impl Relay<'_> {
                 error: progress.error,
                 prepared: progress.prepared,
                 cursor: progress.cursor,
+                told: progress.told,
             }),
             Err(side) => {
                 // What was gathered and not written never was, as far as the client goes.
@@ -379,6 +383,7 @@ impl Relay<'_> {
         if self.as_it_wishes {
             kept.extend_from_slice(ok.state);
         } else if let Some(wishes) = self.wishes {
+            progress.told = ok.state.to_vec();
             filter(ok.state, |change| wishes.include(change), &mut kept)
                 .map_err(|error| self.protocol(&error.into()))?;
         }
@@ -404,6 +409,7 @@ struct Progress {
     error: Option<u16>,
     prepared: Option<PrepareOk>,
     cursor: Option<bool>,
+    told: Vec<u8>,
 }
 
 impl Progress {

@@ -9,6 +9,7 @@ use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why};
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::packet::eof::Eof;
 use clonelove_wire::packet::ok::{HEAD, HEAD_AFTER_ROWS, Ok as OkPacket};
+use clonelove_wire::track::filter;
 use clonelove_wire::{Caps, Command, Status};
 
 use super::connections::{Needs, Unready, life_ended};
@@ -45,12 +46,7 @@ impl ClientSession {
         }
     }
 
-    /// The payload of an OK of our own, with honest status flags.
-    pub(super) fn ok_payload(&self) -> BytesMut {
-        self.ok_payload_with(b"")
-    }
-
-    /// The same, with a text.
+    /// The payload of an OK of our own, with honest status flags and a text.
     pub(super) fn ok_payload_with(&self, info: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
         OkPacket { status: self.status(), info, ..OkPacket::default() }.encode(HEAD, self.caps, &mut out);
@@ -71,9 +67,23 @@ impl ClientSession {
     }
 
     pub(super) async fn answer_ok(&mut self, reason: Reason) -> Next {
+        self.answer_told(reason, b"").await
+    }
+
+    /// The same with what a server told of the session's state, as far as the client wants to be told.
+    pub(super) async fn answer_told(&mut self, reason: Reason, told: &[u8]) -> Next {
         self.shared.metrics.query(reason, 0.0);
-        let mut out = BytesMut::new();
-        write_packet(&mut out, 1, &self.ok_payload());
+        let (mut out, mut payload, mut state) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
+        if let Some(wishes) = &self.wishes {
+            // It was understood when it came.
+            let _ = filter(told, |change| wishes.include(change), &mut state);
+        }
+        OkPacket { status: self.status(), state: &state, ..OkPacket::default() }.encode(
+            HEAD,
+            self.caps,
+            &mut payload,
+        );
+        write_packet(&mut out, 1, &payload);
         match self.client.write_all(&out).await {
             Ok(()) => Next::Go,
             Err(_) => Next::Close,

@@ -439,7 +439,7 @@ impl ClientSession {
         let sql = statement.sql();
         let moved = self.state.traces.last_insert_id_moved && !moved;
         self.note_on_connection(ran, statement, heard, moved);
-        self.remember(before.filter(|_| !statement.tracking), sql, settled);
+        self.remember(before.filter(|_| !statement.tracking), sql, settled, &outcome.told);
         if self.forget_after(&statement.facts) && !outcome.heard.failed {
             Box::pin(self.shared.cluster.look_again()).await;
         }

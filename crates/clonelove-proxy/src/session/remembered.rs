@@ -16,6 +16,7 @@ use clonelove_wire::{Caps, Command};
 
 use super::prepared::Prepared;
 use super::statement::Statement;
+use super::tracking::entered;
 use super::{ClientSession, Next};
 use crate::known::{After, Before, JournalKey};
 
@@ -23,9 +24,7 @@ impl ClientSession {
     /// Whether settings may be answered here: in a transaction, or where the session's state lives on one
     /// connection, that connection is told.
     fn may_answer(&self) -> bool {
-        // Whoever wants to be told of changes is told by a server.
-        let told = self.caps.contains(Caps::SESSION_TRACK);
-        !told && self.primary.is_none() && !self.state.transaction.open && self.state.pin().is_none()
+        self.primary.is_none() && !self.state.transaction.open && self.state.pin().is_none()
     }
 
     /// Where a setting leads, if it was accepted before in this very state.
@@ -34,7 +33,8 @@ impl ClientSession {
         if !set || !self.may_answer() {
             return None;
         }
-        self.shared.known.setting(&self.state_before(), sql)
+        let known = self.shared.known.setting(&self.state_before(), sql);
+        known.filter(|after| self.wishes.is_none() || after.told.is_some())
     }
 
     pub(super) async fn answer_setting(&mut self, after: After) -> Next {
@@ -42,23 +42,26 @@ impl ClientSession {
         self.state.dialect = after.dialect;
         self.state.answered_here();
         self.shared.metrics.settings.answered.inc();
-        self.answer_ok(Reason::SettingKnown).await
+        self.answer_told(Reason::SettingKnown, after.told.as_deref().unwrap_or_default()).await
     }
 
     /// What USE leads to, if this user could enter that schema a moment ago.
     pub(super) fn known_schema(&self, facts: &Facts) -> Option<String> {
         let [Effect::UseSchema(name)] = facts.effects.as_slice() else { return None };
-        if !self.may_answer() || !facts.parts.is_empty() {
+        // What else changes with a schema is told by a server.
+        let wants_more = self.wishes.as_ref().is_some_and(|wishes| wishes.include_more_of_schemas());
+        if !self.may_answer() || !facts.parts.is_empty() || wants_more {
             return None;
         }
         self.shared.known.schema(&self.account.user, name)
     }
 
     pub(super) async fn answer_schema(&mut self, called: String) -> Next {
+        let told = entered(&called);
         self.state.schema = Some(called);
         self.state.answered_here();
         self.shared.metrics.settings.answered.inc();
-        self.answer_ok(Reason::SettingKnown).await
+        self.answer_told(Reason::SettingKnown, &told).await
     }
 
     /// The state before a setting, for when it is accepted.
@@ -78,13 +81,14 @@ impl ClientSession {
     }
 
     /// A setting was accepted: said again in the same state, it need not be sent.
-    pub(super) fn remember(&mut self, before: Option<Before>, sql: &[u8], settled: Settled) {
+    pub(super) fn remember(&mut self, before: Option<Before>, sql: &[u8], settled: Settled, told: &[u8]) {
         let Some(before) = before else { return };
         self.shared.metrics.settings.sent.inc();
         if let Settled::Learn(journal) = settled
             && self.state.ran == Ran::Primary
         {
-            let after = After { journal, dialect: self.state.dialect };
+            let told = self.wishes.is_some().then(|| told.into());
+            let after = After { journal, dialect: self.state.dialect, told };
             self.to_check = Some(Box::new(ToCheck { before, sql: sql.into(), after }));
         }
     }

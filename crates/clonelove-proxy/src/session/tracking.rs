@@ -1,10 +1,12 @@
 //! Session tracking as clients ask for it: their own `session_track_…` settings, which no server keeps, for servers
 //! track for us. Owns what a client is told of what servers report, and how it changes its mind.
 
+use bytes::{BufMut, BytesMut};
 use clonelove_route::pins::Pin;
 use clonelove_route::report::{Flavour, Report};
 use clonelove_sql::{Assignment, Effect, Facts, Setting};
 use clonelove_wire::track::Change;
+use clonelove_wire::write::PutExt;
 use clonelove_wire::{Caps, Command};
 
 use super::{ClientSession, connections::life_ended};
@@ -74,6 +76,11 @@ impl Wishes {
         }
     }
 
+    /// Whether it is to be told of what changes with the default schema, beside its name.
+    pub(crate) fn include_more_of_schemas(&self) -> bool {
+        self.every_variable || self.variables.iter().any(|name| name.ends_with("_database"))
+    }
+
     /// The SET that makes a server's settings these.
     fn set(&self) -> String {
         let plain = |text: &str| text.chars().filter(|c| *c != '\'' && *c != '\\').collect::<String>();
@@ -123,6 +130,19 @@ pub(super) fn speaks_of(sql: &[u8], facts: &Facts, caps: Caps) -> bool {
     const NAME: &[u8] = b"session_track";
     let names = |sql: &[u8]| sql.windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME));
     sets || caps.contains(Caps::SESSION_TRACK) && names(sql)
+}
+
+/// What servers tell of whoever enters a schema: its name, and that something changed.
+pub(super) fn entered(schema: &str) -> BytesMut {
+    const SCHEMA: u8 = 1;
+    const STATE_CHANGE: u8 = 2;
+    let (mut told, mut name) = (BytesMut::new(), BytesMut::new());
+    name.put_lenenc_bytes(schema.as_bytes());
+    for (kind, data) in [(SCHEMA, &*name), (STATE_CHANGE, b"1")] {
+        told.put_u8(kind);
+        told.put_lenenc_bytes(data);
+    }
+    told
 }
 
 impl ClientSession {

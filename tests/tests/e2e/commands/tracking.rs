@@ -51,7 +51,12 @@ fn told(flavour: Flavour) -> Result<()> {
     script.extend(transaction);
     // A reset takes the wishes back.
     script.extend([Say::Command(vec![0x1f]), Say::Query(WISHES), Say::Query("SET time_zone = '+02:00'")]);
+    // The second time much of it is known, and answered without a server.
     same(&cluster, &proxy, SESSION_TRACK, &script)?;
+    let answered = || proxy.metric("clonelove_settings_total", &["how=\"answered\""]);
+    let before = answered()?;
+    same(&cluster, &proxy, SESSION_TRACK, &script)?;
+    ensure!(answered()? >= before + 6.0, "{} settings were answered, {before} before", answered()?);
     // Whoever cannot be told is not, and can still say what it likes.
     same(&cluster, &proxy, 0, &[Say::Query("SET session_track_schema = 0"), Say::Query("USE test")])?;
     let mut plain = client(&proxy)?;
