@@ -212,12 +212,17 @@ impl Session {
         self.pin().or_else(|| self.held.map(|held| held.pin))
     }
 
-    /// A statement was answered here, as a server does that has nothing to say but OK.
-    pub fn answered_here(&mut self) {
+    /// A command that is no statement was answered here with OK: it has changed no row, and leaves warnings as they were.
+    pub fn answered_command(&mut self) {
         self.traces.row_count = 0;
         if !self.transaction.open {
             self.ran = Ran::Nowhere;
         }
+    }
+
+    /// A statement was answered here, as a server does that has nothing to say but OK.
+    pub fn answered_here(&mut self) {
+        self.answered_command();
         if self.dialect.flavour == Flavour::MySql {
             self.held = None;
         }

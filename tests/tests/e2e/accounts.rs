@@ -208,6 +208,38 @@ fn changes_of_accounts_count_at_once_on_mysql_sid() -> Result<()> {
     changes_count_at_once(Flavour::MySqlSid)
 }
 
+/// A server tells a connection its rights as it begins: who comes after a change gets none that began before it.
+fn rights_are_those_of_now(flavour: Flavour) -> Result<()> {
+    let Some((cluster, proxy)) = begin(flavour)? else { return Ok(()) };
+    let primary = &cluster.primary;
+    primary
+        .query("CREATE USER boss@'%' IDENTIFIED BY 'b'; GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION")?;
+    let run = |who, sql: &str| ask(flavour, &proxy, who, Way::Socket, &[&format!("--init-command={sql}")]);
+    let by_boss = |sql: &str| let_in(&run(("boss", "b"), sql)?).with_context(|| sql.to_owned());
+    let by_late = || run(("late", "l"), "SELECT COUNT(*) FROM mysql.user");
+    by_boss("CREATE USER late@'%' IDENTIFIED BY 'l'")?;
+    for _ in 0..2 {
+        turned_away(&by_late()?, "1142")?;
+        by_boss("GRANT SELECT ON *.* TO late@'%'")?;
+        let_in(&by_late()?)?;
+        by_boss("REVOKE SELECT ON *.* FROM late@'%'")?;
+    }
+    by_boss("ALTER USER late@'%' ACCOUNT LOCK")?;
+    turned_away(&by_late()?, if flavour.family() == Family::MySql { "3118" } else { "4151" })?;
+    by_boss("DROP USER late@'%'")?;
+    turned_away(&by_late()?, "1045")
+}
+
+#[test]
+fn rights_are_those_of_now_on_mariadb() -> Result<()> {
+    rights_are_those_of_now(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn rights_are_those_of_now_on_mysql_sid() -> Result<()> {
+    rights_are_those_of_now(Flavour::MySqlSid)
+}
+
 #[test]
 fn two_passwords_of_mysql_are_valid_until_the_old_one_is_discarded() -> Result<()> {
     let flavour = Flavour::MySqlSid;

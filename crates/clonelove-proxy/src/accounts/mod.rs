@@ -7,6 +7,7 @@ mod table;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,10 @@ pub(crate) struct Accounts {
     state: Mutex<State>,
     /// Somebody wants them looked at.
     nudge: Notify,
+    /// Statements that went through here and may have changed accounts.
+    changes: AtomicU64,
+    /// Somebody waits for what they changed.
+    urgent: Notify,
     /// How many readings have come to their end.
     readings: watch::Sender<u64>,
     /// What stands for the hash of an account that does not exist.
@@ -44,6 +49,9 @@ struct State {
     read_at: Option<Instant>,
     /// Readings that were begun.
     begun: u64,
+    /// How many changes the last of them has, and the last that came to its end.
+    reading: u64,
+    read: u64,
     problem: Option<Problem>,
 }
 
@@ -72,6 +80,8 @@ impl Accounts {
             shown: Mutex::default(),
             state: Mutex::default(),
             nudge: Notify::new(),
+            changes: AtomicU64::new(0),
+            urgent: Notify::new(),
             readings: watch::Sender::new(0),
             decoy,
             metrics,
@@ -139,6 +149,27 @@ impl Accounts {
         let _ = timeout(PATIENCE, readings.wait_for(|readings| *readings > begun)).await;
     }
 
+    /// A statement has gone through here that may have changed accounts or rights: who logs in from now on must be held
+    /// against what is so now, and not get a connection that knows the rights of before.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often they were changed through here.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Waits until what was changed through here is known.
+    pub(crate) async fn catch_up(&self) {
+        let changes = self.changes();
+        let mut readings = self.readings.subscribe();
+        if self.state.lock().read < changes {
+            self.urgent.notify_one();
+            let _ = timeout(PATIENCE, readings.wait_for(|_| self.state.lock().read >= changes)).await;
+        }
+    }
+
     /// They may have changed; nobody waits.
     pub(crate) fn doubt(&self) {
         self.nudge.notify_one();
@@ -151,8 +182,10 @@ impl Accounts {
     }
 
     fn begin(&self) {
+        let changes = self.changes();
         let mut state = self.state.lock();
         state.begun = state.begun.saturating_add(1);
+        state.reading = changes;
     }
 
     fn publish(&self, table: Table) {
@@ -185,7 +218,11 @@ impl Accounts {
     }
 
     fn end(&self) {
-        let begun = self.state.lock().begun;
+        let begun = {
+            let mut state = self.state.lock();
+            state.read = state.reading;
+            state.begun
+        };
         self.readings.send_replace(begun);
     }
 }

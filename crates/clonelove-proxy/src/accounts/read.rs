@@ -61,12 +61,17 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             good = refresh(&shared, &settings).await;
         }
         let epoch = shared.cluster.snapshot().topology.epoch;
+        let mut urgent = false;
         loop {
             let interval = settings.monitor.schema_interval;
             let due = begun + if good { interval } else { LEAST.max(interval / 10) };
             let asked = tokio::select! {
                 () = sleep_until(due) => break,
                 () = shared.accounts.nudge.notified() => true,
+                () = shared.accounts.urgent.notified() => {
+                    urgent = true;
+                    true
+                }
                 ended = changed.changed() => {
                     if ended.is_err() {
                         return;
@@ -79,7 +84,13 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                 break;
             }
         }
-        sleep_until(begun + LEAST).await;
+        // What went through here is bounded by itself: each such change is read once.
+        if !urgent {
+            tokio::select! {
+                () = sleep_until(begun + LEAST) => {}
+                () = shared.accounts.urgent.notified() => {}
+            }
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) logins: Vec<Login>,
     /// Where the client is that the connection is opened for.
     pub(crate) from: Option<IpAddr>,
+    /// How often rights had been changed when that client came: servers tell them to connections as these begin.
+    pub(crate) rights: u64,
     /// What that client calls itself.
     pub(crate) program: Option<String>,
 }

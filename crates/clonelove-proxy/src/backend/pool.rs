@@ -23,8 +23,9 @@ pub(crate) struct Key {
     pub(crate) from: Option<IpAddr>,
     /// Capabilities that change bytes on the wire, or what the server accepts.
     pub(crate) caps: Caps,
-    /// Grows with every reload: a changed password leaves old connections behind.
-    pub(crate) generation: u64,
+    /// Grows with every reload: a changed password leaves old connections behind. And how often rights had been
+    /// changed when the client came: a connection has those of its beginning.
+    pub(crate) generation: (u64, u64),
     /// The hash of all this, made once.
     hash: u64,
 }
@@ -34,7 +35,7 @@ impl Key {
         user: Arc<str>,
         (account, from): (Option<Arc<str>>, Option<IpAddr>),
         caps: Caps,
-        generation: u64,
+        generation: (u64, u64),
     ) -> Self {
         let mut hasher = DefaultHasher::new();
         (&user, &account, from, caps, generation).hash(&mut hasher);

@@ -24,7 +24,10 @@ use crate::relay::{Side, forward_packet};
 impl ClientSession {
     pub(super) async fn command(&mut self, command: Command, frame: BytesMut) -> Next {
         match command {
-            Command::Ping => self.answer_ok(Reason::Ping).await,
+            Command::Ping => {
+                self.state.answered_command();
+                self.answer_ok(Reason::Ping).await
+            }
             Command::ResetConnection => self.reset().await,
             Command::ChangeUser => self.change_user(&frame).await,
             Command::InitDb => self.init_db(frame).await,
@@ -175,7 +178,7 @@ impl ClientSession {
             ..Facts::default()
         };
         if let Some(called) = self.known_schema(&facts) {
-            return self.answer_schema(called).await;
+            return self.answer_schema(called, Command::InitDb).await;
         }
         self.execute(Statement::new(Command::InitDb, frame, facts)).await
     }

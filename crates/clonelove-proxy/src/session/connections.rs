@@ -435,7 +435,7 @@ impl ClientSession {
 
     /// Which connections this session can share.
     fn pool_key(&mut self) -> Arc<Key> {
-        let generation = self.shared.generation.load(Ordering::Relaxed);
+        let generation = (self.shared.generation.load(Ordering::Relaxed), self.account.rights);
         if let Some(key) = self.key.as_ref().filter(|key| key.generation == generation) {
             return Arc::clone(key);
         }

@@ -95,6 +95,7 @@ impl ClientSession {
         let accounts = |facts: &Facts| facts.effects.contains(&Effect::Accounts);
         if accounts(facts) || facts.parts.iter().any(accounts) {
             self.shared.cluster.schema.ask(true);
+            self.shared.accounts.changed();
         } else if !failed
             && (is_opaque(facts) || facts.parts.iter().any(is_opaque))
             // A routine that the schema knows does not define anything.

@@ -52,7 +52,7 @@ impl ClientSession {
         }
         let (facts, made) = self.understand(sql);
         if let Some(called) = self.known_schema(&facts) {
-            return self.answer_schema(called).await;
+            return self.answer_schema(called, Command::Query).await;
         }
         if let Some(patience) = self.own_patience(sql, &facts) {
             return Box::pin(self.answer_patience(sql, patience)).await;

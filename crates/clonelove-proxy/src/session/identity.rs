@@ -36,6 +36,7 @@ impl Identity {
             return Self::configured(settings, name, address);
         }
         shared.accounts.first_reading().await;
+        shared.accounts.catch_up().await;
         let found = match shared.accounts.find(name, address) {
             None => {
                 shared.accounts.look_again().await;
@@ -138,6 +139,7 @@ impl Identity {
             name: self.account.as_ref().map(|account| Arc::from(account.name())),
             logins,
             from,
+            rights: shared.accounts.changes(),
             program: program(&established.response.attributes),
         }
     }

@@ -56,10 +56,14 @@ impl ClientSession {
         self.shared.known.schema(&self.account.user, name)
     }
 
-    pub(super) async fn answer_schema(&mut self, called: String) -> Next {
+    pub(super) async fn answer_schema(&mut self, called: String, command: Command) -> Next {
         let told = entered(&called);
         self.state.schema = Some(called);
-        self.state.answered_here();
+        if command == Command::InitDb {
+            self.state.answered_command();
+        } else {
+            self.state.answered_here();
+        }
         self.shared.metrics.settings.answered.inc();
         self.answer_told(Reason::SettingKnown, &told).await
     }

@@ -73,7 +73,7 @@ fn user() -> User {
 }
 
 fn key() -> Arc<Key> {
-    Arc::new(Key::new(Arc::from("app"), (None, None), Caps::empty(), 0))
+    Arc::new(Key::new(Arc::from("app"), (None, None), Caps::empty(), (0, 0)))
 }
 
 /// A leased connection whose other end is the test's.

@@ -92,7 +92,7 @@ impl Fixture {
 }
 
 fn key(user: &str) -> Arc<Key> {
-    Arc::new(Key::new(user.into(), (None, None), Caps::empty(), 0))
+    Arc::new(Key::new(user.into(), (None, None), Caps::empty(), (0, 0)))
 }
 
 #[tokio::test(start_paused = true)]
