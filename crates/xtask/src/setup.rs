@@ -20,6 +20,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-cryptography", "PyMySQL's encryption of passwords"),
     ("python3-mysqldb", "a client under test"),
     ("nodejs", "a client under test"),
+    ("python3-pip", "the installation of MySQL Connector/Python"),
+    ("libdbd-mysql-perl", "a client under test"),
+    ("golang-go", "the build of a client under test"),
+    ("golang-github-go-sql-driver-mysql-dev", "a client under test"),
+    ("default-jdk-headless", "the build of a client under test"),
+    ("libmariadb-java", "a client under test"),
     ("debootstrap", "roots with other servers"),
     ("prometheus", "promtool, and a real scrape"),
     ("make", "the build of the daemon's allocator"),
@@ -44,6 +50,7 @@ pub(crate) fn install() -> Result<Outcome> {
     }
     install_missing(&packages)?;
     install_for_node()?;
+    install_for_python()?;
     Ok(Outcome::check())
 }
 
@@ -68,6 +75,23 @@ fn install_for_node() -> Result<()> {
         let _ = fs::remove_file(folder.join(LOCK));
     }
     installed
+}
+
+/// The clients for the distribution's Python that it has no package of, by the hashes of the lock file, in the cache
+/// folder; nothing when they are there.
+fn install_for_python() -> Result<()> {
+    const LOCK: &str = "requirements.txt";
+    let wanted = workspace().join("tests/tests/e2e/clients/python").join(LOCK);
+    let folder = cache_folder()?.join("clients/python");
+    let lock = fs::read(&wanted).with_context(|| wanted.display().to_string())?;
+    if fs::read(folder.join(LOCK)).is_ok_and(|known| known == lock) {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(&folder);
+    let mut pip = Command::new("/usr/bin/python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target"]).arg(&folder);
+    show(pip.arg("--requirement").arg(&wanted).stdin(Stdio::null()))?;
+    Ok(fs::write(folder.join(LOCK), lock)?)
 }
 
 /// MariaDB's own tests, for `oracle`: Debian's package, unpacked into the cache folder. It is not installed, since it

@@ -9,6 +9,8 @@
 mod auth;
 #[path = "clients/cli.rs"]
 mod cli;
+#[path = "clients/dumps.rs"]
+mod dumps;
 #[path = "clients/mysql_async.rs"]
 mod mysql_async;
 #[path = "clients/sqlx.rs"]
@@ -35,8 +37,11 @@ const MILLION: &str = "SELECT a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d + 10
 #[derive(Clone, Copy, Debug)]
 enum Program {
     Php { script: &'static str, prepares: &'static str },
-    Python { module: &'static str },
-    Node,
+    Python { script: &'static str, module: &'static str },
+    Node { script: &'static str },
+    Go,
+    Java,
+    Perl { prepares: &'static str },
 }
 
 /// Where a suite connects to.
@@ -68,6 +73,15 @@ impl Bench {
             "CREATE USER '{WIDE_USER}'@'%' IDENTIFIED BY '{WIDE_PASSWORD}'; GRANT ALL ON *.* TO '{WIDE_USER}'@'%'"
         ))?;
         cluster.wait_caught_up()?;
+        if cluster.primary.flavour().family() == Family::MySql {
+            // Once the server has seen the passwords, it lets clients in that show them to nobody.
+            let socket = Some(cluster.primary.socket());
+            let target = Target { port: 0, socket, heavy: false, family: Family::MySql };
+            for (user, password) in [(APP_USER, APP_PASSWORD), (WIDE_USER, WIDE_PASSWORD)] {
+                let mut client = cli::Maker::MySql.command(&target, user, password)?;
+                printed(&finish(client.args(["-e", "DO 0"]), None)?)?;
+            }
+        }
         let config = Config::for_cluster(&cluster)
             .user(WIDE_USER, WIDE_PASSWORD)
             .set("routing", "fresh_wait", "\"30s\"")
@@ -104,12 +118,21 @@ impl Bench {
 
     /// Runs a suite everywhere and compares. At least `reads` statements must have gone to the replica.
     fn compare(&self, reads: f64, suite: impl Fn(&Target) -> Result<String>) -> Result<()> {
-        for [direct, proxied] in self.pairs() {
+        self.compare_over(&self.pairs(), reads, suite)
+    }
+
+    fn compare_over(
+        &self,
+        pairs: &[[Target; 2]],
+        reads: f64,
+        suite: impl Fn(&Target) -> Result<String>,
+    ) -> Result<()> {
+        for [direct, proxied] in pairs {
             self.clean()?;
-            let expected = suite(&direct).context("directly on the primary")?;
+            let expected = suite(direct).context("directly on the primary")?;
             self.clean()?;
             let before = self.replica_reads()?;
-            let found = suite(&proxied).context("through clonelove")?;
+            let found = suite(proxied).context("through clonelove")?;
             same(&expected, &found)?;
             let on_replica = self.replica_reads()? - before;
             let status = self.proxy.status()?;
@@ -128,15 +151,28 @@ impl Program {
                 command.env("CLIENT_PREPARES", prepares);
                 command
             }
-            Self::Python { module } => {
+            Self::Python { script, module } => {
                 // The distribution's own Python has the distribution's packages.
                 let mut command = Command::new("/usr/bin/python3");
-                command.arg("-B").arg(scripts().join("python_suite.py")).env("CLIENT_MODULE", module);
+                command.arg("-B").arg(scripts().join(script)).env("CLIENT_MODULE", module);
+                command.env("PYTHONPATH", cache_folder()?.join("clients/python"));
                 command
             }
-            Self::Node => {
+            Self::Node { script } => {
                 let mut command = Command::new("node");
-                command.arg(scripts().join("node_mysql2.js")).env("NODE_PATH", node_modules()?);
+                command.arg(scripts().join(script)).env("NODE_PATH", node_modules()?);
+                command
+            }
+            Self::Go => Command::new(go_program(folder)?),
+            Self::Java => {
+                let mut command = Command::new("java");
+                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp"]);
+                command.arg(format!("{}:{JDBC}", java_classes(folder)?.display())).arg("Suite");
+                command
+            }
+            Self::Perl { prepares } => {
+                let mut command = Command::new("/usr/bin/perl");
+                command.arg(scripts().join("dbd_mysql.pl")).env("CLIENT_PREPARES", prepares);
                 command
             }
         };
@@ -152,6 +188,43 @@ impl Program {
         command.env("CLIENT_WIDE_USER", WIDE_USER).env("CLIENT_WIDE_PASSWORD", WIDE_PASSWORD);
         Ok(command)
     }
+
+    /// Those that came first run over a unix socket too; the others have no more to show by it.
+    fn over_a_socket_too(self) -> bool {
+        match self {
+            Self::Php { .. } => true,
+            Self::Python { module, .. } => module != "mysql.connector",
+            Self::Node { script } => script == "node_mysql2.js",
+            Self::Go | Self::Java | Self::Perl { .. } => false,
+        }
+    }
+}
+
+/// MariaDB's driver for Java, of Debian's package.
+const JDBC: &str = "/usr/share/java/mariadb-java-client.jar";
+
+/// The suite in Go, built with Debian's package of the driver.
+fn go_program(folder: &Path) -> Result<PathBuf> {
+    let program = folder.join("go-suite");
+    if !program.exists() {
+        let mut build = Command::new("go");
+        build.args(["build", "-o"]).arg(&program).arg(scripts().join("go/main.go"));
+        build.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("CGO_ENABLED", "0");
+        build.env("GOCACHE", cache_folder()?.join("clients/go-build"));
+        printed(&finish(&mut build, None)?)?;
+    }
+    Ok(program)
+}
+
+/// The suite in Java, compiled.
+fn java_classes(folder: &Path) -> Result<PathBuf> {
+    let classes = folder.join("java");
+    if !classes.exists() {
+        let mut compile = Command::new("javac");
+        compile.args(["-J-XX:TieredStopAtLevel=1", "-cp", JDBC, "-d"]).arg(&classes);
+        printed(&finish(compile.arg(scripts().join("java/Suite.java")), None)?)?;
+    }
+    Ok(classes)
 }
 
 /// Whether suites on this flavour do what is long and large too.
@@ -163,8 +236,25 @@ fn suite(flavour: Flavour, program: Program, reads: f64) -> Result<()> {
     if !flavour.covered()? {
         return Ok(());
     }
+    play(&Bench::start(flavour)?, program, reads)
+}
+
+/// Several clients' suites, one after the other before the same servers.
+fn suites(flavour: Flavour, programs: &[(Program, f64)]) -> Result<()> {
+    if !flavour.covered()? {
+        return Ok(());
+    }
     let bench = Bench::start(flavour)?;
-    bench.compare(reads, |target| {
+    let mut played = programs.iter();
+    played.try_for_each(|(program, reads)| {
+        play(&bench, *program, *reads).with_context(|| format!("{program:?}"))
+    })
+}
+
+fn play(bench: &Bench, program: Program, reads: f64) -> Result<()> {
+    let pairs = bench.pairs();
+    let pairs = if program.over_a_socket_too() { &pairs[..] } else { &pairs[..1] };
+    bench.compare_over(pairs, reads, |target| {
         let output = finish(&mut program.command(target, bench.cluster.folder())?, None)?;
         let text = printed(&output)?;
         ensure!(text.ends_with("done\n"), "the suite did not come to its end:\n{text}");
@@ -301,25 +391,100 @@ fn php_mysqli() -> Result<()> {
 
 #[test]
 fn pymysql() -> Result<()> {
-    suite(Flavour::MariaDbDistribution, Program::Python { module: "pymysql" }, 20.0)
+    suite(
+        Flavour::MariaDbDistribution,
+        Program::Python { script: "python_suite.py", module: "pymysql" },
+        20.0,
+    )
 }
 
 #[test]
 fn pymysql_on_mariadb_sid() -> Result<()> {
-    suite(Flavour::MariaDbSid, Program::Python { module: "pymysql" }, 20.0)
+    suite(Flavour::MariaDbSid, Program::Python { script: "python_suite.py", module: "pymysql" }, 20.0)
 }
 
 #[test]
 fn pymysql_on_mysql_sid() -> Result<()> {
-    suite(Flavour::MySqlSid, Program::Python { module: "pymysql" }, 20.0)
+    suite(Flavour::MySqlSid, Program::Python { script: "python_suite.py", module: "pymysql" }, 20.0)
 }
 
 #[test]
 fn mysqlclient() -> Result<()> {
-    suite(Flavour::MariaDbDistribution, Program::Python { module: "MySQLdb" }, 20.0)
+    suite(
+        Flavour::MariaDbDistribution,
+        Program::Python { script: "python_suite.py", module: "MySQLdb" },
+        20.0,
+    )
 }
 
 #[test]
 fn node_mysql2() -> Result<()> {
-    suite(Flavour::MariaDbDistribution, Program::Node, 20.0)
+    suite(Flavour::MariaDbDistribution, Program::Node { script: "node_mysql2.js" }, 20.0)
+}
+
+const CONNECTOR: Program = Program::Python { script: "connector_suite.py", module: "mysql.connector" };
+const NODE_MARIADB: Program = Program::Node { script: "node_mariadb.js" };
+const PERL: [(Program, f64); 2] =
+    [(Program::Perl { prepares: "client" }, 20.0), (Program::Perl { prepares: "server" }, 20.0)];
+
+#[test]
+fn go() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Go, 20.0)
+}
+
+#[test]
+fn go_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, Program::Go, 20.0)
+}
+
+#[test]
+fn java() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, Program::Java, 20.0)
+}
+
+#[test]
+fn java_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, Program::Java, 20.0)
+}
+
+#[test]
+fn perl() -> Result<()> {
+    suites(Flavour::MariaDbDistribution, &PERL)
+}
+
+#[test]
+fn perl_on_mysql_sid() -> Result<()> {
+    suites(Flavour::MySqlSid, &PERL)
+}
+
+#[test]
+fn connector_python() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, CONNECTOR, 20.0)
+}
+
+#[test]
+fn connector_python_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, CONNECTOR, 20.0)
+}
+
+#[test]
+fn node_mariadb() -> Result<()> {
+    suite(Flavour::MariaDbDistribution, NODE_MARIADB, 20.0)
+}
+
+#[test]
+fn node_on_mysql_sid() -> Result<()> {
+    suites(Flavour::MySqlSid, &[(NODE_MARIADB, 20.0), (Program::Node { script: "node_mysql2.js" }, 20.0)])
+}
+
+#[test]
+fn mysqli_and_native_prepares_on_mysql_sid() -> Result<()> {
+    let native = Program::Php { script: "pdo.php", prepares: "native" };
+    let mysqli = Program::Php { script: "mysqli.php", prepares: "" };
+    suites(Flavour::MySqlSid, &[(native, 0.0), (mysqli, 20.0)])
+}
+
+#[test]
+fn mysqlclient_on_mysql_sid() -> Result<()> {
+    suite(Flavour::MySqlSid, Program::Python { script: "python_suite.py", module: "MySQLdb" }, 20.0)
 }

@@ -23,6 +23,12 @@ impl Maker {
             Self::MariaDb => Command::new("mariadb"),
             Self::MySql => Flavour::MySqlSid.command(Path::new("/usr/bin/mysql"))?,
         };
+        self.connect(&mut command, target, user, password);
+        Ok(command)
+    }
+
+    /// The options that say where to connect, which all programs of a maker share.
+    pub(super) fn connect(self, command: &mut Command, target: &Target, user: &str, password: &str) {
         command.arg("--no-defaults").arg(format!("--user={user}")).env("MYSQL_PWD", password);
         command.args(["--default-character-set=utf8mb4", "--max-allowed-packet=1G"]);
         match &target.socket {
@@ -35,7 +41,6 @@ impl Maker {
             Self::MariaDb => command.arg("--skip-ssl"),
             Self::MySql => command.args(["--ssl-mode=DISABLED", "--get-server-public-key"]),
         };
-        Ok(command)
     }
 
     fn app(self, target: &Target) -> Result<Command> {

@@ -150,6 +150,40 @@ show('the first of many', $rows->fetch());
 attempt('one at a time', fn () => $unbuffered->query('SELECT 1')->fetchAll());
 show('the rest', count($rows->fetchAll()));
 
+// The same connection again and again, with all that was left in it.
+for ($turn = 1; $turn <= 4; $turn++) {
+    $lasting = connect($user, $password, 'app', [PDO::ATTR_PERSISTENT => true]);
+    show('lasting', $lasting->query('SELECT @turn AS t, @@session.sql_mode AS m, DATABASE() AS d, CONNECTION_ID() AS i')->fetch()['t']);
+    $lasting->exec("SET @turn = $turn");
+    $lasting->exec("SET SESSION sql_mode = '" . ($turn % 2 ? 'ANSI' : 'TRADITIONAL') . "'");
+    show('its mode', $lasting->query("SELECT @@session.sql_mode AS m, 'a' || 'b' AS c")->fetchAll());
+    $lasting->beginTransaction();
+    show('in it', $lasting->exec("UPDATE account SET amount = amount + $turn"));
+    // Given up with it open: it is rolled back.
+    unset($lasting);
+}
+show('nothing came of it', $db->query('SELECT * FROM account ORDER BY id')->fetchAll());
+
+// Many parameters of all kinds.
+$db->exec('CREATE TABLE bound (id INT AUTO_INCREMENT PRIMARY KEY, i BIGINT, u BIGINT UNSIGNED, d DOUBLE, t VARCHAR(200), b LONGBLOB, at DATETIME(6), yes BOOLEAN, de DECIMAL(20,6), j JSON)');
+$insert = $db->prepare('INSERT INTO bound (i, u, d, t, b, at, yes, de, j) VALUES (:i, :u, :d, :t, :b, :at, :yes, :de, :j)');
+foreach ([
+    [PHP_INT_MIN, '18446744073709551615', 2.25, 'Zürich 😀', "\0\1\xff'\"", '2026-02-28 12:34:56.123456', true, '12345678901234.123456', '{"a": [1]}'],
+    array_fill(0, 9, null),
+    [7, 7, -1.5e300, '', '', '2000-01-01', false, '-0.000001', 'null'],
+] as $values) {
+    $kinds = [PDO::PARAM_INT, PDO::PARAM_STR, PDO::PARAM_STR, PDO::PARAM_STR, PDO::PARAM_LOB, PDO::PARAM_STR, PDO::PARAM_BOOL, PDO::PARAM_STR, PDO::PARAM_STR];
+    foreach (['i', 'u', 'd', 't', 'b', 'at', 'yes', 'de', 'j'] as $at => $name) {
+        $insert->bindValue($name, $values[$at], $values[$at] === null ? PDO::PARAM_NULL : $kinds[$at]);
+    }
+    attempt('bound', fn () => [$insert->execute(), $insert->rowCount(), $db->lastInsertId()]);
+}
+$bound = $db->prepare('SELECT * FROM bound WHERE id >= ? ORDER BY id LIMIT ?');
+$bound->bindValue(1, 1, PDO::PARAM_INT);
+$bound->bindValue(2, 10, PDO::PARAM_INT);
+$bound->execute();
+show('what was bound', $bound->fetchAll());
+
 if ($heavy) {
     $rows = $unbuffered->query($suite['million']);
     [$count, $sum] = [0, 0];
