@@ -81,7 +81,7 @@ fn command(site: &Site, tests: &MariadbTests, place: Place, task: &Task) -> Comm
         format!("--test-file=main/{}.test", task.test),
         format!("--result-file=main/{}.result", task.test),
     ]);
-    command.current_dir(&tests.folder).stdin(Stdio::null());
+    command.current_dir(site.suite()).stdin(Stdio::null());
     environment(&mut command, site, tests);
     command
 }

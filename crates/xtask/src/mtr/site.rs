@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -79,6 +79,7 @@ impl Site {
         };
         let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
         furnish(&cluster, &tests.folder)?;
+        lay_out(&tests.folder, &cluster.folder().join("suite"))?;
         let daemon = if through { Some(Clonelove::start_with(config(&cluster))?) } else { None };
         let mut site = Self { daemon, cluster, globals: BTreeMap::new(), fingerprint: Vec::new() };
         let mut side = site.side(&site.cluster.primary.socket())?;
@@ -99,6 +100,11 @@ impl Site {
 
     pub(super) fn socket(&self) -> PathBuf {
         self.daemon.as_ref().map_or_else(|| self.cluster.primary.socket(), Clonelove::socket)
+    }
+
+    /// Where the client finds `main` and `include`.
+    pub(super) fn suite(&self) -> PathBuf {
+        self.folder().join("suite")
     }
 
     pub(super) fn client_config(&self) -> PathBuf {
@@ -188,12 +194,15 @@ impl Site {
     }
 }
 
-/// As it comes, but that servers are reached as tests reach them, for accounts have hosts; and that idle connections
-/// soon end, because tests wait for the processlist to be as short as at their begin.
+/// As it comes, but that users are the primary's, for tests make some; that servers are reached as tests reach them, for
+/// accounts have hosts; and that idle connections soon end, because tests wait for the processlist to be as short as at
+/// their begin.
 fn config(cluster: &Cluster) -> Config {
     let mut config = Config::for_cluster(cluster)
         .without_servers()
-        .user("root", "")
+        .without_users()
+        .set("users", "from", "\"primary\"")
+        .set("limits", "local_infile", "true")
         .set("log", "level", "\"info\"")
         // A busy machine is no broken server.
         .set("monitor", "timeout", "\"30s\"")
@@ -218,6 +227,11 @@ fn furnish(cluster: &Cluster, tests: &Path) -> Result<()> {
     }
     let mut side = cluster.primary.connect()?;
     side.query("USE mysql")?;
+    // Tests make nameless accounts of this machine, which go before those of any host.
+    for row in side.query("SHOW GRANTS FOR 'clonelove'@'%'")? {
+        let Some(Some(grant)) = row.into_iter().next() else { continue };
+        side.query(&grant.replace("`@`%`", "`@`localhost`"))?;
+    }
     // Where they are not installed, their tests do not pass directly.
     let zones = fs::read_to_string(ZONES).unwrap_or_default();
     let zones: Vec<&str> = zones.lines().filter(|line| !line.starts_with("--")).collect();
@@ -235,6 +249,34 @@ fn furnish(cluster: &Cluster, tests: &Path) -> Result<()> {
     side.query("DROP DATABASE IF EXISTS test")?;
     side.query("CREATE DATABASE test CHARACTER SET latin1")?;
     cluster.wait_caught_up()
+}
+
+/// The folder in which the client runs: the suite as it is, but that tests which wait for others to leave do not count
+/// clonelove's own connections and the replica's.
+fn lay_out(tests: &Path, folder: &Path) -> Result<()> {
+    const COUNTED: &str = "query_get_value(SHOW STATUS LIKE 'Threads_connected', Value, 1);";
+    const OTHERS: &str = "`SELECT COUNT(*) FROM information_schema.processlist \
+        WHERE user NOT IN ('clonelove', 'replication', 'system user', 'event_scheduler')`;";
+    fs::create_dir_all(folder.join("include"))?;
+    for entry in fs::read_dir(tests)? {
+        let entry = entry?;
+        if entry.file_name() != "include" {
+            symlink(entry.path(), folder.join(entry.file_name()))?;
+        }
+    }
+    for entry in fs::read_dir(tests.join("include"))? {
+        let entry = entry?;
+        let to = folder.join("include").join(entry.file_name());
+        if ["count_sessions.inc", "wait_until_count_sessions.inc"]
+            .iter()
+            .any(|name| entry.file_name() == *name)
+        {
+            fs::write(to, fs::read_to_string(entry.path())?.replace(COUNTED, OTHERS))?;
+        } else {
+            symlink(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// The servers run as somebody else.
