@@ -98,7 +98,7 @@ impl Stage {
         }
         semi_sync(&cluster, flavour.family())?;
         cluster.primary.query(&format!("GRANT REPLICATION SLAVE ON *.* TO {MONITOR_USER}@'%'"))?;
-        world.set_up(&mut in_app(&cluster.primary)?)?;
+        world.set_up(in_app(&cluster.primary)?)?;
         cluster.wait_caught_up()?;
         let config = Config::for_cluster(&cluster)
             .set("log", "level", "\"warn\"")

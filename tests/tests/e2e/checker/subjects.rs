@@ -52,6 +52,9 @@ pub(crate) const ACKNOWLEDGED: &str = "!";
 /// In [`Writing::steps`]: what follows is said over another connection.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
+/// Which connection to the primary this one has: what goes on [`ELSEWHERE`] waits until that one is gone.
+pub(crate) const WHICH: &str = "SELECT thread FROM which";
+
 /// What a read's rows say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sees {
@@ -450,7 +453,10 @@ const RETURNING: Subject = Subject {
 
 const XA: Subject = Subject {
     name: "xa",
-    setup: &["CREATE TABLE app.xa (id INT PRIMARY KEY, v BIGINT NOT NULL)"],
+    setup: &[
+        "CREATE TABLE app.xa (id INT PRIMARY KEY, v BIGINT NOT NULL)",
+        "CREATE VIEW app.which AS SELECT CONNECTION_ID() AS thread",
+    ],
     first: &["INSERT INTO app.xa VALUES ($k, 0)"],
     writes: &[
         by(&[
@@ -464,9 +470,10 @@ const XA: Subject = Subject {
         by(&[
             "XA START 'x$x'",
             "UPDATE xa SET v = $n WHERE id = $k",
+            WHICH,
             "XA END 'x$x'",
             "XA PREPARE 'x$x'",
-            "elsewhere",
+            ELSEWHERE,
             "XA COMMIT 'x$x'",
             "!",
         ]),

@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use clonelove_testkit::Family;
+
 use super::client::{Client, Failure, Rows, Way};
 use super::dice::Dice;
 use super::judge::{Breach, Memory};
-use super::subjects::{ACKNOWLEDGED, ELSEWHERE, Reading, When, Writing};
+use super::subjects::{ACKNOWLEDGED, ELSEWHERE, Reading, WHICH, When, Writing};
 use super::world::{Expected, Numbers, Spot, World, bind, fill};
 
 /// What a PHP application says first.
@@ -154,10 +156,16 @@ impl<'a> Session<'a> {
         self.said.push_back(format!("{way}{sql}"));
     }
 
-    /// Another connection goes on, through any process.
-    fn go_on_elsewhere(&mut self, dice: &mut Dice) -> Result<(), Ended> {
+    /// Another connection goes on, through any process, once what this one had on the primary is nobody's.
+    fn go_on_elsewhere(&mut self, thread: i64, dice: &mut Dice) -> Result<(), Ended> {
         *self = Self::open(self.world, self.habit, dice).ok_or(Ended)?;
-        Ok(())
+        if self.world.family == Family::MySql {
+            return Ok(());
+        }
+        self.world.wait_gone(thread).map_err(|error| {
+            self.breach(format!("{error:#}"));
+            Ended
+        })
     }
 
     /// Says a step of a write; what was prepared by XA over a connection that is gone is not known at once.
@@ -190,6 +198,7 @@ impl<'a> Session<'a> {
         pen.begin(writing.becomes, writing.steps, self.world.now());
         let mut steps = writing.steps.iter().peekable();
         let mut acknowledged = false;
+        let mut thread = 0;
         while let Some(step) = steps.next() {
             if *step == ACKNOWLEDGED {
                 pen.acknowledge(writing.becomes, self.world.now(), self.process);
@@ -198,7 +207,7 @@ impl<'a> Session<'a> {
                 continue;
             }
             if *step == ELSEWHERE {
-                self.go_on_elsewhere(dice)?;
+                self.go_on_elsewhere(thread, dice)?;
                 continue;
             }
             let last = steps.peek() == Some(&&ACKNOWLEDGED);
@@ -206,6 +215,7 @@ impl<'a> Session<'a> {
             // Several statements cannot be prepared, nor can all of what stands around transactions.
             let way = if step.contains(';') { Way::Text } else { way };
             match self.take_step(step, numbers, way) {
+                Ok(rows) if *step == WHICH => thread = rows[0][0].unwrap_or_default(),
                 Ok(_) if expected.is_none() => {}
                 Ok(_) => self.breach(format!("{step} should have come to {expected:?}, and went well")),
                 Err(failure) if expected.is_some() && failure.code() == expected => {}

@@ -36,7 +36,7 @@ pub(super) fn what_the_primary_shows_early(flavour: Flavour) -> Result<()> {
     let table = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
     let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
     switch_semi_sync(&scene.cluster, Some("AFTER_COMMIT"))?;
-    scene.cluster.wait_caught_up()?;
+    receive(&scene)?;
     let held = scene.hold()?;
     // The replica gets what is written, and its acknowledgement is on its way for ever.
     relay.delay(0, NEVER);
@@ -59,6 +59,13 @@ pub(super) fn what_the_primary_shows_early(flavour: Flavour) -> Result<()> {
     held.release(&scene.cluster.primary)
 }
 
+/// Waits until all replicas have got something over the connections that they have now. They say that they receive
+/// before they have asked for anything, and what they say may be about to be held up.
+fn receive(scene: &Scene) -> Result<()> {
+    scene.cluster.primary.query("INSERT INTO app.bystander SELECT MAX(id) + 1, 1 FROM app.bystander")?;
+    scene.cluster.wait_caught_up()
+}
+
 /// Acknowledged before it is committed, a write is seen on a replica before it is seen on the primary: whoever saw it
 /// must go on seeing it, on another replica and on the primary.
 pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
@@ -74,7 +81,7 @@ pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
     let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
     let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
     switch_semi_sync(&scene.cluster, Some("AFTER_SYNC"))?;
-    scene.cluster.wait_caught_up()?;
+    receive(&scene)?;
     drain(&scene, behind, "drain")?;
     let held = scene.hold()?;
     // Both get what is written, and their acknowledgements are on their way for ever.
