@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clonelove_wire::auth::native;
+use clonelove_wire::auth::{native, sha2};
 use clonelove_wire::frame::FrameHead;
 use clonelove_wire::packet::auth::AuthSwitch;
 use clonelove_wire::packet::{Greeting, Response};
 use clonelove_wire::{Caps, Command, Secret};
 use mio::{Interest, Registry, Token};
+use rustls::ClientConfig;
 
 use crate::reply::{End, Follower};
 use crate::stream::{Address, Stream};
@@ -28,6 +29,8 @@ const CAPS: Caps = Caps::LONG_PASSWORD
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::CONNECT_ATTRS);
 const UTF8MB4_GENERAL_CI: u8 = 45;
+const NATIVE: &str = "mysql_native_password";
+const SHA2: &str = "caching_sha2_password";
 
 /// Where to, and as whom.
 #[derive(Clone)]
@@ -38,6 +41,8 @@ pub struct Target {
     pub user: String,
     /// The password.
     pub password: Secret,
+    /// Whom to trust; none for no TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// A client that is always either waiting for a reply, or resting because nothing more is to be asked yet.
@@ -50,6 +55,8 @@ pub struct Client {
     follower: Follower,
     phase: Phase,
     prepared: u32,
+    /// The number of the last packet of the log-in that was sent.
+    seq: u8,
     dice: Dice,
     out: Vec<u8>,
     unsent: usize,
@@ -105,6 +112,7 @@ impl Client {
             follower: Follower::default(),
             phase: Phase::Greeting,
             prepared: 0,
+            seq: 0,
             dice: Dice::new(seed),
             out: Vec::new(),
             unsent: 0,
@@ -133,7 +141,8 @@ impl Client {
         registry: &Registry,
         tell: &mut dyn FnMut(News),
     ) -> Result<()> {
-        if event.is_writable() && self.unsent < self.out.len() {
+        if event.is_writable() {
+            self.stream.flush()?;
             self.send()?;
         }
         if !event.is_readable() {
@@ -152,7 +161,7 @@ impl Client {
                 self.answered(end, registry, tell)?;
             }
             // A short read says that there is no more (epoll(7)); the end of input would be an event of its own.
-            if count < buffer.len() && !event.is_read_closed() {
+            if count < buffer.len() && !event.is_read_closed() && self.stream.short_read_is_all() {
                 return Ok(());
             }
         }
@@ -218,27 +227,39 @@ impl Client {
             }
             (Phase::Greeting, _) => {
                 let greeting = Greeting::parse(packet).map_err(|error| anyhow!("{error}"))?;
+                let mut caps = if self.workload.is_drupal { CAPS.union(Caps::FOUND_ROWS) } else { CAPS };
+                caps.set(Caps::SSL, self.target.tls.is_some());
+                let plugin = if greeting.auth_plugin == SHA2 { SHA2 } else { NATIVE };
                 let response = Response {
-                    caps: if self.workload.is_drupal { CAPS.union(Caps::FOUND_ROWS) } else { CAPS },
+                    caps,
                     max_packet: 1 << 24,
                     charset: UTF8MB4_GENERAL_CI,
                     user: self.target.user.clone().into_bytes(),
-                    auth: native::scramble(&self.target.password, &greeting.salt),
+                    auth: self.proof(plugin, &greeting.salt)?,
                     database: Some(self.workload.schema.clone().into_bytes()),
                     attributes: vec![(b"_client_name".to_vec(), b"mysqlnd".to_vec())],
-                    auth_plugin: Some("mysql_native_password".to_owned()),
+                    auth_plugin: Some(plugin.to_owned()),
                     ..Response::default()
                 };
                 self.phase = Phase::LogIn;
-                self.send_packet(1, &response.encode())
+                let Some(tls) = self.target.tls.clone() else {
+                    self.seq = 1;
+                    return self.send_packet(&response.encode());
+                };
+                self.seq = 1;
+                self.send_packet(&response.encode_ssl_request())?;
+                self.stream.encrypt(&tls)?;
+                self.seq = 2;
+                self.send_packet(&response.encode())
             }
             (_, Some(&AuthSwitch::HEAD)) => {
                 let switch = AuthSwitch::parse(packet).map_err(|error| anyhow!("{error}"))?;
-                if switch.plugin != b"mysql_native_password" {
-                    bail!("it asks for {}", String::from_utf8_lossy(switch.plugin));
-                }
-                let proof = native::scramble(&self.target.password, switch.data);
-                self.send_packet(3, &proof)
+                let proof = self.proof(&String::from_utf8_lossy(switch.plugin), switch.data)?;
+                self.seq = self.seq.wrapping_add(2);
+                self.send_packet(&proof)
+            }
+            (_, Some(1)) => {
+                bail!("it does not know the password yet: whoever starts it must log in once before")
             }
             (_, Some(0)) => self.logged_in(tell),
             (_, first) => bail!("{first:?} in the middle of a log-in"),
@@ -294,9 +315,18 @@ impl Client {
         self.send()
     }
 
-    fn send_packet(&mut self, seq: u8, payload: &[u8]) -> Result<()> {
+    fn proof(&self, plugin: &str, salt: &[u8]) -> Result<Vec<u8>> {
+        match plugin {
+            NATIVE => Ok(native::scramble(&self.target.password, salt)),
+            SHA2 => Ok(sha2::scramble(&self.target.password, salt)),
+            other => bail!("it asks for {other}"),
+        }
+    }
+
+    /// A packet of the log-in, with the number `seq`.
+    fn send_packet(&mut self, payload: &[u8]) -> Result<()> {
         self.out.clear();
-        self.out.extend_from_slice(&FrameHead { len: payload.len(), seq }.encode());
+        self.out.extend_from_slice(&FrameHead { len: payload.len(), seq: self.seq }.encode());
         self.out.extend_from_slice(payload);
         self.unsent = 0;
         self.follower.expect_packet();

@@ -36,6 +36,8 @@ pub struct Load {
     pub workload: Arc<Workload>,
     /// From how many connections.
     pub clients: usize,
+    /// How many more are logged in, and ask nothing.
+    pub beside: usize,
     /// On how many threads.
     pub threads: usize,
     /// For how long before anything counts.
@@ -167,6 +169,8 @@ struct Worker {
     load: Load,
     /// How many clients it is to have.
     share: usize,
+    /// How many of them, the first ones, rest for good.
+    beside: usize,
     clients: Vec<Client>,
     phase: Arc<AtomicU8>,
     tally: Tally,
@@ -186,7 +190,9 @@ struct Pace {
 
 impl Worker {
     fn new(index: usize, load: Load, phase: Arc<AtomicU8>) -> Result<Self> {
-        let share = load.clients / load.threads + usize::from(index < load.clients % load.threads);
+        let part = |of: usize| of / load.threads + usize::from(index < of % load.threads);
+        let beside = part(load.beside);
+        let share = part(load.clients) + beside;
         let poll = Poll::new()?;
         let pace = load.rate.map(|rate| Pace {
             every: Duration::from_secs_f64(load.threads as f64 / rate),
@@ -196,6 +202,7 @@ impl Worker {
         Ok(Self {
             poll,
             share,
+            beside,
             clients: Vec::with_capacity(share),
             phase,
             tally: Tally::new()?,
@@ -272,7 +279,7 @@ impl Worker {
             }
         });
         let outcome = outcome.and_then(|()| {
-            if client.is_resting() && has_body(&self.load.workload) {
+            if client.is_resting() && at >= self.beside && has_body(&self.load.workload) {
                 match &mut self.pace {
                     None => client.begin(Instant::now())?,
                     Some(_) => self.resting.push(at),

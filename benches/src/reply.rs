@@ -114,6 +114,8 @@ impl Follower {
             return Ok(Some(error(payload)));
         }
         match (self.state, first) {
+            // caching_sha2_password: the proof is right, and the OK follows.
+            (State::Packet, 1) if payload == [1, 3] => {}
             (State::Packet, _) => return Ok(Some(End::Packet(payload.to_vec()))),
             (State::Head, OK) => return Ok(Some(End::Ok)),
             (State::Head, _) => self.state = State::Definitions,

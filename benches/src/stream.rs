@@ -1,15 +1,19 @@
-//! A connection over TCP or a unix socket, and the addresses of both. Owns nothing of what goes over it.
+//! A connection over TCP or a unix socket, encrypted or not, and the addresses of both. Owns nothing of what goes over
+//! it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use anyhow::{Context, Error};
+use anyhow::{Context, Error, bail};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 /// `address:port`, or the path of a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(TcpStream, Box<ClientConnection>),
+    /// What it is in the middle of becoming something else.
+    None,
 }
 
 /// A non-blocking listener.
@@ -61,9 +69,27 @@ impl Stream {
     /// When it has ended already.
     pub fn end_output(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tcp(stream) | Self::Tls(stream, _) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::None => Ok(()),
         }
+    }
+
+    /// Goes on over TLS with whoever is at 127.0.0.1.
+    ///
+    /// # Errors
+    /// When it is no TCP.
+    pub fn encrypt(&mut self, config: &Arc<ClientConfig>) -> Result<(), Error> {
+        let Self::Tcp(stream) = std::mem::replace(self, Self::None) else { bail!("TLS is for TCP only") };
+        let tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("127.0.0.1")?)?;
+        *self = Self::Tls(stream, Box::new(tls));
+        Ok(())
+    }
+
+    /// Whether a short read says that there is no more (epoll(7)).
+    #[must_use]
+    pub fn short_read_is_all(&self) -> bool {
+        !matches!(self, Self::Tls(..))
     }
 }
 
@@ -116,52 +142,104 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream, tls) => loop {
+                match tls.reader().read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
+                if tls.read_tls(stream)? == 0 {
+                    return Ok(0);
+                }
+                tls.process_new_packets().map_err(io::Error::other)?;
+                send_records(stream, tls)?;
+            },
+            Self::None => Ok(0),
         }
     }
 }
 
 impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(buffer),
+            Self::Unix(stream) => stream.write(buffer),
+            Self::Tls(stream, tls) => {
+                let count = tls.writer().write(buffer)?;
+                send_records(stream, tls)?;
+                Ok(count)
+            }
+            Self::None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(stream, tls) => send_records(stream, tls),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Everything that can be polled is, the same way.
-macro_rules! source {
-    ($($kind:ident),*) => {$(
-        impl Source for $kind {
-            fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-                match self {
-                    Self::Tcp(inner) => inner.register(registry, token, interests),
-                    Self::Unix(inner) => inner.register(registry, token, interests),
-                }
-            }
-
-            fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-                match self {
-                    Self::Tcp(inner) => inner.reregister(registry, token, interests),
-                    Self::Unix(inner) => inner.reregister(registry, token, interests),
-                }
-            }
-
-            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-                match self {
-                    Self::Tcp(inner) => inner.deregister(registry),
-                    Self::Unix(inner) => inner.deregister(registry),
-                }
-            }
+/// Sends what can be sent of what is encrypted.
+fn send_records(stream: &mut TcpStream, tls: &mut ClientConnection) -> io::Result<()> {
+    while tls.wants_write() {
+        match tls.write_tls(stream) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
-    )*};
+    }
+    Ok(())
 }
 
-source!(Stream, Listener);
+impl Source for Stream {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) | Self::Tls(inner, _) => inner.register(registry, token, interests),
+            Self::Unix(inner) => inner.register(registry, token, interests),
+            Self::None => Ok(()),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) | Self::Tls(inner, _) => inner.reregister(registry, token, interests),
+            Self::Unix(inner) => inner.reregister(registry, token, interests),
+            Self::None => Ok(()),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) | Self::Tls(inner, _) => inner.deregister(registry),
+            Self::Unix(inner) => inner.deregister(registry),
+            Self::None => Ok(()),
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) => inner.register(registry, token, interests),
+            Self::Unix(inner) => inner.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) => inner.reregister(registry, token, interests),
+            Self::Unix(inner) => inner.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(inner) => inner.deregister(registry),
+            Self::Unix(inner) => inner.deregister(registry),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,10 +14,13 @@ use clonelove_benches::client::Target;
 use clonelove_benches::drive::{self, Load, Observer};
 use clonelove_benches::workload::Workload;
 use clonelove_wire::Secret;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 
 const USAGE: &str = "load --addr HOST:PORT|SOCKET --workload NAME [--clients N] [--threads N] [--seconds S] [--warm-up S] \
-[--rate R] [--user U] [--password P] [--recordings FOLDER] [--watch PID]...";
+[--rate R] [--beside RESTING_CLIENTS] [--tls CA_FILE] [--user U] [--password P] [--recordings FOLDER] [--watch PID]...";
 
 /// A tick of the processor times in /proc, in microseconds: USER_HZ is 100 on every Linux that these benches run on.
 const TICK: u64 = 10_000;
@@ -29,14 +32,17 @@ fn main() -> Result<()> {
         bail!("a fixed rate is for clients that stay connected, which those of {} do not", options.workload);
     }
     let idle = options.workload == "idle";
+    allow_descriptors();
     let load = Load {
         target: Arc::new(Target {
             address: options.addr.parse()?,
             user: options.user.clone(),
             password: Secret::new(options.password.clone()),
+            tls: options.tls.as_deref().map(trust).transpose()?,
         }),
         workload: Arc::new(workload),
         clients: options.clients,
+        beside: options.beside,
         threads: options.threads.min(options.clients),
         warm_up: options.warm_up,
         time: options.time,
@@ -91,6 +97,8 @@ struct Options {
     time: Duration,
     warm_up: Duration,
     rate: Option<f64>,
+    beside: usize,
+    tls: Option<PathBuf>,
     user: String,
     password: String,
     recordings: PathBuf,
@@ -107,6 +115,8 @@ impl Options {
             time: Duration::from_secs(5),
             warm_up: Duration::from_secs(1),
             rate: None,
+            beside: 0,
+            tls: None,
             user: "app".to_owned(),
             password: "app-password".to_owned(),
             recordings: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/drupal"),
@@ -122,6 +132,8 @@ impl Options {
                 "--seconds" => options.time = Duration::from_secs_f64(value.parse()?),
                 "--warm-up" => options.warm_up = Duration::from_secs_f64(value.parse()?),
                 "--rate" => options.rate = Some(value.parse()?),
+                "--beside" => options.beside = value.parse()?,
+                "--tls" => options.tls = Some(value.into()),
                 "--user" => options.user = value,
                 "--password" => options.password = value,
                 "--recordings" => options.recordings = value.into(),
@@ -138,6 +150,23 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+/// Each client is a descriptor.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is not allowed, connecting says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Who trusts the authority in this file, and nobody else.
+fn trust(file: &Path) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file)? {
+        roots.add(certificate?)?;
+    }
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// The watched processes at both ends of the time that counts.

@@ -366,4 +366,7 @@ pub enum StartError {
     /// The key for password exchange without TLS could not be made.
     #[error("cannot make an RSA key for caching_sha2_password")]
     RsaKey,
+    /// The threads that sessions run on.
+    #[error("cannot start the threads that clients are served on: {0}")]
+    Threads(io::Error),
 }

@@ -6,6 +6,7 @@ mod accounts;
 mod backend;
 mod cluster;
 pub mod control;
+mod cores;
 mod crypto;
 mod ending;
 pub mod error;

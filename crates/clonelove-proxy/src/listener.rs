@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
 
+use crate::cores::Place;
 use crate::error::{ClientError, Fault, StartError};
 use crate::net::{Buffered, Stream, tune};
 use crate::session;
@@ -71,22 +72,27 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts until the drain begins.
-pub(crate) async fn run(listener: Listener, shared: Arc<Shared>) {
+/// Accepts until the drain begins, on the core of that number.
+pub(crate) async fn run(listener: Listener, shared: Arc<Shared>, here: usize) {
+    let Listener { socket, door, address } = listener;
+    let socket = match socket.moved() {
+        Ok(socket) => socket,
+        Err(error) => return tracing::error!(%address, %error, "cannot accept"),
+    };
     let mut patience = Duration::from_millis(5);
     loop {
         let accepted = tokio::select! {
             () = shared.draining.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, client, ip)) => {
+            Ok(client) => {
                 patience = Duration::from_millis(5);
-                admit(&shared, stream, client, ip, listener.door);
+                admit(&shared, client, door, here);
             }
             Err(error) => {
                 // Out of descriptors, most often: waiting lets some be closed.
-                tracing::warn!(address = %listener.address, %error, "cannot accept; trying again");
+                tracing::warn!(%address, %error, "cannot accept; trying again");
                 tokio::time::sleep(patience).await;
                 patience = (patience * 2).min(Duration::from_secs(1));
             }
@@ -94,49 +100,71 @@ pub(crate) async fn run(listener: Listener, shared: Arc<Shared>) {
     }
 }
 
-impl Listener {
-    async fn accept(&self) -> io::Result<(Stream, String, Option<IpAddr>)> {
-        match &self.socket {
+/// Somebody who came in.
+struct Client {
+    stream: Stream,
+    peer: String,
+    ip: Option<IpAddr>,
+}
+
+impl Socket {
+    /// On the core that calls, wherever it was bound.
+    fn moved(self) -> io::Result<Self> {
+        Ok(match self {
+            Socket::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket.into_std()?)?),
+            Socket::Unix(socket) => Socket::Unix(UnixListener::from_std(socket.into_std()?)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
             Socket::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 // A client that is gone already is found out by the first read.
                 let _ = tune(&stream);
-                Ok((Stream::Tcp(stream), peer.to_string(), Some(peer.ip())))
+                Ok(Client { stream: Stream::Tcp(stream), peer: peer.to_string(), ip: Some(peer.ip()) })
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok((Stream::Unix(stream), "unix".to_owned(), None))
+                Ok(Client { stream: Stream::Unix(stream), peer: "unix".to_owned(), ip: None })
             }
         }
     }
 }
 
-fn admit(shared: &Arc<Shared>, stream: Stream, client: String, ip: Option<IpAddr>, door: Door) {
+fn admit(shared: &Arc<Shared>, client: Client, door: Door, here: usize) {
     let limit = shared.settings.load().limits.client_connections;
     shared.metrics.client_connections_total.inc();
-    let mut buffered = Buffered::new(stream);
-    buffered.use_room(&shared.room);
-    let Some(view) = shared.clients.enter(client, limit) else {
+    let Client { stream, peer, ip } = client;
+    let mut client = Buffered::new(stream);
+    let Some(view) = shared.clients.enter(peer, limit) else {
         shared.metrics.refused(Fault::Limit);
-        shared.tasks.spawn(turn_away(buffered, limit));
+        shared.tasks.spawn(turn_away(client, limit));
         return;
     };
-    let session = session::serve(Arc::clone(shared), buffered, ip, door, Arc::clone(&view));
-    spawn(shared, &view, session);
+    let place = shared.cores.place(here);
+    let core = place.at;
+    client.use_room(&shared.local(core).room);
+    client.is_elsewhere(core != here);
+    let session = session::serve(Arc::clone(shared), client, ip, (door, core), Arc::clone(&view));
+    spawn(shared, &view, place, session);
 }
 
-/// Runs a session to its end, or to the end of the proxy, whichever comes first.
+/// Runs a session in its place, to its end or to the end of the proxy, whichever comes first.
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
     view: &Arc<View>,
+    place: Place,
     session: impl Future<Output = ()> + Send + 'static,
 ) {
     let guard = ClientGuard::new(shared, view);
     let view = Arc::clone(view);
-    shared.sessions.spawn(async move {
-        let _guard = guard;
+    let runtime = shared.cores.runtime(place.at);
+    let session = async move {
+        let _guard = (guard, place);
         view.ending.attend(Box::pin(session)).await;
-    });
+    };
+    shared.sessions.spawn_on(session, &runtime);
 }
 
 /// The error takes the greeting's place, as servers do it.

@@ -1,15 +1,15 @@
-//! Sockets: one stream type for TCP and unix sockets, its options, TLS over either, compression over all, and the
-//! buffer of what was read but not yet used. Must not know packets.
+//! Sockets: TLS over either kind, compression over all, and the buffer of what was read but not yet used. Must not know
+//! packets.
 
 mod packed;
 mod records;
+mod stream;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use aws_lc_rs::digest::Digest;
 use bytes::BytesMut;
@@ -18,14 +18,13 @@ use clonelove_wire::proxied;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::settings::Address;
 use crate::tls::Acceptor;
 use packed::Packed;
 pub(crate) use packed::Speaks;
 use records::Records;
+pub(crate) use stream::{Stream, tune};
 
 /// What is asked of a socket at one time, at least.
 const READ_AT_LEAST: usize = 8 * 1024;
@@ -33,109 +32,6 @@ const READ_AT_LEAST: usize = 8 * 1024;
 const READ_AT_MOST: usize = 64 * 1024;
 /// What is encrypted before it is sent.
 const WRITE_AT_MOST: usize = 64 * 1024;
-
-/// A connected socket.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix socket.
-    Unix(UnixStream),
-}
-
-impl Stream {
-    /// Connects, with the options of this proxy. A name with several addresses is tried in order.
-    pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
-        match address {
-            Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                tune(&stream)?;
-                Ok(Stream::Tcp(stream))
-            }
-            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
-        }
-    }
-
-    /// Whether what is sent stays on this machine, by construction.
-    pub(crate) fn is_local(&self) -> bool {
-        matches!(self, Stream::Unix(_))
-    }
-
-    /// Reads what is there, without waiting.
-    pub(crate) fn try_read_buf(&self, buf: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.try_read_buf(buf),
-            Stream::Unix(stream) => stream.try_read_buf(buf),
-        }
-    }
-
-    /// Whether there may be something to read, or the end, as far as is known without asking the kernel.
-    fn may_be_readable(&self) -> bool {
-        let known = match self {
-            Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())),
-            Stream::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())),
-        };
-        known.is_ok()
-    }
-
-    /// Writes what can be written, without waiting.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-
-    /// Waits until there is something to read, or the end.
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Tcp(stream) => stream.poll_read_ready(context),
-            Stream::Unix(stream) => stream.poll_read_ready(context),
-        }
-    }
-}
-
-/// No delay for small packets, and an end for peers that vanished without a word.
-pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(6);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
 
 /// Buffers that nobody needs at the moment: who waits holds none, and who reads need not have one made.
 #[derive(Default)]
@@ -172,6 +68,8 @@ pub(crate) struct Buffered {
     pub(crate) input: BytesMut,
     /// A write is under way, or was given up: nothing whole can follow.
     writing: bool,
+    /// Another core hears of its socket.
+    elsewhere: bool,
     read: u64,
     written: u64,
 }
@@ -197,9 +95,24 @@ impl Buffered {
             packed: None,
             input: BytesMut::new(),
             writing: false,
+            elsewhere: false,
             read: 0,
             written: 0,
         }
+    }
+
+    /// Says whether it is to be moved to another core before it is used.
+    pub(crate) fn is_elsewhere(&mut self, elsewhere: bool) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Goes on on the core that calls, if it is not there yet: whoever waits for it is woken there, and by nobody from
+    /// elsewhere.
+    pub(crate) fn move_here(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.elsewhere) {
+            self.stream = std::mem::replace(&mut self.stream, Stream::Gone).moved()?;
+        }
+        Ok(())
     }
 
     /// A header of the PROXY protocol for the other side: of a client there, or of ourselves.
@@ -207,7 +120,7 @@ impl Buffered {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let to = match &self.stream {
             Stream::Tcp(stream) => stream.peer_addr().unwrap_or(nowhere),
-            Stream::Unix(_) => nowhere,
+            Stream::Unix(_) | Stream::Gone => nowhere,
         };
         // Its port means nothing where others share the connection.
         proxied::encode(client.map(|ip| (SocketAddr::new(ip, 0), to)))
@@ -523,14 +436,9 @@ impl Buffered {
 
     /// Shares buffers with others.
     pub(crate) fn use_room(&mut self, room: &Arc<Room>) {
-        if self.room.is_none() {
+        if self.room.as_ref().is_none_or(|own| !Arc::ptr_eq(own, room)) {
             self.room = Some(Arc::clone(room));
         }
-    }
-
-    /// Where its buffers come from.
-    pub(crate) fn room(&self) -> Option<&Arc<Room>> {
-        self.room.as_ref()
     }
 
     /// Makes sure that some can be read.

@@ -10,6 +10,7 @@ use tokio::time::{interval, timeout};
 use crate::accounts;
 use crate::cluster::for_ever;
 use crate::control::Status;
+use crate::cores::Cores;
 use crate::error::StartError;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -47,11 +48,16 @@ impl Proxy {
     /// log-ins wait for the first round of probes.
     pub async fn start(settings: Settings, metrics: Arc<Metrics>) -> Result<Proxy, StartError> {
         let listeners = listener::bind(&settings.listen).await?;
-        let shared = Shared::new(settings, metrics)?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = Cores::start(count).map_err(StartError::Threads)?;
+        let shared = Shared::new(settings, metrics, cores)?;
         shared.cluster.start(&shared.settings, &shared.tasks, &shared.stopped);
         let listen = Arc::new(listeners.iter().map(|one| one.address.clone()).collect());
-        for one in listeners {
-            shared.tasks.spawn(listener::run(one, Arc::clone(&shared)));
+        for (at, one) in listeners.into_iter().enumerate() {
+            // Beside half of those who come, if there are two cores: they need not be sent elsewhere.
+            let core = at % count;
+            let run = listener::run(one, Arc::clone(&shared), core);
+            shared.tasks.spawn_on(run, &shared.cores.runtime(core));
         }
         shared.tasks.spawn(reap(Arc::clone(&shared)));
         shared.tasks.spawn(tick(Arc::clone(&shared)));
@@ -145,6 +151,7 @@ impl Proxy {
         shared.sessions.wait().await;
         shared.tasks.close();
         shared.tasks.wait().await;
+        shared.cores.end();
     }
 
     /// Everything ends now.

@@ -23,6 +23,7 @@ use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
 use crate::backend::statements::Statements;
 use crate::cluster::Waiters;
+use crate::cores::NOWHERE;
 use crate::ending::Life;
 use crate::error::{Fault, ServerFault};
 use crate::freshness::Freshness;
@@ -76,6 +77,8 @@ pub(crate) struct Need<'a> {
     pub(crate) account: &'a Arc<Account>,
     pub(crate) key: &'a Arc<Key>,
     pub(crate) class: Class,
+    /// Where it runs.
+    pub(crate) core: usize,
     /// What bytes on the wire should look like.
     pub(crate) caps: Caps,
     pub(crate) target: &'a Target<'a>,
@@ -267,7 +270,7 @@ impl Server {
         let queue_until = begun + settings.queue_timeout;
         let wanted = need.target.state();
         loop {
-            let lease = self.pool.lease(need.key, wanted, need.class, queue_until).await;
+            let lease = self.pool.lease(need.key, (wanted, need.core), need.class, queue_until).await;
             let (lease, leasing) = lease.map_err(|timeout| {
                 self.metrics.pool_timeouts.inc();
                 NoConnection::Queue { limit: timeout.limit }
@@ -275,7 +278,12 @@ impl Server {
             metrics.pool_wait.observe(begun.elapsed().as_secs_f64());
             let until = Instant::now() + settings.connect_timeout;
             let mut conn = match lease {
-                Lease::Idle(conn) => conn,
+                Lease::Idle(mut conn) => {
+                    if conn.home != need.core && conn.move_to(need.core).is_err() {
+                        continue;
+                    }
+                    conn
+                }
                 Lease::Slot(slot) => Box::pin(self.open_counted(need, slot, settings, until)).await?,
             };
             let fresh = conn.born >= begun;
@@ -399,6 +407,7 @@ impl Server {
             caps: session.caps,
             server: Arc::clone(&self.name),
             thread: session.greeting.connection_id,
+            home: need.core,
             life,
             usage: target.usage,
             flavour: need.report.flavour,
@@ -473,6 +482,7 @@ impl Server {
                 account: &account,
                 key: &key,
                 class: Class::Read,
+                core: NOWHERE,
                 caps: warm.caps,
                 target: &target,
                 report,

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::cluster::Cluster;
+use crate::cores::Cores;
 use crate::crypto::PasswordKey;
 use crate::ending::{Ending, Why};
 use crate::error::{ClientError, StartError};
@@ -25,6 +26,7 @@ use crate::known::Known;
 use crate::learned::Learned;
 use crate::metrics::Metrics;
 use crate::net::Room;
+use crate::session::Turns;
 use crate::settings::{Settings, User};
 
 /// What all sessions share.
@@ -38,10 +40,10 @@ pub(crate) struct Shared {
     pub(crate) known: Known,
     /// What is known of statements that came before.
     pub(crate) facts: FactsCache,
-    /// Room to read statements in, kept by nobody who waits.
-    pub(crate) scratches: Mutex<Vec<Scratch>>,
-    /// Buffers for what is read, kept by nobody who waits.
-    pub(crate) room: Arc<Room>,
+    /// By core, and last what is no core's.
+    locals: Vec<Arc<Local>>,
+    /// Where sessions run.
+    pub(crate) cores: Arc<Cores>,
     pub(crate) clients: Arc<Clients>,
     /// Whom servers know, where that is asked of the primary.
     pub(crate) accounts: Accounts,
@@ -58,9 +60,24 @@ pub(crate) struct Shared {
     pub(crate) generation: AtomicU64,
 }
 
+/// What sessions of one core share, and no others: kept by nobody who waits, and never sought by two cores at once.
+#[derive(Default)]
+pub(crate) struct Local {
+    /// Room to read statements in.
+    pub(crate) scratches: Mutex<Vec<Scratch>>,
+    /// Buffers for what is read.
+    pub(crate) room: Arc<Room>,
+    /// Room for sessions at work.
+    pub(crate) turns: Turns,
+}
+
 impl Shared {
     /// Everything as it is before the first client; nothing runs yet.
-    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
+    pub(crate) fn new(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        cores: Arc<Cores>,
+    ) -> Result<Arc<Self>, StartError> {
         let own_key = Arc::new(PasswordKey::generate().map_err(|_| StartError::RsaKey)?);
         let clients = Arc::<Clients>::default();
         let cluster = Cluster::new(&settings, Arc::clone(&metrics), Arc::clone(&clients));
@@ -74,8 +91,8 @@ impl Shared {
             learned: Learned::default(),
             known: Known::default(),
             facts,
-            scratches: Mutex::default(),
-            room: Arc::default(),
+            locals: (0..=cores.count()).map(|_| Arc::default()).collect(),
+            cores,
             clients,
             accounts,
             tasks: TaskTracker::new(),
@@ -86,6 +103,11 @@ impl Shared {
             started_at: SystemTime::now(),
             generation: AtomicU64::new(0),
         }))
+    }
+
+    /// What a core keeps for its sessions.
+    pub(crate) fn local(&self, core: usize) -> Arc<Local> {
+        self.locals.get(core).or(self.locals.last()).cloned().unwrap_or_default()
     }
 
     /// What clients encrypt their passwords with.

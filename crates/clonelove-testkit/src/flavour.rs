@@ -127,11 +127,12 @@ impl Flavour {
         Ok(command)
     }
 
-    /// Debian's packages for the root: server and clients, without what would start a service.
+    /// Debian's packages for the root: server and clients, without what would start a service; and MySQL Router, which
+    /// the benches compare with.
     pub(crate) fn packages(self) -> &'static str {
         match self.family() {
             Family::MariaDb => "mariadb-server-core,mariadb-client-core",
-            Family::MySql => "mysql-server-core,mysql-client-core",
+            Family::MySql => "mysql-server-core,mysql-client-core,mysql-router",
         }
     }
 

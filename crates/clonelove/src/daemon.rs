@@ -48,7 +48,8 @@ pub(crate) fn run(path: &Path) -> ExitCode {
         Err(error) => return output::complain(FAILURE, &format!("cannot start the log: {error}")),
     };
     raise_descriptor_limit(config.settings.limits.client_connections);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Clients are served on threads of the proxy's own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::complain(FAILURE, &format!("cannot start the threads: {error}")),
     };

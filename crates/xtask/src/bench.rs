@@ -4,6 +4,8 @@
 mod contender;
 mod counts;
 mod freshness;
+#[cfg(test)]
+mod goals;
 mod network;
 mod report;
 mod sample;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
+use clonelove_testkit::{Cluster, Flavour};
 
 use crate::shell::{cargo, on_path, show};
 use crate::stages::Outcome;
@@ -40,6 +42,8 @@ struct Plan {
     syscalls: bool,
     /// Another build of clonelove, to be compared with this one.
     before: Option<PathBuf>,
+    /// In front of which servers.
+    flavour: Flavour,
 }
 
 /// Runs the benches; writes the report to standard output and below `target/bench`.
@@ -95,10 +99,11 @@ impl Plan {
             clients: vec![1, 16, 128],
             time: Duration::from_secs(5),
             rounds: 3,
-            kinds: Kind::available(),
+            kinds: Vec::new(),
             idle: true,
             syscalls: on_path("perf"),
             before: None,
+            flavour: Flavour::MariaDbDistribution,
         };
         let mut words = args.iter();
         while let Some(word) = words.next() {
@@ -117,6 +122,11 @@ impl Plan {
                 "--seconds" => plan.time = Duration::from_secs_f64(value()?.parse()?),
                 "--rounds" => plan.rounds = value()?.parse()?,
                 "--idle" => (plan.workloads, plan.idle) = (Vec::new(), true),
+                "--servers" => {
+                    let name = value()?;
+                    let known = Flavour::ALL.into_iter().find(|flavour| flavour.name() == *name);
+                    plan.flavour = known.with_context(|| format!("no servers {name:?}"))?;
+                }
                 "--against" => plan.before = Some(value()?.into()),
                 "--no-syscalls" => plan.syscalls = false,
                 "--no-idle" => plan.idle = false,
@@ -124,12 +134,15 @@ impl Plan {
                     plan.kinds = value()?.split(',').map(Kind::named).collect::<Result<_>>()?;
                 }
                 _ => bail!(
-                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point/unix,php+0.5ms,point@2000] \
+                    "not understood: {word}; `cargo xtask bench [--quick] [--workload point/unix,point/tls,php+0.5ms,point@2000,point~900] \
                      [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] \
-                     [--no-syscalls] [--against OTHER_CLONELOVE]`, \
+                     [--servers mysql-sid] [--no-syscalls] [--against OTHER_CLONELOVE]`, \
                      or `cargo xtask bench --counts`, `--freshness`, `--sysbench` or `--hold`"
                 ),
             }
+        }
+        if plan.kinds.is_empty() {
+            plan.kinds = Kind::available(plan.flavour.family());
         }
         plan.kinds.extend(plan.before.is_some().then_some(Kind::Before));
         // Ratios are to this one.
@@ -161,18 +174,11 @@ fn build() -> Result<()> {
 }
 
 fn start_cluster(plan: &Plan) -> Result<Cluster> {
-    println!("starting a MariaDB primary with two replicas");
-    let extra = ["--max-connections=4000", "--innodb-buffer-pool-size=512M", "--back-log=4000"];
-    let options = ClusterOptions {
-        uniform: true,
-        extra: extra.map(str::to_owned).to_vec(),
-        ..ClusterOptions::default()
-    };
-    let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
+    let cluster = site::start(plan.flavour)?;
     println!("making the tables");
     site::make_table(&cluster)?;
     for workload in &plan.workloads {
-        if let Some(site @ ("drupal7" | "drupal10")) = workload.split(['/', '+', '@']).next() {
+        if let Some(site @ ("drupal7" | "drupal10")) = workload.split(['/', '+', '@', '~']).next() {
             site::load_site(&cluster, site)?;
         }
     }

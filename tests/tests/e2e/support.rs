@@ -165,11 +165,13 @@ pub(crate) fn wait_known(proxy: &Clonelove, server: &Server, primary: &Server) -
 /// Kills all connections of a user on a server, and waits until they are gone.
 pub(crate) fn kill_connections_of(server: &Server, user: &str) -> Result<()> {
     let list = format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'");
-    for row in server.query(&list)? {
+    let killed = server.query(&list)?;
+    for row in &killed {
         let id = row.first().and_then(Option::as_deref).context("a connection without a number")?;
         server.query(&format!("KILL {id}"))?;
     }
+    // Others may have been opened in their place meanwhile.
     wait_until("the killed connections to be gone", DEFAULT_TIMEOUT, || {
-        Ok::<_, anyhow::Error>(server.query(&list)?.is_empty())
+        Ok::<_, anyhow::Error>(!server.query(&list)?.iter().any(|row| killed.contains(row)))
     })
 }

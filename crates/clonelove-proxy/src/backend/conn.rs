@@ -28,6 +28,8 @@ pub(crate) struct BackendConn {
     pub(crate) server: Arc<str>,
     /// The server's number for it, as KILL takes it.
     pub(crate) thread: u32,
+    /// The core that hears of its socket.
+    pub(crate) home: usize,
     /// The life of the server that it belongs to.
     pub(crate) life: Life,
     /// What it was set up for.
@@ -128,6 +130,10 @@ impl Pooled for Box<BackendConn> {
         state_number(self.usage, self.charset, self.schema.as_deref(), &self.journal)
     }
 
+    fn home(&self) -> usize {
+        self.home
+    }
+
     fn born(&self) -> Instant {
         self.born
     }
@@ -141,6 +147,14 @@ impl BackendConn {
     /// Whether it can still be used, as far as can be told without a round trip.
     pub(crate) fn is_fit(&mut self) -> bool {
         !self.life.is_over() && !self.io.has_unasked()
+    }
+
+    /// Goes on on this core, which is the caller's.
+    pub(crate) fn move_to(&mut self, core: usize) -> std::io::Result<()> {
+        self.io.is_elsewhere(true);
+        self.io.move_here()?;
+        self.home = core;
+        Ok(())
     }
 
     /// Sends the proxy's own statements in one go and reads all their replies.

@@ -64,6 +64,8 @@ pub(crate) trait Pooled {
     fn is_fit(&mut self) -> bool;
     /// A number that connections in equal states share.
     fn state(&self) -> u64;
+    /// Where it is best used.
+    fn home(&self) -> usize;
     /// When it was opened.
     fn born(&self) -> Instant;
     /// When it is too old to be kept.
@@ -94,10 +96,13 @@ struct Idle<C> {
 
 struct Waiter<C: Pooled> {
     key: Arc<Key>,
-    state: u64,
+    wanted: (u64, usize),
     class: Class,
     answer: oneshot::Sender<(Lease<C>, Leasing<C>)>,
 }
+
+/// So many idle connections are looked at, those used last, for one at home.
+const LOOKED_AT: usize = 8;
 
 /// What was to be had.
 pub(crate) enum Lease<C: Pooled> {
@@ -168,12 +173,12 @@ impl<C: Pooled> Pool<C> {
         })))
     }
 
-    /// A connection, in the state `wanted` if there is one, or the right to open one; first come, first
-    /// served until `deadline`.
+    /// A connection, in the state and at the home `wanted` if there is one, or the right to open one; first come,
+    /// first served until `deadline`.
     pub(crate) async fn lease(
         &self,
         key: &Arc<Key>,
-        wanted: u64,
+        wanted: (u64, usize),
         class: Class,
         deadline: Instant,
     ) -> Result<(Lease<C>, Leasing<C>), QueueTimeout> {
@@ -190,7 +195,7 @@ impl<C: Pooled> Pool<C> {
                 return Ok((found, Leasing { pool: Arc::clone(&self.0), class }));
             }
             let (answer, wait) = oneshot::channel();
-            state.waiters.push_back(Waiter { key: Arc::clone(key), state: wanted, class, answer });
+            state.waiters.push_back(Waiter { key: Arc::clone(key), wanted, class, answer });
             (wait, state.limit)
         };
         // The place of one that had to go is for the first who waits.
@@ -332,13 +337,18 @@ impl<C: Pooled> State<C> {
         &mut self,
         pool: &Arc<Mutex<State<C>>>,
         key: &Arc<Key>,
-        wanted: u64,
+        (state, home): (u64, usize),
         debris: &mut Debris<C>,
     ) -> Option<Lease<C>> {
         if let Some(list) = self.idle.get_mut(key) {
             while !list.is_empty() {
-                let exact = list.iter().rposition(|one| one.conn.state() == wanted);
-                let at = exact.unwrap_or(list.len().saturating_sub(1));
+                // Another state costs a round trip, another home only a registration, and a long search more than that.
+                let first = list.len().saturating_sub(LOOKED_AT);
+                let here = |one: &Idle<C>| one.conn.home() == home && one.conn.state() == state;
+                let exact = list.iter().skip(first).rposition(here).map(|at| at.saturating_add(first));
+                let at = exact
+                    .or_else(|| list.iter().rposition(|one| one.conn.state() == state))
+                    .unwrap_or(list.len().saturating_sub(1));
                 let mut conn = list.swap_remove(at).conn;
                 if conn.is_fit() {
                     return Some(Lease::Idle(conn));
@@ -384,7 +394,7 @@ fn serve<'a, C: Pooled>(pool: &'a Arc<Mutex<State<C>>>, mut state: MutexGuard<'a
 fn give<C: Pooled>(pool: &Arc<Mutex<State<C>>>, state: &mut State<C>, debris: &mut Debris<C>) {
     state.waiters.retain(|waiter| !waiter.answer.is_closed());
     while let Some(at) = state.waiters.iter().position(|waiter| state.admits(waiter.class)) {
-        let Some((key, wanted)) = state.waiters.get(at).map(|one| (Arc::clone(&one.key), one.state)) else {
+        let Some((key, wanted)) = state.waiters.get(at).map(|one| (Arc::clone(&one.key), one.wanted)) else {
             return;
         };
         let Some(found) = state.find(pool, &key, wanted, debris) else { return };

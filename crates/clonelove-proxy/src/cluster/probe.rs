@@ -22,6 +22,7 @@ use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::reply::Reply;
 use crate::backend::setup::Use;
 use crate::backend::statements::Statements;
+use crate::cores::NOWHERE;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -222,6 +223,7 @@ pub(crate) async fn monitoring_connection(
         server: Arc::clone(&server.name),
         life,
         thread: session.greeting.connection_id,
+        home: NOWHERE,
         usage: Use::Reads,
         flavour,
         says_transaction: false,

@@ -1,8 +1,12 @@
 //! Both ends of TLS over real sockets: ours on both sides, so that what one end does the other can see.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::net::UnixStream;
+
 use super::*;
+use crate::settings::Address;
 use crate::tls::tests::{Signer, signed_by_itself};
 use crate::tls::{Acceptor, Authorities, Connector, MinVersion, ServerTls};
 

@@ -263,7 +263,8 @@ impl ClientSession {
         let snapshot = search.snapshot;
         let none = TableSet::default();
         let reads = reads_of(statement, &none, keys);
-        let freshness = Arc::clone(&self.shared.cluster.freshness);
+        let dice = self.dice.roll();
+        let freshness = &self.shared.cluster.freshness;
         let stamp = match freshness.need(&reads, self.observed.elsewhere) {
             Need::Stamp(stamp) => stamp.max(search.floor),
             Need::Primary(kept) => return Found::Kept(kept),
@@ -271,7 +272,7 @@ impl ClientSession {
         // What its last replica showed it, another may not have yet, if it is still under way.
         let elsewhere = !freshness.sees_pending(&reads, self.observed.anywhere);
         let last = self.state.last_replica;
-        let seen = self.state.seen.clone();
+        let seen = &self.state.seen;
         let fresh = |at: usize| {
             let same = last == Some(at);
             let has_seen = || seen.as_deref().is_none_or(|seen| knows(snapshot, at, seen));
@@ -279,7 +280,7 @@ impl ClientSession {
                 || last.is_none() || elsewhere && has_seen() || !freshness.keeps(Rules::SAME_OR_LATER);
             freshness.has(at, stamp) && (same || later())
         };
-        match self.choose_among(snapshot, search.not, search.routing, &fresh) {
+        match self.choose_among(snapshot, search.not, (search.routing, dice), &fresh) {
             Chosen::Replica(at) => Found::Replica(at),
             Chosen::NotYet(eligible) => Found::NotYet(eligible, stamp),
             Chosen::None => Found::None,
@@ -287,13 +288,12 @@ impl ClientSession {
     }
 
     fn choose_among(
-        &mut self,
+        &self,
         snapshot: &Snapshot,
         not: &[usize],
-        routing: &Routing,
+        (routing, dice): (&Routing, u64),
         fresh: &dyn Fn(usize) -> bool,
     ) -> Chosen {
-        let dice = self.dice.roll();
         let in_flight =
             |at: usize| snapshot.servers.get(at).map_or(0, |server| server.in_flight.load(Ordering::Relaxed));
         let moment = Moment {
@@ -348,8 +348,9 @@ impl ClientSession {
         }
         match routing.over_budget {
             OverBudget::Stale => {
+                let dice = self.dice.roll();
                 let snapshot = self.shared.cluster.snapshot();
-                match self.choose_among(&snapshot, not, routing, &|_| true) {
+                match self.choose_among(&snapshot, not, (routing, dice), &|_| true) {
                     Chosen::Replica(at) => Replica::Use(at, Reason::OverBudgetStale),
                     _ => self.none_eligible(routing),
                 }
@@ -427,6 +428,7 @@ impl ClientSession {
                 None => return Replica::Primary(Reason::Stale),
             }
         }
+        let dice = self.dice.roll();
         let snapshot = self.shared.cluster.snapshot();
         let own = match &self.state.own_writes {
             OwnWrites::Known(position) if needs => Some(position.clone()),
@@ -438,7 +440,7 @@ impl ClientSession {
             // A session does not go back in time when it changes its replica.
             has(own.as_ref()) && has(seen.as_deref().filter(|_| last != Some(at)))
         };
-        match self.choose_among(&snapshot, not, routing, &fresh) {
+        match self.choose_among(&snapshot, not, (routing, dice), &fresh) {
             Chosen::Replica(at) => Replica::Use(at, reason),
             Chosen::NotYet(eligible) => self.wait_for_own(&eligible, routing.fresh_wait, reason).await,
             Chosen::None => self.none_eligible(routing),

@@ -391,6 +391,7 @@ impl ClientSession {
             account: &self.account,
             key: &key,
             class: needs.class,
+            core: self.core,
             caps: (self.caps & CARRIED) | OURS,
             target: &target,
             report,
@@ -424,9 +425,7 @@ impl ClientSession {
             return Err(Unready::Fault(fault));
         }
         let mut conn = conn;
-        if let Some(room) = self.client.room() {
-            conn.io.use_room(room);
-        }
+        conn.io.use_room(&self.local.room);
         let working = Working::begin(&self.view, (server.index, conn.thread));
         let mut leased = Leased::new(conn, server, key, leasing);
         leased.working = Some(working);

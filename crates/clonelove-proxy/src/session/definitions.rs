@@ -15,12 +15,12 @@ impl ClientSession {
     pub(super) fn understand(&self, sql: &[u8]) -> (Arc<Facts>, Option<Made>) {
         let view = self.shared.cluster.schema.view();
         let Some(view) = &*view else { return (Arc::new(analyse(sql, &self.state.dialect)), None) };
-        let mut scratch = self.shared.scratches.lock().pop().unwrap_or_default();
+        let mut scratch = self.local.scratches.lock().pop().unwrap_or_default();
         let session = self.key_session();
         let known = view.look_up(&self.shared.facts, sql, session, &mut scratch);
         // The literals have just been found: later they would have to be looked for again.
         let keys = self.asks_for_keys(&known).then(|| known.keys_in_full(sql, session, &scratch));
-        self.shared.scratches.lock().push(scratch);
+        self.local.scratches.lock().push(scratch);
         (Arc::clone(&known.facts), Some(Made::Known(known, keys)))
     }
 

@@ -12,6 +12,7 @@ use clonelove_wire::reply::ReplyTracker;
 use super::Wishes;
 use super::connections::Leased;
 use super::statement::Statement;
+use crate::backend::conn::BackendConn;
 use crate::error::{Fault, ServerFault};
 use crate::relay::{Outcome, Relay, RelayFault, Side, replace_values};
 
@@ -26,10 +27,10 @@ pub(super) async fn exchange(
 ) -> Result<Outcome, RelayFault> {
     let _in_flight = leased.server.begin();
     if !sent {
-        let life = leased.conn.life.clone();
         let ahead = leased.conn.statements.take_closing();
         let request = request(ahead, statement);
-        let Some(written) = life.within(leased.conn.io.write_all(&request)).await else {
+        let BackendConn { life, io, .. } = &mut *leased.conn;
+        let Some(written) = life.within(io.write_all(&request)).await else {
             return Err(RelayFault::before(Side::LifeEnded(Arc::clone(&leased.server.name))));
         };
         if let Err(error) = written {

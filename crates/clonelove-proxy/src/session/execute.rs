@@ -449,6 +449,7 @@ impl ClientSession {
         if !outcome.error.is_some_and(|code| ends_connection(code, self.state.dialect.flavour)) {
             self.settle_early();
         }
+        self.show_pin();
         // Only now: whoever has the reply may rely on its being known here.
         let sent = self.client.write_all(&self.out).await;
         self.out.clear();

@@ -35,16 +35,19 @@ use clonelove_wire::compress::Algorithm;
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
 use clonelove_wire::packet::Response;
 use clonelove_wire::{Caps, Command};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::backend::login::Account;
 use crate::backend::pool::Key;
+use crate::cores::NOWHERE;
 use crate::ending::Why;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
 use crate::net::{Buffered, Speaks};
 use crate::settings::{Route, User};
-use crate::shared::{Pinned, Shared, View};
+use crate::shared::{Local, Pinned, Shared, View};
 use choice::Observed;
 use connections::Leased;
 pub(crate) use connections::version_number;
@@ -60,6 +63,9 @@ pub(crate) struct ClientSession {
     client: Buffered,
     address: Option<IpAddr>,
     listener: Route,
+    /// Where it runs.
+    core: usize,
+    local: Arc<Local>,
     view: Arc<View>,
     caps: Caps,
     response: Response,
@@ -91,6 +97,37 @@ pub(crate) struct ClientSession {
     wrote: Option<Box<Wrote>>,
     /// Statements under way that the session may have seen something of.
     observed: Observed,
+}
+
+/// A session with one command of its client's. In a box, so that a client that waits does not hold its room.
+type Turn = ReusableBoxFuture<'static, (Box<ClientSession>, Next)>;
+
+/// Boxes for turns that nobody needs at the moment.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<Vec<Turn>>);
+
+impl Turns {
+    /// How many are kept.
+    const MOST: usize = 64;
+
+    fn begin(&self, serve: impl Future<Output = (Box<ClientSession>, Next)> + Send + 'static) -> Turn {
+        let spare = self.0.lock().pop();
+        match spare {
+            Some(mut turn) => {
+                turn.set(serve);
+                turn
+            }
+            None => Turn::new(serve),
+        }
+    }
+
+    /// It came to its end: nothing of it is left but the box.
+    fn end(&self, turn: Turn) {
+        let mut spares = self.0.lock();
+        if spares.len() < Self::MOST {
+            spares.push(turn);
+        }
+    }
 }
 
 /// What a client that waits may keep of the buffer for its replies.
@@ -130,11 +167,11 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     client: Buffered,
     address: Option<IpAddr>,
-    door: Door,
+    door: (Door, usize),
     view: Arc<View>,
 ) {
     // In boxes, so that a client that waits holds no room for what was done before.
-    if let Some(mut session) = Box::pin(see_in(shared, client, address, door, view)).await {
+    if let Some(session) = Box::pin(see_in(shared, client, address, door, view)).await {
         session.serve_all().await;
     }
 }
@@ -144,9 +181,13 @@ async fn see_in(
     shared: Arc<Shared>,
     mut client: Buffered,
     address: Option<IpAddr>,
-    door: Door,
+    (door, core): (Door, usize),
     view: Arc<View>,
 ) -> Option<Box<ClientSession>> {
+    if let Err(error) = client.move_here() {
+        turned_away(&shared, &view, &NoLogin::Network(error));
+        return None;
+    }
     let within = shared.settings.load().limits.login_timeout;
     let login = timeout(within, async {
         let address = proxied::behind(&shared, &mut client, address, &view).await?;
@@ -176,6 +217,8 @@ async fn see_in(
     let (seq, info) = (logged_in.seq, logged_in.info.clone());
     let mut session = Box::new(ClientSession::new(shared, client, (address, door.route), view, logged_in));
     session.user_count = Some(user_count);
+    session.core = core;
+    session.local = session.shared.local(core);
     if session.enter_schema(seq, &info).await != Next::Go {
         return None;
     }
@@ -256,6 +299,8 @@ impl ClientSession {
             client,
             address,
             listener,
+            core: NOWHERE,
+            local: Arc::default(),
             view,
             caps,
             response,
@@ -283,18 +328,19 @@ impl ClientSession {
         session
     }
 
-    async fn serve_all(&mut self) {
+    async fn serve_all(mut self: Box<Self>) {
         loop {
             let next = match self.next_request().await {
                 Ok(Some(request)) => {
-                    let view = Arc::clone(&self.view);
-                    let serve = Box::pin(self.serve_one(request));
-                    let served = view.ending.unless(Why::Killed, serve).await;
-                    served.unwrap_or_else(|| {
-                        // It was in the middle of something.
-                        self.drop_connections();
-                        Next::Close
-                    })
+                    let (local, view) = (Arc::clone(&self.local), Arc::clone(&self.view));
+                    let mut turn = local.turns.begin(self.serve_one(request));
+                    // Killed in the middle of something, it goes as it is, with its connections.
+                    let Some((session, next)) = view.ending.unless(Why::Killed, turn.get_pin()).await else {
+                        return;
+                    };
+                    local.turns.end(turn);
+                    self = session;
+                    next
                 }
                 Ok(None) => Next::Close,
                 Err(error) => Box::pin(self.broken(&error)).await,
@@ -303,25 +349,27 @@ impl ClientSession {
                 break;
             }
         }
-        self.count_bytes();
         self.leave();
     }
 
-    /// One command, and what comes after it. In a box, so that a client that waits does not hold its room.
-    async fn serve_one(&mut self, request: Request) -> Next {
+    /// One command, and what comes after it.
+    async fn serve_one(mut self: Box<Self>, request: Request) -> (Box<Self>, Next) {
         let next = self.dispatch(request).await;
         self.count_bytes();
         if next == Next::Go {
             self.settle().await;
             self.show_pin();
         }
-        next
+        (self, next)
     }
 
     async fn dispatch(&mut self, request: Request) -> Next {
         match request {
             Request::Whole { command: Command::Quit, .. } => Next::Close,
             Request::Whole { command: Command::Query, frame } => self.query(frame).await,
+            Request::Whole { command: Command::StmtExecute, frame } => {
+                self.execute_prepared(Command::StmtExecute, frame).await
+            }
             Request::Whole { command, frame } => Box::pin(self.command(command, frame)).await,
             Request::Long { command } => Box::pin(self.long(command)).await,
         }
@@ -477,6 +525,7 @@ impl ClientSession {
 
 impl Drop for ClientSession {
     fn drop(&mut self) {
+        self.count_bytes();
         if let Some(gauge) = self.shown.and_then(|pin| self.shared.metrics.pin(pin)) {
             gauge.dec();
         }

@@ -162,10 +162,11 @@ impl ClientSession {
     pub(super) async fn execute_prepared(&mut self, command: Command, frame: BytesMut) -> Next {
         let id = self.named(&frame);
         let Some(open) = self.open.get_mut(&id) else {
-            return self.unknown_statement(id, command).await;
+            return Box::pin(self.unknown_statement(id, command)).await;
         };
         let Ok(execute) = Execute::parse(payload(&frame), open.params, self.caps) else {
-            return self.broken(&ClientError::malformed("an execution that ends before its types")).await;
+            let error = ClientError::malformed("an execution that ends before its types");
+            return Box::pin(self.broken(&error)).await;
         };
         if let Some(types) = execute.types.filter(|types| **types != *open.types) {
             open.types = types.into();
@@ -182,7 +183,7 @@ impl ClientSession {
             return Box::pin(self.kill_or_run(statement)).await;
         }
         if cursor && !self.state.transaction.open {
-            return self.run_on_primary(statement, Reason::Command).await;
+            return Box::pin(self.run_on_primary(statement, Reason::Command)).await;
         }
         self.execute(statement).await
     }

@@ -79,7 +79,7 @@ fn key() -> Arc<Key> {
 /// A leased connection whose other end is the test's.
 async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let lease = server.pool.lease(&key(), 0, Class::Write, Instant::now()).await;
+    let lease = server.pool.lease(&key(), (0, 0), Class::Write, Instant::now()).await;
     let Ok((Lease::Slot(slot), leasing)) = lease else { panic!("no slot") };
     let conn = Box::new(BackendConn {
         io: Buffered::new(Stream::Unix(ours)),
@@ -89,6 +89,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         usage: Use::Primary,
         schema: None,
         thread: 1,
+        home: crate::cores::NOWHERE,
         charset: 45,
         journal: Journal::default(),
         last_insert_id: None,
@@ -110,7 +111,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
 #[tokio::test]
 async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_counted() {
     let metrics = Metrics::new("0", "test").unwrap();
-    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics), Arc::default()).unwrap();
     let server = Arc::clone(&shared.cluster.snapshot().servers[0]);
     let (client, mut client_end) = UnixStream::pair().unwrap();
     let (leased, mut server_end) = lease(&server).await;
@@ -139,7 +140,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     );
     assert!(shared.clients.enter("another".to_owned(), 1).is_none(), "the limit of clients is reached");
 
-    listener::spawn(&shared, &view, async move {
+    listener::spawn(&shared, &view, shared.cores.place(0), async move {
         let _held = (session, in_flight);
         tokio::task::yield_now().await;
         panic!("forced by the test");
@@ -156,7 +157,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     assert_eq!(server.pinned.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert_eq!(server.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert!(
-        server.pool.lease(&key(), 0, Class::Write, Instant::now()).await.is_ok(),
+        server.pool.lease(&key(), (0, 0), Class::Write, Instant::now()).await.is_ok(),
         "the slot is free again"
     );
     assert_eq!((metrics.panics.get(), metrics.client_connections.get()), (1, 0));
@@ -168,7 +169,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
 #[tokio::test]
 async fn a_server_may_ask_for_a_file_only_where_one_is_loaded() {
     let metrics = Metrics::new("0", "test").unwrap();
-    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics), Arc::default()).unwrap();
     let server = Arc::clone(&shared.cluster.snapshot().servers[0]);
     for (sql, passes) in [
         ("SELECT 1", false),
@@ -203,7 +204,7 @@ async fn a_server_may_ask_for_a_file_only_where_one_is_loaded() {
 #[tokio::test]
 async fn a_client_that_waits_is_small() {
     let metrics = Metrics::new("0", "test").unwrap();
-    let shared = Shared::new(settings(), Arc::clone(&metrics)).unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics), Arc::default()).unwrap();
     let (client, _client_end) = UnixStream::pair().unwrap();
     let view = shared.clients.enter("test".to_owned(), 1).unwrap();
     let logged_in = LoggedIn {
@@ -216,10 +217,10 @@ async fn a_client_that_waits_is_small() {
         salt: [1; 20],
     };
     let client = Buffered::new(Stream::Unix(client));
-    let mut session = ClientSession::new(shared, client, (None, Route::Split), view, logged_in);
+    let mut session = Box::new(ClientSession::new(shared, client, (None, Route::Split), view, logged_in));
     assert!(size_of::<ClientSession>() <= 1_024, "{}", size_of::<ClientSession>());
-    let waiting = size_of_val(&session.serve_all());
-    assert!(waiting <= 256, "{waiting}");
     let busy = size_of_val(&session.query(BytesMut::new()));
     assert!(busy <= 7_168, "{busy}");
+    let waiting = size_of_val(&session.serve_all());
+    assert!(waiting <= 256, "{waiting}");
 }

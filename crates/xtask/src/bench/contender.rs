@@ -5,16 +5,18 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Config, DEFAULT_TIMEOUT, MONITOR_PASSWORD, MONITOR_USER, Port, Process, Sandbox,
-    http_request, wait_until,
+    APP_PASSWORD, APP_USER, Config, DEFAULT_TIMEOUT, Family, Flavour, MONITOR_PASSWORD, MONITOR_USER, Port,
+    Process, Sandbox, http_request, wait_until,
 };
 
 use super::network::Network;
-use crate::shell::{on_path, target_folder};
+use super::site::AUTHORITY;
+use crate::shell::{on_path, read, target_folder};
 
 /// Somebody between clients and servers, or nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     Relay,
     /// Through HAProxy in TCP mode.
     HaProxy,
+    /// Through MySQL Router, which cannot split without the tables of a cluster's metadata.
+    Router,
     /// All servers, reads split.
     Clonelove,
     /// Another build of it, given by `--against`.
@@ -36,12 +40,29 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Direct, Self::Relay, Self::HaProxy, Self::Clonelove, Self::ProxySql, Self::MaxScale];
+    const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::Relay,
+        Self::HaProxy,
+        Self::Router,
+        Self::Clonelove,
+        Self::ProxySql,
+        Self::MaxScale,
+    ];
 
-    /// Those that can be started here.
-    pub(crate) fn available() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|kind| kind.program().is_none_or(on_path)).collect()
+    /// Those that can be started here, in front of servers of this family.
+    pub(crate) fn available(family: Family) -> Vec<Self> {
+        let there = |kind: &Self| match (kind, family) {
+            (Self::Router, Family::MariaDb) | (Self::MaxScale, Family::MySql) => false,
+            (Self::Router, Family::MySql) => router("--version").is_ok_and(|mut ask| read(&mut ask).is_ok()),
+            _ => kind.program().is_none_or(on_path),
+        };
+        Self::ALL.into_iter().filter(there).collect()
+    }
+
+    /// Whether many clients share few connections to servers.
+    fn shares(self) -> bool {
+        matches!(self, Self::Clonelove | Self::Before | Self::ProxySql)
     }
 
     pub(crate) fn named(name: &str) -> Result<Self> {
@@ -54,6 +75,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::Relay => "relay",
             Self::HaProxy => "haproxy",
+            Self::Router => "router",
             Self::Clonelove => "clonelove",
             Self::Before => "before",
             Self::ProxySql => "proxysql",
@@ -64,7 +86,7 @@ impl Kind {
     /// The program that must be on PATH.
     fn program(self) -> Option<&'static str> {
         match self {
-            Self::Direct | Self::Relay | Self::Clonelove | Self::Before => None,
+            Self::Direct | Self::Relay | Self::Router | Self::Clonelove | Self::Before => None,
             other => Some(other.name()),
         }
     }
@@ -79,6 +101,8 @@ pub(crate) struct Contender {
     process: Option<Process>,
     ports: Vec<Port>,
     folder: Sandbox,
+    /// The authority that has signed the certificate shown there, for those who use TLS.
+    authority: PathBuf,
 }
 
 impl Contender {
@@ -109,6 +133,7 @@ impl Contender {
             Kind::Direct => None,
             Kind::Relay => Some(place.relay(&single)?),
             Kind::HaProxy => Some(place.haproxy(&single)?),
+            Kind::Router => Some(place.router(&single)?),
             Kind::Clonelove => Some(place.clonelove(&built("clonelove"), network, routing)?),
             Kind::Before => Some(place.clonelove(before.context("no --against")?, network, routing)?),
             Kind::ProxySql => Some(place.proxysql(network)?),
@@ -116,10 +141,11 @@ impl Contender {
         };
         let (address, socket) = match kind {
             Kind::Direct => (single, network.single_socket()),
-            Kind::MaxScale => (address, None),
+            Kind::MaxScale | Kind::Router => (address, None),
             _ => (address, Some(own_socket)),
         };
-        let mut contender = Self { kind, address, socket, process, ports, folder };
+        let authority = network.cluster.folder().join(AUTHORITY);
+        let mut contender = Self { kind, address, socket, process, ports, folder, authority };
         contender.wait_serving()?;
         Ok(contender)
     }
@@ -130,6 +156,16 @@ impl Contender {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whose signature counts.
+    pub(crate) fn trusts(&self) -> &Path {
+        &self.authority
+    }
+
+    /// Whether many clients share few connections to servers.
+    pub(crate) fn shares(&self) -> bool {
+        self.kind.shares()
     }
 
     pub(crate) fn socket(&self) -> Option<&Path> {
@@ -220,9 +256,19 @@ impl Place<'_> {
         for (key, value) in routing {
             config = config.set("routing", key, value);
         }
+        let tls = network.site.tls;
+        if tls {
+            let files = network.cluster.folder();
+            let quoted = |name: &str| format!("\"{}\"", files.join(name).display());
+            config = config.set("tls", "cert", &quoted("s.pem")).set("tls", "key", &quoted("s.key"));
+            config = config.set("tls", "server_ca", &quoted(AUTHORITY));
+        }
+        let tls = if tls { "verify-ca" } else { "disabled" };
+        // The relays open as many connections as there are clients; so may this one.
+        let more = format!("max_connections = 3000\ntls = \"{tls}\"");
+        config = config.set("limits", "client_connections", "20000");
         for server in network.servers() {
-            // The relays open as many connections as there are clients; so may this one.
-            config = config.server(&server.name, &server.address(), "max_connections = 3000");
+            config = config.server(&server.name, &server.address(), &more);
         }
         let process = self.spawn_with(program, &config.to_toml(), &["run", "--config", "CONFIG"])?;
         let admin = format!("127.0.0.1:{}", self.admin);
@@ -241,6 +287,23 @@ impl Place<'_> {
             self.socket()
         );
         self.spawn_with(Path::new("haproxy"), &config, &["-db", "-f", "CONFIG"])
+    }
+
+    fn router(&self, server: &str) -> Result<Process> {
+        let folder = self.folder.display();
+        let config = format!(
+            "[DEFAULT]\nlogging_folder={folder}\nruntime_folder={folder}\ndata_folder={folder}\n\
+             max_total_connections=4000\n[logger]\nlevel=WARNING\n\
+             [routing:single]\nbind_address=127.0.0.1\nbind_port={}\ndestinations={server}\n\
+             routing_strategy=first-available\nprotocol=classic\nmax_connections=4000\n\
+             client_ssl_mode=PASSTHROUGH\nserver_ssl_mode=AS_CLIENT\n",
+            self.port
+        );
+        let file = self.folder.join("config");
+        fs::write(&file, config)?;
+        let ask = router(&format!("--config={}", file.display()))?;
+        let args: Vec<OsString> = ask.get_args().map(OsString::from).collect();
+        Process::spawn(ask.get_program(), &args, &[], &self.folder.join("log"))
     }
 
     fn proxysql(&self, network: &Network<'_>) -> Result<Process> {
@@ -305,6 +368,13 @@ impl Place<'_> {
         let user = if is_root() { "--user=root" } else { "--nodaemon" };
         self.spawn_with(Path::new("maxscale"), &config, &["--nodaemon", user, "--config", "CONFIG"])
     }
+}
+
+/// MySQL Router, from the root that MySQL comes from.
+fn router(arg: &str) -> Result<Command> {
+    let mut command = Flavour::MySqlSid.command(Path::new("/usr/bin/mysqlrouter"))?;
+    command.arg(arg);
+    Ok(command)
 }
 
 /// Whether this process may do everything; MaxScale wants to be told.

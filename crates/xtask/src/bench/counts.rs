@@ -32,7 +32,7 @@ pub(crate) fn check(wanted: &str) -> Result<Outcome> {
     if !on_path("valgrind") {
         bail!("no valgrind on PATH: apt-get install valgrind");
     }
-    show(cargo().args(["build", "--release", "--locked", "-p", "clonelove-benches", "--bin", "micro"]))?;
+    show(cargo().args(["build", "--release", "--locked", "-p", "clonelove-micro"]))?;
     let file = workspace().join("benches/bounds.txt");
     let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let mut outcome = Outcome::default();

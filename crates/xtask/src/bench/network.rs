@@ -23,12 +23,14 @@ pub(crate) struct Rtt(Duration);
 pub(crate) struct Site {
     pub(crate) rtt: Rtt,
     pub(crate) writes: bool,
+    /// All ways are encrypted, that from a proxy to its servers too.
+    pub(crate) tls: bool,
 }
 
 /// Servers, and the way to them.
 pub(crate) struct Network<'a> {
     pub(crate) cluster: &'a Cluster,
-    site: Site,
+    pub(crate) site: Site,
     servers: Vec<Endpoint>,
     _relay: Option<Process>,
     _ports: Vec<Port>,

@@ -103,11 +103,12 @@ impl Report {
                 line(
                     &mut text,
                     format_args!(
-                        "| {name} | {:.0} | {:.0} | {:.1} | {:.2} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
+                        "| {name} | {:.0} | {:.0} | {:.1} | {} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {} |",
                         of(|sample| sample.rps),
                         of(|sample| sample.qps),
                         of(|sample| sample.bps / 1_048_576.0),
-                        cell.ratio(samples),
+                        cell.ratio_to("direct", samples)
+                            .map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
                         cell.ratio_to("haproxy", samples)
                             .map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
                         in_the_middle(|sample| sample.cpu_us_per_request, 1),
@@ -154,7 +155,9 @@ impl Report {
                 let colour = if *name == "clonelove" { "#c2410c" } else { "#64748b" };
                 let baseline = y + 13;
                 line(&mut text, format_args!("<text x=\"8\" y=\"{baseline}\">{name}</text>"));
-                bar(&mut text, (110, y), ratio.min(1.2) * 280.0, colour, &format!("{ratio:.2}"));
+                if !ratio.is_nan() {
+                    bar(&mut text, (110, y), ratio.min(1.2) * 280.0, colour, &format!("{ratio:.2}"));
+                }
                 if *name != "direct" {
                     bar(&mut text, (480, y), cpu / dearest * 280.0, colour, &format!("{cpu:.1}"));
                 }

@@ -27,10 +27,15 @@ pub(crate) struct Ask {
     rtt: Rtt,
     /// Over a unix socket between application and proxy.
     unix: bool,
+    /// Over TLS.
+    tls: bool,
+    /// How many clients more are logged in, and ask nothing.
+    beside: usize,
 }
 
 impl Ask {
-    /// `workload`, with `/unix`, a round-trip time (`+0.5ms`) and a rate (`@2000`) behind it, each if wanted.
+    /// `workload`, with `/unix` or `/tls`, clients that rest beside (`~900`), a round-trip time (`+0.5ms`) and a rate
+    /// (`@2000`) behind it, each if wanted.
     pub(crate) fn new(workload: &str, clients: usize, time: Duration) -> Result<Self> {
         let (workload, rate) = match workload.split_once('@') {
             Some((name, rate)) => (name, Some(rate.parse().with_context(|| format!("no rate: {rate:?}"))?)),
@@ -40,30 +45,43 @@ impl Ask {
             Some((name, rtt)) => (name, Rtt::parse(rtt)?),
             None => (workload, Rtt::default()),
         };
-        let (workload, unix) = match workload.split_once('/') {
-            Some((name, "unix")) => (name, true),
-            Some((_, other)) => bail!("no such way: {other:?}; there is /unix"),
-            None => (workload, false),
+        let (workload, beside) = match workload.split_once('~') {
+            Some((name, count)) => {
+                (name, count.parse().with_context(|| format!("no number of clients: {count:?}"))?)
+            }
+            None => (workload, 0),
         };
-        Ok(Self { workload: workload.to_owned(), clients, time, rate, rtt, unix })
+        let (workload, unix, tls) = match workload.split_once('/') {
+            Some((name, "unix")) => (name, true, false),
+            Some((name, "tls")) => (name, false, true),
+            Some((_, other)) => bail!("no such way: {other:?}; there are /unix and /tls"),
+            None => (workload, false, false),
+        };
+        Ok(Self { workload: workload.to_owned(), clients, time, rate, rtt, unix, tls, beside })
     }
 
     pub(crate) fn name(&self) -> String {
         let rate = self.rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
         let clients = if self.clients == 1 { "client" } else { "clients" };
         let rtt = if self.rtt.is_zero() { String::new() } else { format!(" over {}", self.rtt) };
-        let unix = if self.unix { " by unix sockets" } else { "" };
-        format!("{}{rate}{unix}{rtt}, {} {clients}", self.workload, self.clients)
+        let way = match (self.unix, self.tls) {
+            (true, _) => " by unix sockets",
+            (_, true) => " over TLS",
+            _ => "",
+        };
+        let beside =
+            if self.beside == 0 { String::new() } else { format!(" beside {} at rest", self.beside) };
+        format!("{}{rate}{way}{rtt}, {} {clients}{beside}", self.workload, self.clients)
     }
 
     /// Where it goes.
     pub(crate) fn site(&self) -> Site {
-        Site { rtt: self.rtt, writes: self.workload == "read_write" }
+        Site { rtt: self.rtt, writes: self.workload == "read_write", tls: self.tls }
     }
 
     /// Whether a contender can be asked this.
     pub(crate) fn suits(&self, contender: &Contender) -> bool {
-        !self.unix || contender.socket().is_some()
+        (!self.unix || contender.socket().is_some()) && (self.beside == 0 || contender.shares())
     }
 
     /// Whether results may take longer than a run, so that only bytes tell how fast they come.
@@ -116,6 +134,10 @@ impl Ask {
         if let Some(rate) = self.rate {
             add("--rate", rate.to_string());
         }
+        if self.tls {
+            add("--tls", contender.trusts().display().to_string());
+        }
+        add("--beside", self.beside.to_string());
         if let Some(pid) = contender.pid() {
             add("--watch", pid.to_string());
         }

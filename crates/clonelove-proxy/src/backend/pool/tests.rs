@@ -8,6 +8,7 @@ use super::*;
 struct Conn {
     id: usize,
     state: u64,
+    home: usize,
     born: Instant,
     fit: bool,
     closed: Arc<AtomicUsize>,
@@ -27,6 +28,10 @@ impl Pooled for Conn {
 
     fn state(&self) -> u64 {
         self.state
+    }
+
+    fn home(&self) -> usize {
+        self.home
     }
 
     fn born(&self) -> Instant {
@@ -60,13 +65,23 @@ impl Fixture {
     }
 
     async fn lease(&self, user: &str, state: u64, class: Class) -> Result<Leased, QueueTimeout> {
+        self.lease_at(user, (state, 0), class).await
+    }
+
+    async fn lease_at(
+        &self,
+        user: &str,
+        (state, home): (u64, usize),
+        class: Class,
+    ) -> Result<Leased, QueueTimeout> {
         let deadline = Instant::now() + Duration::from_secs(5);
-        let (lease, leasing) = self.pool.lease(&key(user), state, class, deadline).await?;
+        let (lease, leasing) = self.pool.lease(&key(user), (state, home), class, deadline).await?;
         let conn = match lease {
             Lease::Idle(conn) => conn,
             Lease::Slot(slot) => Conn {
                 id: self.opened.fetch_add(1, Ordering::Relaxed),
                 state,
+                home,
                 born: Instant::now(),
                 fit: true,
                 closed: Arc::clone(&self.closed),
@@ -107,6 +122,23 @@ async fn the_one_in_the_wanted_state_is_preferred() {
     assert_eq!(all.lease("u", 1, Class::Read).await.unwrap().0.id, 0);
     let (any, _leasing) = all.lease("u", 9, Class::Read).await.unwrap();
     assert!(any.id < 3, "converted, not opened");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_at_home_is_preferred_and_another_is_better_than_a_new_one() {
+    let all = Fixture::new(9, 0);
+    let mut leased = Vec::new();
+    for wanted in [(1, 0), (1, 1), (2, 0)] {
+        leased.push(all.lease_at("u", wanted, Class::Read).await.unwrap());
+    }
+    leased.into_iter().for_each(|one| all.back("u", one));
+    let here = all.lease_at("u", (1, 0), Class::Read).await.unwrap();
+    assert_eq!(here.0.id, 0, "though another came back later");
+    assert_eq!(
+        all.lease_at("u", (1, 0), Class::Read).await.unwrap().0.id,
+        1,
+        "a state costs more than a move"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,6 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clonelove_benches::workload::put_command;
 use clonelove_route::balance::Balance;
 use clonelove_route::decide::{Moment, Plan, Policy, choose, plan};
 use clonelove_route::freshness::{Freshness, Need, Reads, Rules, Writes};
@@ -107,6 +106,12 @@ fn nanoseconds(mut run: Case) -> f64 {
 /// Drupal's dialect.
 fn dialect() -> Dialect {
     Dialect { version: 101_119, modes: Modes::from_sql_mode("ANSI,TRADITIONAL"), ..Dialect::default() }
+}
+
+fn put_command(out: &mut Vec<u8>, command: Command, body: &[u8]) {
+    out.extend_from_slice(&FrameHead { len: body.len() + 1, seq: 0 }.encode());
+    out.push(command.as_byte());
+    out.extend_from_slice(body);
 }
 
 fn frame_scan() -> Case {
