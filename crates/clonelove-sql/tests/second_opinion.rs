@@ -84,16 +84,20 @@ fn asks(statement: &Statement) -> bool {
     }
     match statement {
         Statement::Query(query) => body_of(query),
-        // The servers explain queries and these; any other word is the name of a table to be described.
-        Statement::Explain { analyze: false, statement, .. } => {
-            let text = statement.to_string();
-            let word = text.split(' ').next().unwrap_or_default();
-            !["INSERT", "REPLACE", "UPDATE", "DELETE", "MERGE", "WITH"].contains(&word) || asks(statement)
-        }
+        Statement::Explain { analyze: false, statement, .. } => is_described(statement) || asks(statement),
         Statement::Explain { statement, .. } => asks(statement),
         Statement::ExplainTable { .. } => true,
         other => other.to_string().starts_with("SHOW"),
     }
+}
+
+/// The servers explain queries and changes of rows; any other word is the name of a table to be described.
+fn is_described(statement: &Statement) -> bool {
+    let text = statement.to_string();
+    let word = text.split([' ', '(']).next().unwrap_or_default();
+    let explained =
+        ["", "SELECT", "VALUES", "TABLE", "INSERT", "REPLACE", "UPDATE", "DELETE", "MERGE", "WITH"];
+    !explained.contains(&word)
 }
 
 /// Tables by name, common table expressions apart.
@@ -143,9 +147,12 @@ fn check(sql: &str, ansi_quotes: bool) -> Result<bool, TestCaseError> {
         prop_assert!(facts.why.is_some(), "no query, but called a read: {sql}");
         return Ok(true);
     }
-    // It takes the schema of SHOW TABLES FROM for a table.
-    let shows = statements.iter().any(|statement| statement.to_string().starts_with("SHOW"));
-    if facts.why.is_none() && !facts.all_tables && !shows {
+    // It takes the schema of SHOW TABLES FROM for a table, and DESCRIBE truncate for a statement.
+    let otherwise = statements.iter().any(|statement| match statement {
+        Statement::Explain { statement, .. } => is_described(statement),
+        other => other.to_string().starts_with("SHOW"),
+    });
+    if facts.why.is_none() && !facts.all_tables && !otherwise {
         let mut names = Names::default();
         let _: ControlFlow<()> = statements.visit(&mut names);
         for table in

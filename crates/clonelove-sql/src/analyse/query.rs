@@ -144,7 +144,8 @@ impl Parser<'_> {
         let next = self.peek();
         let after = self.peek_at(1);
         match next.keyword {
-            Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::TABLE => {
+            // Without a parenthesis before it no query stands in the place of a table.
+            Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::TABLE if self.last.is(b'(') => {
                 level.clause = Clause::Expression;
                 return Ok(());
             }
@@ -234,6 +235,8 @@ impl Parser<'_> {
             Keyword::JOIN | Keyword::STRAIGHT_JOIN if matches!(level.clause, Clause::Joined { .. }) => {
                 level.clause = Clause::Table;
             }
+            // What would be joined behind WHERE is no table to any server.
+            Keyword::JOIN => return self.not_understood(),
             Keyword::ON if matches!(level.clause, Clause::Joined { .. }) => {
                 level.clause = Clause::Joined { condition: true };
             }

@@ -115,6 +115,9 @@ impl Parser<'_> {
 
     /// `[schema.]table [column | 'pattern']`
     fn describe(&mut self) -> Parsed {
+        if self.peek_keyword().is_reserved() {
+            return self.not_understood();
+        }
         self.facts.kind = Kind::Read;
         self.reads_information_schema("columns");
         let table: TableName = self.qualified_name()?;
