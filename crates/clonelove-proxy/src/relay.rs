@@ -360,7 +360,7 @@ impl Relay<'_> {
         heard.affected = heard.affected.saturating_add(ok.affected);
         heard.affected_last = ok.affected;
         heard.warnings = ok.warnings;
-        heard.changed = changed(ok.info);
+        (heard.matched, heard.changed) = matched(ok.info).unzip();
         if ok.insert_id != 0 {
             heard.insert_id = ok.insert_id;
         }
@@ -432,14 +432,15 @@ fn left(result: io::Result<()>, gone: &mut bool, to_the_end: bool) -> Result<(),
     }
 }
 
-/// The second of the three numbers in `Rows matched: 2  Changed: 1  Warnings: 0`, in whatever language.
-fn changed(info: &[u8]) -> Option<u64> {
+/// The first two of the three numbers in `Rows matched: 2  Changed: 1  Warnings: 0`, in whatever language.
+fn matched(info: &[u8]) -> Option<(u64, u64)> {
     let mut numbers = info.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    let (_, changed, _) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    let (matched, changed, _) = (numbers.next()?, numbers.next()?, numbers.next()?);
     if numbers.next().is_some() {
         return None;
     }
-    std::str::from_utf8(changed).ok()?.parse().ok()
+    let number = |digits| std::str::from_utf8(digits).ok()?.parse().ok();
+    Some((number(matched)?, number(changed)?))
 }
 
 fn cursor(status: Status) -> Option<bool> {

@@ -169,7 +169,9 @@ pub struct Heard {
     pub plain_eof: bool,
     /// So did one of its parts.
     pub plain_eofs: bool,
-    /// Rows that an UPDATE changed, of those that it found; none when the reply does not say.
+    /// Rows that an UPDATE found, and those of them that it changed; none when the reply does not say.
+    pub matched: Option<u64>,
+    /// See [`Heard::matched`].
     pub changed: Option<u64>,
 }
 
@@ -361,8 +363,12 @@ impl Session {
             let skipped = if rows > 0 { skipped_by_limit(sql) } else { 0 };
             self.traces.found_rows = rows.saturating_add(skipped);
             self.traces.found_rows_moved = calculates_found_rows(facts);
+        } else if let (Some(matched), true) = (heard.matched, self.is_update_of_mysql(sql)) {
+            self.traces.found_rows = matched;
+            self.traces.found_rows_moved = false;
         } else if ran == Ran::Primary
             && (selects_into_tables(facts)
+                || runs_others(facts)
                 || creates_from_select(sql)
                 || assigns_from_tables(facts)
                 || heard.rows.is_some() && facts.kind != Kind::Read)
@@ -380,6 +386,13 @@ impl Session {
         }
     }
 
+    /// Of MySQL alone: there an UPDATE finds rows for FOUND_ROWS() too.
+    fn is_update_of_mysql(&self, sql: &[u8]) -> bool {
+        let is = |word: &[u8]| word.eq_ignore_ascii_case(b"UPDATE") || word.eq_ignore_ascii_case(b"WITH");
+        self.dialect.flavour == Flavour::MySql
+            && Lexer::new(sql, &self.dialect).next().and_then(|first| sql.get(first.range)).is_some_and(is)
+    }
+
     /// Whether what a connection is kept for is gone with this statement, wherever that runs.
     pub fn ends_hold(&self, facts: &Facts) -> bool {
         !facts.previous.contains(Previous::DIAGNOSTICS) && self.clears_diagnostics(facts)
@@ -387,8 +400,8 @@ impl Session {
 
     /// MariaDB keeps the warnings of before while statements use no table.
     fn clears_diagnostics(&self, facts: &Facts) -> bool {
-        let looks = matches!(facts.kind, Kind::Read | Kind::Session | Kind::Transaction);
-        self.dialect.flavour == Flavour::MySql || !looks || uses_tables(facts)
+        let known = matches!(facts.kind, Kind::Read | Kind::Write | Kind::Session | Kind::Transaction);
+        self.dialect.flavour == Flavour::MySql || !known || uses_tables(facts)
     }
 
     /// Whatever is not provably a read may have committed something.
@@ -461,6 +474,12 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
         || !facts.functions.is_empty()
         || facts.effects.iter().any(|effect| opaque(effect) || sets_it(effect))
         || facts.parts.iter().any(|part| may_move_last_insert_id(part, 0))
+}
+
+/// CALL, EXECUTE: what they run may count rows.
+fn runs_others(facts: &Facts) -> bool {
+    let runs = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
+    facts.effects.iter().any(runs) || facts.parts.iter().any(runs_others)
 }
 
 fn selects_into_tables(facts: &Facts) -> bool {

@@ -63,7 +63,8 @@ impl Value {
     fn of_mysql(self) -> String {
         match self {
             Self::Signed(value) => format!("CAST({value} AS SIGNED)"),
-            Self::Rows(value) => format!("CAST({value} AS UNSIGNED)"),
+            // Whoever asks is warned.
+            Self::Rows(value) => format!("CAST({value} + 0 * FOUND_ROWS() AS SIGNED)"),
             Self::Id(value) => format!("CAST({value} AS UNSIGNED)"),
             Self::Seconds(value) => format!("CAST({value} AS UNSIGNED)"),
         }
@@ -342,7 +343,8 @@ mod tests {
         let dialect = Dialect { flavour: Flavour::MySql, ..Dialect::default() };
         let sql = b"SELECT ROW_COUNT() a, FOUND_ROWS() b, CONNECTION_ID() c";
         let text = substitute(sql, &dialect, &values).map(|sql| String::from_utf8(sql).unwrap());
-        let expected = "SELECT CAST(-1 AS SIGNED) a, CAST(3 AS UNSIGNED) b, CAST(7 AS UNSIGNED) c";
+        let expected =
+            "SELECT CAST(-1 AS SIGNED) a, CAST(3 + 0 * FOUND_ROWS() AS SIGNED) b, CAST(7 AS UNSIGNED) c";
         assert_eq!(text.as_deref(), Some(expected));
     }
 

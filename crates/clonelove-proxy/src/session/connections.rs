@@ -151,6 +151,7 @@ impl ClientSession {
         self.next_statement = 1;
         self.last_statement = 0;
         self.to_check = None;
+        self.left = None;
         self.timeouts = None;
         self.wrote = None;
         self.begin_tracking();

@@ -8,7 +8,7 @@ use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
-use clonelove_route::session::{Heard, OwnWrites, Ran, Settled};
+use clonelove_route::session::{Heard, OwnWrites, Ran, Settled, Traces};
 use clonelove_sql::{Effect, Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
 use clonelove_wire::command::query_prefix_len;
@@ -115,6 +115,8 @@ impl ClientSession {
         if elsewhere && self.state.ends_hold(&statement.facts) {
             self.state.held = None;
             Box::pin(self.settle()).await;
+        } else if elsewhere && self.left.is_some() {
+            Box::pin(self.leave_on_primary()).await;
         }
     }
 
@@ -425,7 +427,7 @@ impl ClientSession {
             return Next::Go;
         }
         let before = self.before(&statement.facts);
-        let moved = self.state.traces.last_insert_id_moved;
+        let traces = self.state.traces;
         let heard = &outcome.heard;
         let settled = self.learn(statement, ran, heard);
         let before_reply = self.shared.cluster.freshness.keeps(Rules::RAISED_BEFORE_REPLY);
@@ -435,9 +437,10 @@ impl ClientSession {
         if let Some(told) = outcome.prepared {
             self.note_prepared(ran, statement, told);
         }
-        self.note_cursor(statement, outcome.cursor);
+        self.note_cursor(ran, statement, outcome.cursor, traces);
+        self.note_left(statement, heard);
         let sql = statement.sql();
-        let moved = self.state.traces.last_insert_id_moved && !moved;
+        let moved = self.state.traces.last_insert_id_moved && !traces.last_insert_id_moved;
         self.note_on_connection(ran, statement, heard, moved);
         self.remember(before.filter(|_| !statement.tracking), sql, settled, &outcome.told);
         if self.forget_after(&statement.facts) && !outcome.heard.failed {
@@ -477,7 +480,8 @@ impl ClientSession {
             let facts = Facts { kind: Kind::Read, why: Some(Why::PreviousStatement), ..Facts::default() };
             let traces = self.state.traces;
             let settled = self.state.after_leaving(Leaves::Nothing, b"", &facts, ran, heard);
-            self.state.traces = traces;
+            let row_count = if heard.failed { -1 } else { traces.row_count };
+            self.state.traces = Traces { row_count, ..traces };
             return settled;
         }
         self.state.after_leaving(statement.leaves, statement.sql(), &statement.facts, ran, heard)

@@ -80,6 +80,8 @@ pub(crate) struct ClientSession {
     key: Option<Arc<Key>>,
     /// A setting that was accepted, and is to be looked at before it is remembered.
     to_check: Option<Box<ToCheck>>,
+    /// The read that left something to be asked for on a replica.
+    left: Option<Box<[u8]>>,
     /// The client's own word on how long it may be idle.
     timeouts: Option<Box<Timeouts>>,
     /// The statements that the client has prepared, by the numbers it knows them under.
@@ -311,6 +313,7 @@ impl ClientSession {
             account,
             key: None,
             to_check: None,
+            left: None,
             timeouts: None,
             open: BTreeMap::new(),
             next_statement: 1,

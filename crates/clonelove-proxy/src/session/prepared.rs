@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use clonelove_route::reason::Reason;
-use clonelove_route::session::Ran;
+use clonelove_route::session::{Ran, Traces};
 use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
 use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Resolved, Why, analyse, substitute};
 use clonelove_wire::command::statement_id;
@@ -66,6 +66,9 @@ pub(super) struct Open {
     long_len: usize,
     /// It has a cursor, on the connection that the session is pinned to.
     cursor: bool,
+    /// What stood for it at its last execution, with values for what it asked of the statement before: the cursor is of
+    /// that.
+    put: Arc<What>,
 }
 
 /// Why a statement could not be put where it is to be executed.
@@ -152,6 +155,7 @@ impl ClientSession {
             long: Vec::new(),
             long_len: 0,
             cursor: false,
+            put: Arc::clone(&prepared.what),
         };
         self.open.insert(self.next_statement, open);
         self.last_statement = self.next_statement;
@@ -179,6 +183,7 @@ impl ClientSession {
         statement.prepared = Some(prepared);
         statement.number = id;
         statement.bindings = bindings;
+        statement.cursor = cursor;
         if statement.facts.effects.first() == Some(&Effect::Kill) {
             return Box::pin(self.kill_or_run(statement)).await;
         }
@@ -304,7 +309,7 @@ impl ClientSession {
             self.state.pins.closed(id);
             for leased in [&mut self.primary, &mut self.replica].into_iter().flatten() {
                 if open.cursor {
-                    leased.conn.statements.drop_one(&open.prepared.what);
+                    leased.conn.statements.drop_one(&open.put);
                 }
             }
         }
@@ -312,7 +317,20 @@ impl ClientSession {
     }
 
     /// What a reply said of a cursor: it is there, or it is at its end.
-    pub(super) fn note_cursor(&mut self, statement: &Statement, there: Option<bool>) {
+    pub(super) fn note_cursor(
+        &mut self,
+        ran: Ran,
+        statement: &Statement,
+        there: Option<bool>,
+        before: Traces,
+    ) {
+        // Rows are counted when a cursor is opened, and not when they are fetched.
+        let traces = &mut self.state.traces;
+        if statement.command == Command::StmtFetch {
+            (traces.found_rows, traces.found_rows_moved) = (before.found_rows, before.found_rows_moved);
+        } else if statement.command == Command::StmtExecute && there == Some(true) && ran == Ran::Primary {
+            traces.found_rows_moved = true;
+        }
         let fetches = matches!(statement.command, Command::StmtExecute | Command::StmtFetch);
         let Some(open) = self.open.get_mut(&statement.number).filter(|_| fetches) else { return };
         if statement.command == Command::StmtExecute {
@@ -348,7 +366,7 @@ impl ClientSession {
         let what = match &statement.values {
             // They are put into the answer.
             Some(_) => Arc::clone(&prepared.what),
-            None => self.with_traces_now(&prepared),
+            None => self.what_to_put(statement, &prepared),
         };
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,
@@ -356,8 +374,9 @@ impl ClientSession {
         };
         let Some(mut leased) = leased.take() else { return Ok(()) };
         let put = self.put_on(&mut leased, &what).await;
-        let Some(open) = self.open.get(&statement.number) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(&statement.number) else { return Ok(()) };
         if put.is_ok() {
+            open.put = Arc::clone(&what);
             address(&mut leased, &what, open, statement);
         }
         match ran {
@@ -369,6 +388,15 @@ impl ClientSession {
             return Err(NotPut::Refused(ClientError::too_large(limit)));
         }
         put
+    }
+
+    /// A cursor is where its statement was executed; that is told what holds now of what it asks.
+    fn what_to_put(&self, statement: &Statement, prepared: &Prepared) -> Arc<What> {
+        let at_cursor = matches!(statement.command, Command::StmtFetch | Command::StmtReset);
+        match self.open.get(&statement.number).filter(|_| at_cursor) {
+            Some(open) => Arc::clone(&open.put),
+            None => self.with_traces_now(prepared),
+        }
     }
 
     /// What asks about the statement before is told what holds now.

@@ -167,6 +167,8 @@ impl ClientSession {
             Substitutes { row_count: (!native).then_some(self.state.traces.row_count), ..self.traces() };
         let dialect = statement.executes().map_or(self.state.dialect, Prepared::dialect);
         if statement.command != Command::StmtPrepare
+            // What is fetched comes later, and then from a text that has the values.
+            && !statement.cursor
             // A row in binary tells nothing without its columns' definitions.
             && !(executes && self.caps.intersects(Caps::OPTIONAL_RESULTSET_METADATA | Caps::CACHE_METADATA))
             && let Some(row) = sole_row(statement.sql(), &dialect, &values)

@@ -4,13 +4,22 @@
 use std::time::Duration;
 
 use clonelove_route::pins::Pin;
-use clonelove_route::session::Ran;
+use clonelove_route::session::{Heard, Held, Ran};
 use clonelove_wire::Command;
 use tokio::time::timeout;
 
 use super::ClientSession;
+use super::connections::Needs;
 use super::remembered::ToCheck;
+use super::statement::Statement;
+use crate::backend::pool::Class;
 use crate::backend::reply::{Reply, Rows};
+
+/// A longer text than this is not said once more.
+const LONGEST_LEFT: usize = 16 * 1024;
+
+/// Nor one with more rows than this.
+const MOST_ROWS_LEFT: u64 = 10_000;
 
 /// How long a server may take to tell a value of its own.
 const ASK: Duration = Duration::from_secs(5);
@@ -81,6 +90,37 @@ impl ClientSession {
         self.state.traces.found_rows = number(1).unwrap_or(self.state.traces.found_rows);
         leased.conn.last_insert_id = Some(id);
         leased.conn.diagnostics |= rows;
+    }
+
+    /// Keeps the text of a read that left warnings or an error on a replica, if it may be said once more.
+    pub(super) fn note_left(&mut self, statement: &Statement, heard: &Heard) {
+        let on_replica = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
+        if !on_replica {
+            self.left = None;
+        } else if heard.failed || heard.warnings > 0 {
+            let sql = statement.sql();
+            let short = sql.len() <= LONGEST_LEFT && heard.rows.is_none_or(|rows| rows <= MOST_ROWS_LEFT);
+            let has_values = statement.executes().is_some() && sql.contains(&b'?');
+            self.left = (short && !has_values && statement.is_read()).then(|| sql.into());
+        }
+    }
+
+    /// What a read left on a replica is left on the primary, where the next statement runs and leaves it, or asks for it:
+    /// by the same read.
+    pub(super) async fn leave_on_primary(&mut self) {
+        let Some(sql) = self.left.take() else { return };
+        let replica = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
+        if !replica || self.ready_primary(Needs::of_class(Class::Write), None).await.is_err() {
+            return;
+        }
+        let Some(leased) = &mut self.primary else { return };
+        let life = leased.conn.life.clone();
+        let statement = [(Command::Query, &*sql)];
+        let asked = life.run(leased.conn.ask(&statement));
+        let Ok(Some(Ok(_))) = timeout(ASK, asked).await else { return self.lose_primary() };
+        leased.conn.diagnostics = true;
+        self.give_back_replica();
+        self.state.held = Some(Held { pin: Pin::Diagnostics, ran: Ran::Primary });
     }
 
     fn traces_moved(&self) -> bool {

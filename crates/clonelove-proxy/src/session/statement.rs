@@ -30,6 +30,8 @@ pub(super) struct Statement {
     pub(super) number: u32,
     /// The types of what is bound to its parameters; none where values came before it.
     pub(super) bindings: Option<Bindings>,
+    /// Its rows are to be fetched.
+    pub(super) cursor: bool,
     /// What is sent before it, and has no reply.
     pub(super) ahead: BytesMut,
     /// It is about the client's own session tracking.
@@ -79,6 +81,7 @@ impl Statement {
             prepared: None,
             number: 0,
             bindings: None,
+            cursor: false,
             ahead: BytesMut::new(),
             tracking: false,
             values: None,
