@@ -73,8 +73,11 @@ impl Stage {
 
     /// A config with this many connections to each server.
     pub(crate) fn config(&self, connections: usize) -> Config {
-        let mut config =
-            Config::for_cluster(&self.cluster).without_servers().set("routing", "warm_up", "\"1ms\"");
+        // Servers are slow where tests are many, and none of these is about one that is gone.
+        let mut config = Config::for_cluster(&self.cluster)
+            .without_servers()
+            .set("routing", "warm_up", "\"1ms\"")
+            .set("monitor", "timeout", "\"15s\"");
         for server in self.cluster.servers() {
             let more = format!("max_connections = {connections}");
             config = config.server(server.name(), &server.address(), &more);
