@@ -427,8 +427,7 @@ impl ClientSession {
             return Next::Go;
         }
         let before = self.before(&statement.facts);
-        let traces = self.state.traces;
-        let heard = &outcome.heard;
+        let (traces, heard) = (self.state.traces, &outcome.heard);
         let settled = self.learn(statement, ran, heard);
         let before_reply = self.shared.cluster.freshness.keeps(Rules::RAISED_BEFORE_REPLY);
         if before_reply {
