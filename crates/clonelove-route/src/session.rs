@@ -364,8 +364,7 @@ impl Session {
             self.traces.found_rows = rows.saturating_add(skipped);
             self.traces.found_rows_moved = calculates_found_rows(facts);
         } else if let (Some(matched), true) = (heard.matched, self.is_update_of_mysql(sql)) {
-            self.traces.found_rows = matched;
-            self.traces.found_rows_moved = false;
+            (self.traces.found_rows, self.traces.found_rows_moved) = (matched, false);
         } else if ran == Ran::Primary
             && (selects_into_tables(facts)
                 || runs_others(facts)
@@ -378,19 +377,18 @@ impl Session {
         if ran == Ran::Primary && may_move_last_insert_id(facts, heard.insert_id) {
             self.traces.last_insert_id_moved = true;
         }
-        let held = Held { pin: Pin::Diagnostics, ran };
         if heard.failed || heard.warnings > 0 || calculates_found_rows(facts) {
-            self.held = Some(held);
+            self.held = Some(Held { pin: Pin::Diagnostics, ran });
         } else if self.ends_hold(facts) {
             self.held = None;
         }
     }
 
-    /// Of MySQL alone: there an UPDATE finds rows for FOUND_ROWS() too.
+    /// There an UPDATE finds rows for FOUND_ROWS() too.
     fn is_update_of_mysql(&self, sql: &[u8]) -> bool {
         let is = |word: &[u8]| word.eq_ignore_ascii_case(b"UPDATE") || word.eq_ignore_ascii_case(b"WITH");
-        self.dialect.flavour == Flavour::MySql
-            && Lexer::new(sql, &self.dialect).next().and_then(|first| sql.get(first.range)).is_some_and(is)
+        let first = Lexer::new(sql, &self.dialect).next().and_then(|first| sql.get(first.range));
+        self.dialect.flavour == Flavour::MySql && first.is_some_and(is)
     }
 
     /// Whether what a connection is kept for is gone with this statement, wherever that runs.
@@ -476,7 +474,7 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
         || facts.parts.iter().any(|part| may_move_last_insert_id(part, 0))
 }
 
-/// CALL, EXECUTE: what they run may count rows.
+/// What CALL and EXECUTE run may count rows.
 fn runs_others(facts: &Facts) -> bool {
     let runs = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
     facts.effects.iter().any(runs) || facts.parts.iter().any(runs_others)
