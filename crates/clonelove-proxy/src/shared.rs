@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::cluster::Cluster;
-use crate::cores::Cores;
+use crate::cores::{Cores, NOWHERE};
 use crate::crypto::PasswordKey;
 use crate::ending::{Ending, Why};
 use crate::error::{ClientError, StartError};
@@ -61,14 +61,28 @@ pub(crate) struct Shared {
 }
 
 /// What sessions of one core share, and no others: kept by nobody who waits, and never sought by two cores at once.
-#[derive(Default)]
 pub(crate) struct Local {
+    /// The core's number.
+    pub(crate) at: usize,
     /// Room to read statements in.
     pub(crate) scratches: Mutex<Vec<Scratch>>,
     /// Buffers for what is read.
     pub(crate) room: Arc<Room>,
     /// Room for sessions at work.
     pub(crate) turns: Turns,
+}
+
+impl Local {
+    fn of(at: usize) -> Self {
+        Self { at, scratches: Mutex::default(), room: Arc::default(), turns: Turns::default() }
+    }
+}
+
+impl Default for Local {
+    /// Of no core.
+    fn default() -> Self {
+        Self::of(NOWHERE)
+    }
 }
 
 impl Shared {
@@ -91,7 +105,7 @@ impl Shared {
             learned: Learned::default(),
             known: Known::default(),
             facts,
-            locals: (0..=cores.count()).map(|_| Arc::default()).collect(),
+            locals: (0..cores.count()).chain([NOWHERE]).map(|at| Arc::new(Local::of(at))).collect(),
             cores,
             clients,
             accounts,

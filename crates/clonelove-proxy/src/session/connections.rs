@@ -392,7 +392,7 @@ impl ClientSession {
             account: &self.account,
             key: &key,
             class: needs.class,
-            core: self.core,
+            core: self.local.at,
             caps: (self.caps & CARRIED) | OURS,
             target: &target,
             report,

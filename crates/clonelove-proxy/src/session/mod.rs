@@ -41,7 +41,6 @@ use tokio_util::sync::ReusableBoxFuture;
 
 use crate::backend::login::Account;
 use crate::backend::pool::Key;
-use crate::cores::NOWHERE;
 use crate::ending::Why;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
@@ -63,8 +62,7 @@ pub(crate) struct ClientSession {
     client: Buffered,
     address: Option<IpAddr>,
     listener: Route,
-    /// Where it runs.
-    core: usize,
+    /// Of where it runs.
     local: Arc<Local>,
     view: Arc<View>,
     caps: Caps,
@@ -81,7 +79,7 @@ pub(crate) struct ClientSession {
     /// A setting that was accepted, and is to be looked at before it is remembered.
     to_check: Option<Box<ToCheck>>,
     /// The read that left something to be asked for on a replica.
-    left: Option<Box<[u8]>>,
+    left: Option<Box<settle::Left>>,
     /// The client's own word on how long it may be idle.
     timeouts: Option<Box<Timeouts>>,
     /// The statements that the client has prepared, by the numbers it knows them under.
@@ -219,7 +217,6 @@ async fn see_in(
     let (seq, info) = (logged_in.seq, logged_in.info.clone());
     let mut session = Box::new(ClientSession::new(shared, client, (address, door.route), view, logged_in));
     session.user_count = Some(user_count);
-    session.core = core;
     session.local = session.shared.local(core);
     if session.enter_schema(seq, &info).await != Next::Go {
         return None;
@@ -301,7 +298,6 @@ impl ClientSession {
             client,
             address,
             listener,
-            core: NOWHERE,
             local: Arc::default(),
             view,
             caps,

@@ -24,6 +24,11 @@ const MOST_ROWS_LEFT: u64 = 10_000;
 /// How long a server may take to tell a value of its own.
 const ASK: Duration = Duration::from_secs(5);
 
+/// A read that left something on a replica. In a box, for few sessions have one.
+pub(super) struct Left {
+    sql: Box<[u8]>,
+}
+
 impl ClientSession {
     /// After a command: the connections go back, unless the session's state lives on them.
     pub(super) async fn settle(&mut self) {
@@ -101,21 +106,22 @@ impl ClientSession {
             let sql = statement.sql();
             let short = sql.len() <= LONGEST_LEFT && heard.rows.is_none_or(|rows| rows <= MOST_ROWS_LEFT);
             let has_values = statement.executes().is_some() && sql.contains(&b'?');
-            self.left = (short && !has_values && statement.is_read()).then(|| sql.into());
+            let again = short && !has_values && statement.is_read();
+            self.left = again.then(|| Box::new(Left { sql: sql.into() }));
         }
     }
 
     /// What a read left on a replica is left on the primary, where the next statement runs and leaves it, or asks for it:
     /// by the same read.
     pub(super) async fn leave_on_primary(&mut self) {
-        let Some(sql) = self.left.take() else { return };
+        let Some(left) = self.left.take() else { return };
         let replica = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
         if !replica || self.ready_primary(Needs::of_class(Class::Write), None).await.is_err() {
             return;
         }
         let Some(leased) = &mut self.primary else { return };
         let life = leased.conn.life.clone();
-        let statement = [(Command::Query, &*sql)];
+        let statement = [(Command::Query, &*left.sql)];
         let asked = life.run(leased.conn.ask(&statement));
         let Ok(Some(Ok(_))) = timeout(ASK, asked).await else { return self.lose_primary() };
         leased.conn.diagnostics = true;
