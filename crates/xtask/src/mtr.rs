@@ -58,12 +58,15 @@ struct Task {
     protocol: Protocol,
 }
 
+/// This very program, also after a build has put another one in its place.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Runs what was asked for, prints what was found; `false` when a test differs that is not known to.
 pub(crate) fn run(args: &[&str]) -> Result<bool> {
     let ask = Ask::parse(args)?;
     if std::env::var_os(INSIDE).is_none() {
         // The time zone is inherited, and cannot be set in a process that runs already.
-        let mut again = std::process::Command::new(std::env::current_exe()?);
+        let mut again = std::process::Command::new(OWN_PROGRAM);
         return Ok(again.arg("mtr").args(args).env("TZ", ZONE).env(INSIDE, "1").status()?.success());
     }
     let tests = setup::mariadb_tests()?;
@@ -77,7 +80,7 @@ pub(crate) fn sampled() -> Result<Outcome> {
         return Ok(Outcome { not_covered: vec![not_covered], ..Outcome::default() });
     }
     let every = EVERY.to_string();
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let mut command = std::process::Command::new(OWN_PROGRAM);
     command.args(["mtr", "--every", &every, "--again"]).env("TZ", ZONE).env(INSIDE, "1");
     show(&mut command)?;
     Ok(Outcome::check())
