@@ -106,7 +106,9 @@ impl ClientSession {
             let sql = statement.sql();
             let short = sql.len() <= LONGEST_LEFT && heard.rows.is_none_or(|rows| rows <= MOST_ROWS_LEFT);
             let has_values = statement.executes().is_some() && sql.contains(&b'?');
-            let again = short && !has_values && statement.is_read();
+            // Only one result is read then.
+            let single = statement.facts.parts.is_empty();
+            let again = short && single && !has_values && statement.is_read();
             self.left = again.then(|| Box::new(Left { sql: sql.into() }));
         }
     }
