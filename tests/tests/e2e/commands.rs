@@ -17,8 +17,8 @@ use clonelove_testkit::{APP_USER, Clonelove, Cluster, Config, Family, Flavour, S
 
 use crate::support::{client, error_of, quick, table, uniform_of, value};
 use peer::{
-    DEPRECATE_EOF, EXTENDED_TYPES, FOUND_ROWS, IGNORE_SPACE, INTERACTIVE, LOCAL_FILES, OPTIONAL_METADATA,
-    PS_MULTI_RESULTS, Peer, QUERY_ATTRIBUTES, SESSION_TRACK, STMT_BULK, Say,
+    DEPRECATE_EOF, EXTENDED_TYPES, FOUND_ROWS, IGNORE_SPACE, INTERACTIVE, LOCAL_FILES, MULTI_STATEMENTS,
+    OPTIONAL_METADATA, PS_MULTI_RESULTS, Peer, QUERY_ATTRIBUTES, SESSION_TRACK, STMT_BULK, Say,
 };
 
 const ADMIN: (&str, &str) = ("boss", "boss-password");
@@ -136,6 +136,16 @@ fn set_option(flavour: Flavour) -> Result<()> {
     script.extend([on, two.clone(), Say::Command(vec![0x1b, 7, 0]), Say::Query("SELECT 3"), off]);
     same(&cluster, &proxy, 0, &script)?;
     same(&cluster, &proxy, 0, &[two])
+}
+
+#[test]
+fn several_reads_that_leave_warnings_end_as_on_the_server() -> Result<()> {
+    let (cluster, proxy) = begin(Flavour::MariaDbDistribution, |config| config)?;
+    let reads = "SELECT CAST('7x' AS SIGNED); SELECT CAST('8x' AS SIGNED)";
+    // What begins on the primary must not meet what a replica was asked.
+    let script: Vec<Say> =
+        ["BEGIN", "SELECT 1", "COMMIT", reads].repeat(20).into_iter().map(Say::Query).collect();
+    same(&cluster, &proxy, MULTI_STATEMENTS, &script)
 }
 
 #[test]

@@ -13,8 +13,8 @@ use clonelove_testkit::{
 use parking_lot::Mutex;
 
 use crate::support::{
-    client, direct, error_of, kill_connections_of, queries, quick, reason, retries, said_of, table, uniform,
-    uniform_of, value, wait_eligible, wait_said,
+    client, direct, error_of, impatient, kill_connections_of, queries, quick, reason, retries, said_of,
+    table, uniform, uniform_of, value, wait_eligible, wait_said,
 };
 
 const ROWS: u32 = 20;
@@ -178,7 +178,7 @@ fn a_read_only_transaction_on_a_replica_that_dies_gets_the_error_and_the_end() -
 fn a_frozen_replica_loses_its_reads_to_others_once_it_is_declared_down() -> Result<()> {
     let cluster = uniform(2)?;
     table(&cluster, ROWS)?;
-    let proxy = Clonelove::start_with(quick(&cluster))?;
+    let proxy = Clonelove::start_with(impatient(quick(&cluster)))?;
     wait_eligible(&proxy, "replica1")?;
     wait_eligible(&proxy, "replica2")?;
     let mut in_flight = client(&proxy)?;
@@ -201,7 +201,7 @@ fn a_frozen_replica_loses_its_reads_to_others_once_it_is_declared_down() -> Resu
 fn a_session_with_new_settings_leaves_a_frozen_replica() -> Result<()> {
     let cluster = uniform(2)?;
     table(&cluster, ROWS)?;
-    let proxy = Clonelove::start_with(quick(&cluster))?;
+    let proxy = Clonelove::start_with(impatient(quick(&cluster)))?;
     wait_eligible(&proxy, "replica1")?;
     wait_eligible(&proxy, "replica2")?;
     let mut session = client(&proxy)?;

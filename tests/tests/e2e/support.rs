@@ -19,17 +19,27 @@ pub(crate) fn uniform_of(flavour: Flavour, replicas: usize) -> Result<Cluster> {
     Cluster::start(flavour, ClusterOptions { replicas, uniform: true, ..ClusterOptions::default() })
 }
 
-/// A config whose proxy notices quickly, and gives a returning server its full share at once.
+/// A config whose proxy looks often, and gives a returning server its full share at once.
 pub(crate) fn quick(cluster: &Cluster) -> Config {
     hasty(Config::for_cluster(cluster))
 }
 
 /// The same for a config that names its servers itself.
 pub(crate) fn hasty(config: Config) -> Config {
-    config.set("monitor", "timeout", "\"500ms\"").set("routing", "warm_up", "\"1ms\"").set(
+    // On a busy machine a server that is well takes its time.
+    patience(config, ["2s", "10s"]).set("routing", "warm_up", "\"1ms\"")
+}
+
+/// For servers that are to be found frozen soon.
+pub(crate) fn impatient(config: Config) -> Config {
+    patience(config, ["500ms", "1s"])
+}
+
+fn patience(config: Config, [probe, connect]: [&str; 2]) -> Config {
+    config.set("monitor", "timeout", &format!("\"{probe}\"")).set(
         "pool",
         "connect_timeout",
-        "\"1s\"",
+        &format!("\"{connect}\""),
     )
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use clonelove_wire::frame::{Look, look_packet, write_packet};
+use clonelove_wire::packet::eof::Eof;
 use clonelove_wire::packet::err::Err as ErrPacket;
 use clonelove_wire::packet::ok::Ok as OkPacket;
 use clonelove_wire::read::Reader;
-use clonelove_wire::{Caps, Command, Malformed};
+use clonelove_wire::{Caps, Command, Malformed, Status};
 use mysql_common::constants::ColumnType;
 
 use crate::error::{Fault, ServerFault};
@@ -142,6 +143,12 @@ async fn read_reply_up_to(
         let packet = read_packet(io, server, &mut seq).await?;
         match packet.first() {
             Some(0xFE) if packet.len() < 9 || caps.contains(Caps::DEPRECATE_EOF) => {
+                let status = end_of_rows(&packet, caps).map_err(malformed)?;
+                if status.contains(Status::MORE_RESULTS) {
+                    // What is not read would be taken for the answer to the next one.
+                    let detail = "several results to one statement of our own";
+                    return Err(ServerFault::new(server, Fault::ServerProtocol, detail));
+                }
                 return Ok(Reply::Rows(rows));
             }
             Some(0xFF) if is_progress(&packet, caps) => continue,
@@ -153,6 +160,14 @@ async fn read_reply_up_to(
             return Err(ServerFault::new(server, Fault::ServerProtocol, "an answer too large"));
         }
         rows.rows.push(text_row(&packet, rows.columns.len()).map_err(malformed)?);
+    }
+}
+
+fn end_of_rows(packet: &[u8], caps: Caps) -> Result<Status, Malformed> {
+    if caps.contains(Caps::DEPRECATE_EOF) {
+        OkPacket::parse(packet, caps).map(|ok| ok.status)
+    } else {
+        Eof::parse(packet).map(|eof| eof.status)
     }
 }
 
@@ -207,4 +222,37 @@ fn text_row(packet: &[u8], columns: usize) -> Result<Vec<Option<String>>, Malfor
         }
     }
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::net::Stream;
+
+    async fn answer(payloads: &[&[u8]], caps: Caps) -> Result<Reply, ServerFault> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut out = bytes::BytesMut::new();
+        for (at, payload) in payloads.iter().enumerate() {
+            write_packet(&mut out, u8::try_from(at + 1).unwrap(), payload);
+        }
+        theirs.write_all(&out).await.unwrap();
+        read_reply(&mut Buffered::new(Stream::Unix(ours)), &Arc::from("primary"), caps).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_has_another_behind_it_is_a_fault() {
+        let column = b"\x03def\0\0\0\x01a\0\x0C\x3F\0\x15\0\0\0\x08\x81\0\0\0\0";
+        let (last, more): (&[u8], &[u8]) = (b"\xFE\0\0\x02\0", b"\xFE\0\0\x0A\0");
+        let old = async |end| answer(&[b"\x01", column, last, b"\x017", end], Caps::empty()).await;
+        assert!(matches!(old(last).await, Ok(Reply::Rows(rows)) if rows.rows == [[Some("7".to_owned())]]));
+        assert!(old(more).await.is_err());
+        let (last, more): (&[u8], &[u8]) = (b"\xFE\0\0\x02\0\0\0", b"\xFE\0\0\x0A\0\0\0");
+        let caps = Caps::PROTOCOL_41 | Caps::DEPRECATE_EOF;
+        let new = async |end| answer(&[b"\x01", column, b"\x017", end], caps).await;
+        assert!(matches!(new(last).await, Ok(Reply::Rows(_))));
+        assert!(new(more).await.is_err());
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) const FOUND_ROWS: u64 = 1 << 1;
 pub(crate) const LOCAL_FILES: u64 = 1 << 7;
 pub(crate) const IGNORE_SPACE: u64 = 1 << 8;
 pub(crate) const INTERACTIVE: u64 = 1 << 10;
+pub(crate) const MULTI_STATEMENTS: u64 = 1 << 16;
 pub(crate) const PS_MULTI_RESULTS: u64 = 1 << 18;
 pub(crate) const SESSION_TRACK: u64 = 1 << 23;
 pub(crate) const DEPRECATE_EOF: u64 = 1 << 24;
