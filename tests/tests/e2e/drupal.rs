@@ -14,7 +14,7 @@ use clonelove_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::wait_defined;
+use crate::support::{wait_defined, wait_eligible};
 
 /// When set, the small recordings are written anew.
 const BLESS_ENV: &str = "CLONELOVE_BLESS";
@@ -82,18 +82,24 @@ fn prints_the_same(site: &str, flavour: Flavour) -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::start(flavour, ClusterOptions { general_log: true, ..ClusterOptions::default() })?;
-    let config = Config::for_cluster(&cluster).set("routing", "fresh_wait", "\"5s\"");
-    let proxy = Clonelove::start_with(config)?;
-    if flavour.family() == Family::MySql {
-        both_sides_use_caching_sha2(&cluster, &proxy)?;
-    }
+    let config = Config::for_cluster(&cluster).set("routing", "fresh_wait", "\"30s\"");
     load(site, &cluster)?;
-    wait_defined(&proxy, &format!("{site}.semaphore"))?;
     let direct = run(site, &tcp(cluster.primary.port()), || Ok(()))?;
     judge_direct(site, &direct)?;
-    for place in [tcp(proxy.port()), format!("unix_socket={}", proxy.socket().display())] {
+    let by_tcp: fn(&Clonelove) -> String = |proxy| tcp(proxy.port());
+    for place in [by_tcp, |proxy| format!("unix_socket={}", proxy.socket().display())] {
         load(site, &cluster)?;
+        // One that watched the tables go and come might know of some only.
+        let proxy = Clonelove::start_with(config.clone())?;
+        if flavour.family() == Family::MySql {
+            both_sides_use_caching_sha2(&cluster, &proxy)?;
+        }
+        for replica in &cluster.replicas {
+            wait_eligible(&proxy, replica.name())?;
+        }
+        wait_defined(&proxy, &format!("{site}.semaphore"))?;
         let marks = cluster.servers().map(Server::general_log_mark).collect::<Result<Vec<u64>>>()?;
+        let place = place(&proxy);
         let through = run(site, &place, || cluster.wait_caught_up())?;
         for (one, two) in direct.iter().zip(&through) {
             ensure!(one == two, "directly:\n{one}\nthrough clonelove at {place}:\n{two}");

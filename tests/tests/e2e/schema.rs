@@ -64,7 +64,8 @@ fn with_definitions(flavour: Flavour) -> Result<Cluster> {
 
 /// A proxy that reads the definitions at its start, and then only when it has a reason to.
 fn proxy(config: Config) -> Result<Clonelove> {
-    let proxy = Clonelove::start_with(config.set("monitor", "schema_interval", "\"1h\""))?;
+    let config = config.set("monitor", "schema_interval", "\"1h\"").set("routing", "fresh_wait", "\"30s\"");
+    let proxy = Clonelove::start_with(config)?;
     wait_eligible(&proxy, "replica1")?;
     wait_schema(&proxy, "tables", |tables| tables > 0)?;
     Ok(proxy)
@@ -252,6 +253,7 @@ fn a_poor_account_is_told_of(flavour: Flavour, replication: &str, seen: &str, un
     cluster.primary.query(&format!("GRANT {replication}{seen} ON *.* TO poor@'%'"))?;
     cluster.wait_caught_up()?;
     let config = quick(&cluster)
+        .set("routing", "fresh_wait", "\"30s\"")
         .set("monitor", "user", "\"poor\"")
         .set("monitor", "password", "\"poor-password\"")
         .set("monitor", "schema_interval", "\"1s\"");
