@@ -10,8 +10,8 @@ use clonelove_testkit::{
 };
 
 use crate::support::{
-    Held, client, direct, queries, quick, reason, table, uniform_of, value, wait_defined, wait_eligible,
-    wait_said,
+    Held, client, direct, queries, quick, reason, table, uniform_of, unwaiting, value, wait_defined,
+    wait_eligible, wait_said,
 };
 
 /// A replica, and a table of five rows.
@@ -29,7 +29,7 @@ fn may_follow(primary: &Server, may: bool) -> Result<()> {
 }
 
 fn config(cluster: &Cluster) -> Config {
-    quick(cluster).set("routing", "freshness_scope", "\"cluster\"")
+    unwaiting(quick(cluster)).set("routing", "freshness_scope", "\"cluster\"")
 }
 
 fn following(cluster: &Cluster) -> Result<Clonelove> {
@@ -66,7 +66,7 @@ fn until_seen(session: &mut Connection, id: u32, wanted: &str) -> Result<(Durati
 #[expect(clippy::print_stderr, reason = "the delay that was measured is for people")]
 fn others_writes(flavour: Flavour) -> Result<()> {
     let cluster = cluster(flavour)?;
-    let (narrow, proxy) = (Clonelove::start_with(quick(&cluster))?, following(&cluster)?);
+    let (narrow, proxy) = (Clonelove::start_with(unwaiting(quick(&cluster)))?, following(&cluster)?);
     wait_eligible(&narrow, "replica1")?;
     let held = Held::new(&cluster.replicas[0])?;
     let mut writer = direct(&cluster.primary)?;
@@ -195,7 +195,8 @@ fn a_new_primary_is_followed() -> Result<()> {
 #[test]
 fn a_reload_begins_and_ends_the_following() -> Result<()> {
     let cluster = cluster(Flavour::MariaDbDistribution)?;
-    let proxy = Clonelove::start_with(quick(&cluster).set("routing", "freshness_scope", "\"proxy\""))?;
+    let proxy =
+        Clonelove::start_with(unwaiting(quick(&cluster)).set("routing", "freshness_scope", "\"proxy\""))?;
     wait_eligible(&proxy, "replica1")?;
     wait_defined(&proxy, "t")?;
     ensure!(proxy.status()?["freshness"]["followed"].is_null());

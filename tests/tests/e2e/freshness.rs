@@ -10,7 +10,7 @@ use clonelove_testkit::{
 
 use crate::support::{
     Held, client, direct, error_of, kill_connections_of, queries, quick, reason, table, uniform, uniform_of,
-    value, wait_defined, wait_eligible, wait_known, wait_out,
+    unwaiting, value, wait_defined, wait_eligible, wait_known, wait_out,
 };
 
 /// One replica, and a proxy that does not wait long for it.
@@ -42,7 +42,7 @@ fn a_session_sees_its_own_writes_on_the_primary_until_the_replica_has_them_mysql
 fn own_writes(flavour: Flavour) -> Result<()> {
     let cluster = uniform_of(flavour, 1)?;
     table(&cluster, 5)?;
-    let session = quick(&cluster).set("routing", "freshness", "\"session\"");
+    let session = unwaiting(quick(&cluster)).set("routing", "freshness", "\"session\"");
     let proxy = Clonelove::start_with(session)?;
     wait_eligible(&proxy, "replica1")?;
     let held = Held::new(&cluster.replicas[0])?;
@@ -233,7 +233,7 @@ fn a_session_that_changes_its_replica_does_not_go_back_in_time_mysql_sid() -> Re
 fn monotonic(flavour: Flavour) -> Result<()> {
     let cluster = uniform_of(flavour, 2)?;
     table(&cluster, 5)?;
-    let proxy = Clonelove::start_with(quick(&cluster))?;
+    let proxy = Clonelove::start_with(unwaiting(quick(&cluster)))?;
     let [ahead, behind] = &cluster.replicas[..] else { bail!("two replicas were asked for") };
     wait_eligible(&proxy, behind.name())?;
     drain(&proxy, behind)?;

@@ -12,9 +12,9 @@ use crate::support::{direct, queries, quick, table, uniform_of, wait_defined, wa
 fn shared(flavour: Flavour) -> Result<(Cluster, Clonelove)> {
     let cluster = uniform_of(flavour, 1)?;
     table(&cluster, 5)?;
-    let config = quick(&cluster).set("routing", "fresh_wait", "\"30s\"");
-    let proxy = Clonelove::start_with(config)?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
     wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "t")?;
     Ok((cluster, proxy))
 }
 

@@ -10,7 +10,7 @@ use clonelove_testkit::{
 
 use crate::support::{
     Held, blind, client, direct, error_of, queries, quick, reason, retries, said_of, table, uniform,
-    uniform_of, value, wait_eligible, wait_out, wait_said,
+    uniform_of, unwaiting, value, wait_eligible, wait_out, wait_said,
 };
 
 #[test]
@@ -261,7 +261,7 @@ fn a_replica_that_is_filtered_stopped_or_delayed_gets_no_reads_and_the_status_sa
 fn a_replica_that_lags_more_than_allowed_gets_no_reads_until_it_has_caught_up() -> Result<()> {
     let cluster = uniform(1)?;
     table(&cluster, 5)?;
-    let proxy = Clonelove::start_with(quick(&cluster).set("routing", "max_lag", "\"1s\""))?;
+    let proxy = Clonelove::start_with(unwaiting(quick(&cluster)).set("routing", "max_lag", "\"1s\""))?;
     wait_eligible(&proxy, "replica1")?;
     let held = Held::new(&cluster.replicas[0])?;
     cluster.primary.query("UPDATE app.t SET v = 0")?;

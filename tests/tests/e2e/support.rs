@@ -27,7 +27,16 @@ pub(crate) fn quick(cluster: &Cluster) -> Config {
 /// The same for a config that names its servers itself.
 pub(crate) fn hasty(config: Config) -> Config {
     // On a busy machine a server that is well takes its time.
-    patience(config, ["2s", "10s"]).set("routing", "warm_up", "\"1ms\"")
+    patience(config, ["2s", "10s"]).set("routing", "warm_up", "\"1ms\"").set(
+        "routing",
+        "fresh_wait",
+        "\"30s\"",
+    )
+}
+
+/// For reads that are to leave a replica that is held back.
+pub(crate) fn unwaiting(config: Config) -> Config {
+    config.set("routing", "fresh_wait", "\"5ms\"")
 }
 
 /// For servers that are to be found frozen soon.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,6 +37,8 @@ pub(crate) struct Waiters {
     /// Woken whenever the server has told how far it is.
     told: Notify,
     any: Notify,
+    /// How often there was nobody to be asked.
+    gave_up: AtomicU64,
 }
 
 enum Wanted {
@@ -113,23 +115,28 @@ async fn wait_for_one(snapshot: &Snapshot, wait: FreshWait<'_>) -> Option<usize>
     None
 }
 
-/// Waits until one of the servers is known to have a stamp. Each goes on being asked for it.
+/// Waits until one of the servers is known to have a stamp, but not for those that cannot be asked any more. Each goes
+/// on being asked for it.
 pub(super) async fn wait_for_stamp(
     snapshot: &Snapshot,
     servers: &[usize],
     stamp: Stamp,
     until: Instant,
 ) -> bool {
-    let asked: Vec<&Arc<Server>> = servers.iter().filter_map(|at| snapshot.servers.get(*at)).collect();
+    let gave_up = |server: &Server| server.waiters.gave_up.load(Ordering::Relaxed);
+    let servers = servers.iter().filter_map(|at| snapshot.servers.get(*at));
+    let mut asked: Vec<(&Arc<Server>, u64)> = servers.map(|server| (server, gave_up(server))).collect();
     loop {
-        let mut told: Vec<_> = asked.iter().map(|server| Box::pin(server.waiters.told.notified())).collect();
+        let mut told: Vec<_> =
+            asked.iter().map(|(server, _)| Box::pin(server.waiters.told.notified())).collect();
         for waiting in &mut told {
             waiting.as_mut().enable();
         }
-        if asked.iter().any(|server| server.has(stamp)) {
+        if asked.iter().any(|(server, _)| server.has(stamp)) {
             return true;
         }
-        for server in &asked {
+        asked.retain(|(server, before)| gave_up(server) == *before);
+        for (server, _) in &asked {
             server.waiters.want_stamp(stamp);
         }
         let first = std::future::poll_fn(|cx| {
@@ -165,6 +172,7 @@ impl Waiters {
     /// Nobody can be told anything now.
     fn give_up(&self) {
         self.stamps.lock().clear();
+        self.gave_up.fetch_add(1, Ordering::Relaxed);
         self.told.notify_waiters();
     }
 

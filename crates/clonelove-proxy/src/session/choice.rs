@@ -378,7 +378,9 @@ impl ClientSession {
             match self.find_fresh(statement, not, routing, 0) {
                 Found::Replica(at) => return Replica::Use(at, Reason::ReadWaited),
                 Found::NotYet(eligible, stamp) => {
-                    self.wait_for(&eligible, stamp, left).await;
+                    if !self.wait_for(&eligible, stamp, left).await {
+                        tokio::time::sleep(LOOK_AGAIN.min(left)).await;
+                    }
                 }
                 Found::Kept(_) => tokio::time::sleep(LOOK_AGAIN.min(left)).await,
                 Found::None => return self.none_eligible(routing),
