@@ -25,6 +25,7 @@ pub(super) const RESULT_AFFECTING: &[&str] = &[
     "max_recursive_iterations",
     "max_sort_length",
     "old_mode",
+    "old_passwords",
     "sql_auto_is_null",
     "sql_big_selects",
     "sql_mode",

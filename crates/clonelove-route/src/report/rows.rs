@@ -90,7 +90,7 @@ const SHOW_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN (\
     'max_allowed_packet', 'session_track_gtids', 'session_track_schema', 'session_track_state_change', \
     'session_track_system_variables', 'session_track_transaction_info', \
     'max_error_count', 'max_join_size', 'max_recursive_iterations', 'max_sort_length', 'old_mode', \
-    'sql_auto_is_null', 'sql_big_selects', 'sql_mode', 'sql_notes', 'sql_quote_show_create', \
+    'old_passwords', 'sql_auto_is_null', 'sql_big_selects', 'sql_mode', 'sql_notes', 'sql_quote_show_create', \
     'sql_safe_updates', 'sql_select_limit', 'sql_warnings', 'system_versioning_asof', 'time_zone', \
     'transaction_isolation', 'tx_isolation', 'windowing_use_high_precision')";
 

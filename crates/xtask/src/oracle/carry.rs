@@ -19,6 +19,7 @@ const VARIABLES: &[&str] = &[
     "lc_time_names",
     "lc_messages",
     "old_mode",
+    "old_passwords",
     "sql_auto_is_null",
     "tx_isolation",
     "default_week_format",
