@@ -4,6 +4,7 @@
 
 mod accounts;
 mod backend;
+mod by_client;
 mod cluster;
 pub mod control;
 mod cores;

@@ -22,6 +22,7 @@ use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
 use crate::backend::statements::Statements;
+use crate::by_client::ByClient;
 use crate::cluster::Waiters;
 use crate::cores::NOWHERE;
 use crate::ending::Life;
@@ -58,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) nudge: Notify,
     /// How many probes have come to their end.
     pub(crate) probes: watch::Sender<u64>,
+    /// Who made it read-only.
+    pub(crate) by_client: Arc<ByClient>,
     pub(crate) drained: AtomicBool,
     /// No longer in the configuration.
     pub(crate) removed: AtomicBool,
@@ -139,6 +142,7 @@ impl Server {
             metrics: metrics.server(&name),
             nudge: Notify::new(),
             probes: watch::Sender::new(0),
+            by_client: Arc::default(),
             drained: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             life: ArcSwap::from_pointee(Life::default()),
@@ -157,6 +161,7 @@ impl Server {
         let old = self.life.swap(Arc::new(Life::default()));
         old.end();
         self.clients.wake_all();
+        self.by_client.forget();
         self.pool.clear();
         self.forget_position();
     }
@@ -434,7 +439,8 @@ impl Server {
             ));
         }
         let like = (target.like)();
-        let set_up = conn.set_up(need.report, &like);
+        let by_client = || self.by_client.holds();
+        let set_up = conn.set_up(need.report, &like, &by_client);
         let position = timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;

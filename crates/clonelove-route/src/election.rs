@@ -47,6 +47,8 @@ pub struct Candidate<'a> {
     pub report: Option<&'a Report>,
     /// The server that it was last seen replicating from. [`Election::hold`] fills it in.
     pub followed: Option<usize>,
+    /// If it is read-only, a client of the proxy made it so, as it may make any setting.
+    pub read_only_by_client: bool,
 }
 
 /// Who is primary. Numbers are indices into the candidates.
@@ -136,6 +138,7 @@ impl Election {
 /// - The present one stays while it is reachable and writable, unless it replicates from one that claims.
 /// - A challenger claims by being reachable, writable and replicating from none of the others; it is accepted when
 ///   the present one is unreachable or read-only, and it was the present one's replica.
+/// - One that a client of the proxy made read-only stays all the same, until somebody claims: it refuses writes itself.
 /// - With nobody present, one claimant is it, unless the replicas say that another one is.
 pub fn elect(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
     if candidates.iter().any(|one| one.pinned == Pinned::Primary) {
@@ -151,6 +154,11 @@ pub fn elect(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
 impl Candidate<'_> {
     fn is_writable(&self) -> bool {
         self.up && self.report.is_some_and(|report| !report.read_only)
+    }
+
+    /// Whether it is reachable, and refuses writes because a client of the proxy wants it to.
+    fn is_held_by_client(&self) -> bool {
+        self.up && self.read_only_by_client && self.report.is_some()
     }
 
     /// What keeps it from being written, or from claiming.
@@ -178,7 +186,11 @@ fn elect_pinned(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict
     let pinned = || candidates.iter().enumerate().filter(|(_, one)| one.pinned == Pinned::Primary);
     let writable: Vec<usize> =
         pinned().filter(|(_, one)| one.is_writable()).map(|(index, _)| index).collect();
-    let present = current.filter(|index| writable.contains(index));
+    let held = |index: usize| {
+        let one = candidates.get(index).filter(|one| one.pinned == Pinned::Primary);
+        writable.is_empty() && one.is_some_and(Candidate::is_held_by_client)
+    };
+    let present = current.filter(|index| writable.contains(index) || held(*index));
     match (present, writable.as_slice()) {
         (Some(index), _) | (None, &[index]) => Verdict::Primary(index),
         (None, []) => Verdict::Gone {
@@ -208,6 +220,7 @@ fn keep_or_replace(present: usize, one: &Candidate<'_>, candidates: &[Candidate<
     match heirs.as_slice() {
         [heir] => Verdict::Primary(*heir),
         [a, b, ..] => conflict(*a, *b, candidates),
+        [] if claimants.is_empty() && one.is_held_by_client() => Verdict::Primary(present),
         [] => Verdict::Gone { last: Some(present), why: no_heir(present, one, &claimants, candidates) },
     }
 }

@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::position::Position;
 use crate::report::{Identity, Report};
 
 /// The state of a server.
@@ -474,14 +473,13 @@ fn has_restarted(before: &Seen, after: &Report, now: Duration) -> bool {
     Duration::from_secs(after.uptime_seconds).saturating_add(UPTIME_SLACK) < expected
 }
 
-/// Positions move back when a server with relaxed durability was killed, or one was restored or reset. What a
-/// replica logs itself is no witness: MariaDB names the last GTID of a domain there, not the largest.
+/// Positions move back when a server with relaxed durability was killed, or one was restored or reset. What a server
+/// has in its own log is no witness: RESET MASTER empties that of a primary, whose connections are as good as before,
+/// and MariaDB names the last GTID of a domain in a replica's, not the largest.
 fn has_lost(before: &Report, after: &Report) -> bool {
-    let lost = |before: &Option<Position>, after: &Option<Position>| match (before, after) {
+    match (&before.position, &after.position) {
         (Some(before), Some(after)) => !after.covers(before),
         (Some(_), None) => true,
         (None, _) => false,
-    };
-    let logged = after.replication.is_empty() && lost(&before.binlog_position, &after.binlog_position);
-    logged || lost(&before.position, &after.position)
+    }
 }

@@ -15,3 +15,4 @@ pub mod reason;
 pub mod report;
 pub mod session;
 pub mod topology;
+mod words;

@@ -134,6 +134,11 @@ impl Pins {
         self.lasting.insert(pin);
     }
 
+    /// Whether [`Pins::hold`] was told of this one, and it is not over.
+    pub fn holds(&self, pin: Pin) -> bool {
+        self.lasting.contains(&pin)
+    }
+
     /// What [`Pins::hold`] held for is over.
     pub fn let_go(&mut self, pin: Pin) {
         self.lasting.remove(&pin);

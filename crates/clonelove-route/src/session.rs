@@ -9,6 +9,7 @@ use clonelove_sql::{
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins, Text};
 use crate::position::Position;
+use crate::words::{begins_with, ends_xa, is_kept_for};
 
 /// The transaction flags of a server's last reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +278,7 @@ impl Session {
         self.ran = ran;
         let schema = schema_before.as_ref().unwrap_or(&self.schema);
         self.pins.after(facts, schema.as_deref(), !heard.failed);
-        if !heard.failed && (keeps_old_values(facts) || resets_counters(sql)) {
+        if !heard.failed && is_kept_for(sql, facts) {
             self.pins.hold(Pin::SessionSetting);
         }
         if let ([Effect::PrepareText(name)], false) = (facts.effects.as_slice(), heard.failed)
@@ -294,12 +295,8 @@ impl Session {
             self.pins.let_go(Pin::Xa);
         }
         // MariaDB says OK to a comment alone.
-        let may_leave = match leaves {
-            Leaves::Unknown => may_leave_anything(facts),
-            Leaves::Nothing => false,
-            Leaves::Something => true,
-        };
-        let unsure = may_leave && !never_ran(heard) && !is_empty(sql, &self.dialect);
+        let may_leave = may_leave(leaves, facts);
+        let unsure = may_leave && !never_ran(leaves, facts, heard) && !is_empty(sql, &self.dialect);
         if unsure || unexplained(facts) && heard.state_changed && !for_itself {
             self.pins.hold(Pin::SessionSetting);
         }
@@ -412,7 +409,7 @@ impl Session {
             return;
         }
         // What could not be told to be a table may be a view that writes, but not if there is none of the name.
-        if facts.why == Some(clonelove_sql::Why::UnknownTable) && never_ran(heard) {
+        if facts.why == Some(clonelove_sql::Why::UnknownTable) && never_ran(Leaves::Nothing, facts, heard) {
             return;
         }
         let told_nothing = heard.failed || heard.plain_eof;
@@ -421,31 +418,6 @@ impl Session {
             self.own_writes = OwnWrites::Unknown;
         }
     }
-}
-
-/// XA COMMIT, XA ROLLBACK: nothing of the transaction is left on the connection.
-fn ends_xa(sql: &[u8]) -> bool {
-    begins_with(sql, &[b"XA", b"COMMIT"]) || begins_with(sql, &[b"XA", b"ROLLBACK"])
-}
-
-/// SET GLOBAL leaves the session that says it as it was, and changes what new ones begin with, on whatever connection
-/// they are.
-fn keeps_old_values(facts: &Facts) -> bool {
-    let sets = facts.effects.contains(&Effect::GlobalSetting) && !facts.effects.contains(&Effect::Accounts);
-    sets || facts.parts.iter().any(keeps_old_values)
-}
-
-/// FLUSH STATUS: who begins to count anew means to look, and the connection's counters are to be its own.
-fn resets_counters(sql: &[u8]) -> bool {
-    let mut words =
-        sql.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').filter(|word| !word.is_empty());
-    words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FLUSH"))
-        && words.take(3).any(|word| word.eq_ignore_ascii_case(b"STATUS"))
-}
-
-fn begins_with(sql: &[u8], words: &[&[u8]]) -> bool {
-    let mut said = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    words.iter().all(|word| said.next().is_some_and(|said| said.eq_ignore_ascii_case(word)))
 }
 
 fn uses_tables(facts: &Facts) -> bool {
@@ -578,17 +550,28 @@ fn may_leave_anything(facts: &Facts) -> bool {
         || facts.parts.iter().any(may_leave_anything)
 }
 
+fn may_leave(leaves: Leaves, facts: &Facts) -> bool {
+    match leaves {
+        Leaves::Unknown => may_leave_anything(facts),
+        Leaves::Nothing => false,
+        Leaves::Something => true,
+    }
+}
+
 fn is_empty(sql: &[u8], dialect: &Dialect) -> bool {
     !sql.is_empty() && Lexer::new(sql, dialect).next().is_none()
 }
 
-/// The error says that nothing was begun.
-pub fn never_ran(heard: &Heard) -> bool {
+/// The error says that nothing was begun. What a routine does may have met it in the middle.
+pub fn never_ran(leaves: Leaves, facts: &Facts, heard: &Heard) -> bool {
+    /// Syntax, an empty statement.
+    const NEVER_READ: [u16; 3] = [1064, 1065, 1149];
     /// No right, no database, syntax, no such column, table, procedure, function or prepared statement, an empty
     /// statement, the wrong number of arguments, something that this version cannot do.
     const NEVER_ENTERED: [u16; 14] =
         [1044, 1046, 1054, 1064, 1065, 1142, 1146, 1149, 1235, 1243, 1305, 1318, 1370, 1630];
-    heard.error.is_some_and(|code| NEVER_ENTERED.contains(&code))
+    let says_so: &[u16] = if may_leave(leaves, facts) { &NEVER_READ } else { &NEVER_ENTERED };
+    heard.error.is_some_and(|code| says_so.contains(&code))
 }
 
 /// Whether an effect is one that servers report as a change of session state, and that is kept track of.

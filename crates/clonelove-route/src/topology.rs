@@ -212,6 +212,7 @@ impl<'a> Member<'a> {
             answering: self.health.has_position(),
             report: self.health.report().map(|report| &**report),
             followed: None,
+            read_only_by_client: false,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Substitutes {
     pub wait_timeout: Option<u64>,
     /// `@@interactive_timeout`, in seconds
     pub interactive_timeout: Option<u64>,
+    /// `@@pseudo_thread_id`
+    pub pseudo_thread_id: Option<u32>,
 }
 
 impl Substitutes {
@@ -41,9 +43,11 @@ impl Substitutes {
     /// The value of a variable of the session, by its name.
     fn variable(&self, name: &[u8]) -> Option<Value> {
         if name.eq_ignore_ascii_case(b"wait_timeout") {
-            self.wait_timeout.map(Value::Seconds)
+            self.wait_timeout.map(Value::Number)
         } else if name.eq_ignore_ascii_case(b"interactive_timeout") {
-            self.interactive_timeout.map(Value::Seconds)
+            self.interactive_timeout.map(Value::Number)
+        } else if name.eq_ignore_ascii_case(b"pseudo_thread_id") {
+            self.pseudo_thread_id.map(|id| Value::Number(id.into()))
         } else {
             None
         }
@@ -56,7 +60,7 @@ enum Value {
     Signed(i64),
     Rows(u64),
     Id(u32),
-    Seconds(u64),
+    Number(u64),
 }
 
 impl Value {
@@ -66,7 +70,7 @@ impl Value {
             // Whoever asks is warned.
             Self::Rows(value) => format!("CAST({value} + 0 * FOUND_ROWS() AS SIGNED)"),
             Self::Id(value) => format!("CAST({value} AS UNSIGNED)"),
-            Self::Seconds(value) => format!("CAST({value} AS UNSIGNED)"),
+            Self::Number(value) => format!("CAST({value} AS UNSIGNED)"),
         }
     }
 
@@ -77,7 +81,7 @@ impl Value {
             Self::Signed(value) => format!("CAST('{value:021}' AS SIGNED)"),
             Self::Rows(value) => format!("CAST('{value:021}' AS SIGNED)"),
             Self::Id(value) => format!("CAST({value:010} AS UNSIGNED)"),
-            Self::Seconds(value) => format!("CAST('{value:021}' AS UNSIGNED)"),
+            Self::Number(value) => format!("CAST('{value:021}' AS UNSIGNED)"),
         }
     }
 }
@@ -138,7 +142,7 @@ fn column<'a>(
     fits.then(|| {
         Some(match value {
             Value::Signed(value) => value.to_string(),
-            Value::Rows(value) | Value::Seconds(value) => value.to_string(),
+            Value::Rows(value) | Value::Number(value) => value.to_string(),
             Value::Id(value) => value.to_string(),
         })
     })
@@ -330,6 +334,7 @@ mod tests {
         connection_id: Some(7),
         wait_timeout: Some(77),
         interactive_timeout: None,
+        pseudo_thread_id: Some(7),
     };
 
     fn rewritten(sql: &str) -> Option<String> {
@@ -388,6 +393,7 @@ mod tests {
                 "SELECT @@wait_timeout + 1",
                 "SELECT CAST('000000000000000000077' AS UNSIGNED) + 1 AS `@@wait_timeout + 1`",
             ),
+            ("SELECT @@pseudo_thread_id a", "SELECT CAST('000000000000000000007' AS UNSIGNED) a"),
             (
                 "SELECT 1 FROM t WHERE @@Session.WAIT_TIMEOUT > 5",
                 "SELECT 1 FROM t WHERE CAST('000000000000000000077' AS UNSIGNED) > 5",

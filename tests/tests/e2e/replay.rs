@@ -330,7 +330,8 @@ impl Witness {
             }
         }
         for own in &self.own {
-            let own_affair = ["SET ", "SELECT @@server_id, @@hostname", "SELECT 1 FROM (SELECT 1) AS t"];
+            let clears = ["DO (SELECT 1 FROM (SELECT 1) AS t)", "SELECT 1 FROM (SELECT 1) AS t"];
+            let own_affair = ["SET ", "SELECT @@server_id, @@hostname", clears[0], clears[1]];
             ensure!(
                 own_affair.iter().any(|start| own.starts_with(start)),
                 "clonelove itself sent to a replica: {own}"

@@ -122,6 +122,95 @@ fn a_primary_made_read_only_hands_over_to_its_promoted_replica() -> Result<()> {
     Ok(())
 }
 
+/// Until a probe has ended that began after now.
+fn wait_looked_at(proxy: &Clonelove, server: &str) -> Result<()> {
+    let label = format!("server=\"{server}\"");
+    let probed = || proxy.metric("clonelove_probe_seconds_count", &[&label]);
+    let before = probed()?;
+    wait_until("the server to be looked at", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(probed()? > before + 2.0)
+    })
+}
+
+#[test]
+fn a_client_that_makes_the_primary_read_only_goes_on_speaking_to_it() -> Result<()> {
+    let cluster = uniform(1)?;
+    cluster.primary.query(&format!("GRANT READ_ONLY ADMIN ON *.* TO {APP_USER}"))?;
+    cluster.primary.query("CREATE USER plain IDENTIFIED BY 'plain-password'")?;
+    cluster.primary.query("GRANT ALL ON app.* TO plain")?;
+    table(&cluster, 5)?;
+    let proxy = Clonelove::start_with(quick(&cluster).user("plain", "plain-password"))?;
+    wait_eligible(&proxy, "replica1")?;
+    let epoch = proxy.status()?["epoch"].clone();
+    let mut other = Connection::open_tcp(&proxy.addr(), "plain", "plain-password", Some("app"))?;
+    assert_eq!(value(&mut other, "SELECT GET_LOCK('kept', 0)")?, "1");
+    let mut session = client(&proxy)?;
+    for to in ["@@GLOBAL.read_only = 1", "GLOBAL read_only = ON"] {
+        session.query(&format!("SET {to}"))?;
+        assert_eq!(cluster.primary.value("SELECT @@global.read_only")?, "1");
+        wait_looked_at(&proxy, cluster.primary.name())?;
+        assert_eq!(proxy.status()?["primary"], "primary");
+        // The server's own word, on the connection that it is kept for; who may write all the same writes.
+        let error = error_of(other.query("INSERT INTO t VALUES (100, 0)"))?;
+        assert_eq!(error.code, 1290, "{error}");
+        assert_eq!(value(&mut other, "SELECT IS_USED_LOCK('kept') = CONNECTION_ID()")?, "1");
+        session.query("REPLACE INTO t VALUES (101, 0)")?;
+        session.query("SET GLOBAL read_only = 0")?;
+        other.query("REPLACE INTO t VALUES (102, 0)")?;
+        assert_eq!(proxy.status()?["epoch"], epoch);
+    }
+    // An operator's word is another matter, once the server was seen to be writable.
+    wait_looked_at(&proxy, cluster.primary.name())?;
+    cluster.primary.set_read_only(true)?;
+    wait_until("the lack of a primary to be noticed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(proxy.status()?["primary"].is_null())
+    })?;
+    assert_eq!(error_of(client(&proxy)?.query("REPLACE INTO t VALUES (103, 0)"))?.code, 1836);
+    Ok(())
+}
+
+#[test]
+fn a_replica_takes_over_from_a_primary_that_a_client_made_read_only() -> Result<()> {
+    let cluster = uniform(1)?;
+    table(&cluster, 5)?;
+    cluster.primary.query(&format!("GRANT READ_ONLY ADMIN ON *.* TO {APP_USER}"))?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_eligible(&proxy, "replica1")?;
+    let mut session = client(&proxy)?;
+    session.query("SET GLOBAL read_only = 1")?;
+    drop(session);
+    cluster.wait_caught_up()?;
+    cluster.replicas[0].promote()?;
+    wait_until("the promotion to be noticed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(proxy.status()?["primary"] == "replica1")
+    })?;
+    assert_eq!(write_lands_on(&mut client(&proxy)?, &cluster, 101)?, "replica1");
+    Ok(())
+}
+
+#[test]
+fn a_log_that_begins_anew_ends_no_session() -> Result<()> {
+    let cluster = uniform(1)?;
+    table(&cluster, 5)?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_eligible(&proxy, "replica1")?;
+    let epoch = proxy.status()?["epoch"].as_u64();
+    let mut session = client(&proxy)?;
+    session.query("BEGIN")?;
+    session.query("INSERT INTO t VALUES (100, 0)")?;
+    let other = &mut client(&proxy)?;
+    assert_eq!(value(other, "SELECT GET_LOCK('kept', 0)")?, "1");
+    cluster.primary.query("RESET MASTER")?;
+    wait_until("the new history to be noticed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(proxy.status()?["epoch"].as_u64() > epoch)
+    })?;
+    session.query("INSERT INTO t VALUES (101, 0)")?;
+    session.query("COMMIT")?;
+    assert_eq!(value(other, "SELECT IS_USED_LOCK('kept') = CONNECTION_ID()")?, "1");
+    assert_eq!(value(other, "SELECT COUNT(*) FROM t WHERE id >= 100")?, "2");
+    Ok(())
+}
+
 #[test]
 fn of_two_that_claim_to_be_primary_writes_get_an_error_that_names_both() -> Result<()> {
     let cluster = uniform(2)?;

@@ -107,7 +107,12 @@ fn counters_traces_and_profiles_are_ones_own() -> Result<()> {
         "SELECT v FROM t",
         "SELECT COUNT(*) FROM information_schema.profiling WHERE query_id = 1 AND seq = 2",
     ];
-    for statements in [script.as_slice(), traces.as_slice(), profiles.as_slice()] {
+    let looks_twice = [
+        "SHOW STATUS LIKE 'Feature_window_functions'",
+        "SELECT id, RANK() OVER (ORDER BY v) FROM t",
+        "SHOW STATUS LIKE 'Feature_window_functions'",
+    ];
+    for statements in [script.as_slice(), traces.as_slice(), profiles.as_slice(), looks_twice.as_slice()] {
         let expected = told(&mut admin(&cluster.primary.address())?, statements)?;
         assert_eq!(told(&mut admin(&proxy.addr())?, statements)?, expected, "{statements:?}");
     }
@@ -204,6 +209,61 @@ fn a_schema_that_cannot_be_is_refused_in_the_servers_words() -> Result<()> {
         let open = |address: &str| Connection::open_tcp(address, ADMIN, ADMIN_PASSWORD, Some(schema));
         let expected = error_of(open(&cluster.primary.address()))?;
         assert_eq!(error_of(open(&proxy.addr()))?, expected, "{schema}");
+    }
+    Ok(())
+}
+
+/// Who looks for itself among the server's connections finds the one that asks.
+#[test]
+fn a_client_finds_itself_in_the_processlist() -> Result<()> {
+    let (cluster, proxy) = stage()?;
+    let own = "SELECT user, COUNT(*), MAX(memory_used > 0) FROM information_schema.processlist \
+               WHERE id = CONNECTION_ID()";
+    let expected = admin(&cluster.primary.address())?.query(own)?;
+    let mut session = admin(&proxy.addr())?;
+    assert_eq!(session.query(own)?, expected);
+    let prepared = format!("PREPARE own FROM '{own}'");
+    session.query(&prepared)?;
+    assert_eq!(session.query("EXECUTE own")?, expected);
+    assert_eq!(value(&mut session, "SELECT @@pseudo_thread_id = CONNECTION_ID()")?, "1");
+    assert_eq!(
+        value(&mut session, "SELECT @@session.pseudo_thread_id")?,
+        value(&mut session, "SELECT CONNECTION_ID()")?
+    );
+    session.query("SELECT GET_LOCK('own', 0)")?;
+    assert_eq!(value(&mut session, "SELECT IS_USED_LOCK('own') = CONNECTION_ID()")?, "1");
+    let mut other = admin(&proxy.addr())?;
+    assert_eq!(value(&mut other, "SELECT IS_USED_LOCK('own') = CONNECTION_ID()")?, "0");
+    Ok(())
+}
+
+/// A function that fails has done what it did before: a reply that says "denied" may be about what is in it.
+#[test]
+fn what_a_function_set_before_it_failed_is_there() -> Result<()> {
+    let (cluster, proxy) = stage()?;
+    cluster.primary.query(
+        "CREATE FUNCTION app.halfway () RETURNS INT DETERMINISTIC BEGIN SET @halfway = 'yes'; RETURN (SELECT v FROM app.nowhere); END",
+    )?;
+    cluster.wait_caught_up()?;
+    for address in [cluster.primary.address(), proxy.addr()] {
+        let mut session = admin(&address)?;
+        assert_eq!(error_of(session.query("SELECT halfway()"))?.code, 1146);
+        assert_eq!(value(&mut session, "SELECT @halfway")?, "yes");
+    }
+    Ok(())
+}
+
+/// Who changes their own password goes on, though it came with another one.
+#[test]
+fn a_client_that_changes_its_password_goes_on() -> Result<()> {
+    let (cluster, proxy) = stage()?;
+    for address in [cluster.primary.address(), proxy.addr()] {
+        let mut session = admin(&address)?;
+        session.query("SET PASSWORD = PASSWORD('another')")?;
+        for v in 0..3 {
+            session.query(&format!("UPDATE t SET v = {v}"))?;
+        }
+        session.query(&format!("ALTER USER {ADMIN} IDENTIFIED BY '{ADMIN_PASSWORD}'"))?;
     }
     Ok(())
 }

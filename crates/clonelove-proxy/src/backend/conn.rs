@@ -143,6 +143,15 @@ impl Pooled for Box<BackendConn> {
     }
 }
 
+/// Clears warnings and counts of the statement before: it uses a table, if only a derived one. MariaDB does not count this
+/// as a SELECT.
+const fn clear(flavour: Flavour) -> &'static [u8] {
+    match flavour {
+        Flavour::MariaDb => b"DO (SELECT 1 FROM (SELECT 1) AS t)",
+        Flavour::MySql => b"SELECT 1 FROM (SELECT 1) AS t",
+    }
+}
+
 impl BackendConn {
     /// Whether it can still be used, as far as can be told without a round trip.
     pub(crate) fn is_fit(&mut self) -> bool {
@@ -204,6 +213,7 @@ impl BackendConn {
         &mut self,
         report: &Report,
         like: &[(String, String)],
+        read_only_by_client: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Position>, ServerFault> {
         let mut statements = vec![setup::burst(self.flavour, self.usage, like, self.manner())];
         if self.charset == SERVER_CHARSET {
@@ -232,7 +242,7 @@ impl BackendConn {
                 "another server answers at its address than the one the probe saw; \
                  a name with several addresses must become one server entry each",
             )),
-            Some(true) if self.usage == Use::Primary => {
+            Some(true) if self.usage == Use::Primary && !read_only_by_client() => {
                 Err(ServerFault::new(&self.server, Fault::NoPrimary, "it has become read-only"))
             }
             Some(_) => {
@@ -285,8 +295,7 @@ impl BackendConn {
             steps.statements.push((Command::Query, b"DO 0".to_vec()));
         }
         if target.no_diagnostics && (self.diagnostics || heard) {
-            // A statement that uses a table, if only a derived one.
-            steps.statements.push((Command::Query, b"SELECT 1 FROM (SELECT 1) AS t".to_vec()));
+            steps.statements.push((Command::Query, clear(self.flavour).to_vec()));
         }
         Some(steps)
     }
@@ -316,7 +325,9 @@ impl BackendConn {
                 no_schema = Some(fault);
                 continue;
             }
-            return Err(if at < steps.own { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
+            // One that may not do as little as that, as with max_session_mem_used, is worn out.
+            let unfit = at < steps.own || text.as_slice() == clear(self.flavour);
+            return Err(if unfit { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
         }
         if steps.reset {
             self.statements.clear();

@@ -92,6 +92,8 @@ pub(crate) struct Found {
     pub(crate) greeting: Arc<Greeting>,
     /// The position that the same connection told before.
     pub(crate) last: Option<Arc<Position>>,
+    /// When it began to ask.
+    pub(crate) begun: Instant,
 }
 
 /// How long the primary may take to tell its position.
@@ -278,6 +280,7 @@ impl Cluster {
         let transition = match &found {
             Ok(found) => {
                 slot.greeting = Some(Arc::clone(&found.greeting));
+                slot.server.by_client.seen(found.report.read_only, found.begun);
                 slot.health.observe(Ok(&found.report), &rules, now)
             }
             Err(why) => {
@@ -319,10 +322,7 @@ impl Cluster {
     fn publish(&self, fold: &mut Fold) {
         let now = self.now();
         let verdict = fold.elect();
-        let primary = match verdict {
-            Verdict::Primary(at) => Some(at),
-            _ => None,
-        };
+        let primary = if let Verdict::Primary(at) = verdict { Some(at) } else { None };
         for (at, slot) in fold.slots.iter_mut().enumerate() {
             let surroundings =
                 Surroundings { is_primary: primary == Some(at), primary_up: primary.is_some() };
@@ -484,7 +484,8 @@ impl Fold {
             .zip(&settings)
             .map(|(slot, one)| {
                 let candidate = slot.member(one).candidate();
-                Candidate { up: candidate.up && !slot.is_removed(), ..candidate }
+                let up = candidate.up && !slot.is_removed();
+                Candidate { up, read_only_by_client: slot.server.by_client.holds(), ..candidate }
             })
             .collect();
         self.election.hold(&mut candidates)

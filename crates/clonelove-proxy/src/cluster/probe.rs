@@ -151,7 +151,7 @@ async fn ask(
     let Some(probe) = connection else {
         return Err(ServerFault::new(&server.name, Fault::Internal, "no monitoring connection"));
     };
-    let sent = unix_now();
+    let (begun, sent) = (Instant::now(), unix_now());
     let texts = probe_statements(probe.flavour, probe.version);
     let statements: Vec<(Command, &[u8])> =
         texts.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
@@ -166,7 +166,7 @@ async fn ask(
     for channel in report.replication.iter_mut().filter(|_| !server.keeps(Rules::FILTERED)) {
         channel.filtered = false;
     }
-    Ok(Found { report, greeting: Arc::clone(&probe.greeting), last: probe.told.take() })
+    Ok(Found { report, greeting: Arc::clone(&probe.greeting), last: probe.told.take(), begun })
 }
 
 fn rows(server: &Arc<Server>, reply: Reply, sql: &str) -> Result<ResultRows, ServerFault> {

@@ -283,7 +283,7 @@ impl ClientSession {
         }
         let limit = self.shared.settings.load().limits.max_packet;
         if ran == Ran::Primary {
-            statement.pending = self.begin_write(&statement);
+            (statement.pending, statement.saying) = self.begin_write(&statement);
         }
         let leased = match ran {
             Ran::Replica(_) => &mut self.replica,

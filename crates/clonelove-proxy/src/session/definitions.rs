@@ -8,6 +8,7 @@ use clonelove_sql::{Effect, Facts, Kind, Known, Resolved, analyse};
 
 use super::ClientSession;
 use super::statement::{Made, Statement};
+use crate::by_client::Saying;
 use crate::cluster::schema::{Changing, Doubts};
 
 impl ClientSession {
@@ -87,6 +88,20 @@ impl ClientSession {
         }
         let doubts = Doubts::of(statement.sql(), facts, self.state.schema.as_deref())?;
         Some(self.shared.cluster.schema.changing(doubts))
+    }
+
+    /// A statement may be about to make the primary read-only, or writable again.
+    pub(super) fn sets_read_only(&self, statement: &Statement) -> Option<Saying> {
+        fn sets(facts: &Facts) -> bool {
+            facts.effects.contains(&Effect::GlobalSetting) || facts.parts.iter().any(sets)
+        }
+        let named = |sql: &[u8]| sql.windows(9).any(|word| word.eq_ignore_ascii_case(b"read_only"));
+        if !sets(&statement.facts) || !named(statement.sql()) {
+            return None;
+        }
+        let snapshot = self.shared.cluster.snapshot();
+        let primary = snapshot.topology.primary.and_then(|at| snapshot.servers.get(at))?;
+        Some(primary.by_client.begin())
     }
 
     /// Of some statements nobody knows whether they changed definitions; others change what may be seen of them.

@@ -160,7 +160,7 @@ impl ClientSession {
                     return Box::pin(self.failed_on_primary(&statement, fault, reason)).await;
                 }
             }
-            statement.pending = self.begin_write(&statement);
+            (statement.pending, statement.saying) = self.begin_write(&statement);
             match self.exchange_on_primary(&mut statement, sent).await {
                 Ok(outcome) => return self.answered(&mut statement, Ran::Primary, outcome, reason).await,
                 Err(fault) if again && !fault.forwarded && !matches!(fault.side, Side::Client(_)) => {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Ran, Settled};
 use clonelove_sql::{
@@ -163,8 +164,12 @@ impl ClientSession {
             && !statement.facts.previous.contains(Previous::LAST_INSERT_ID)
             && self.state.ran == Ran::Primary
             && self.primary.as_ref().is_some_and(|leased| leased.conn.native);
-        let values =
-            Substitutes { row_count: (!native).then_some(self.state.traces.row_count), ..self.traces() };
+        let traces = self.traces();
+        let values = Substitutes {
+            row_count: (!native).then_some(self.state.traces.row_count),
+            connection_id: traces.connection_id.filter(|_| !tells_threads(&statement)),
+            ..traces
+        };
         let dialect = statement.executes().map_or(self.state.dialect, Prepared::dialect);
         if statement.command != Command::StmtPrepare
             // What is fetched comes later, and then from a text that has the values.
@@ -206,6 +211,8 @@ impl ClientSession {
             // Settings leave it as it was, on whatever connection.
             found_rows: (!traces.found_rows_moved).then_some(traces.found_rows),
             connection_id: Some(self.view.id),
+            // Unless the client has set it.
+            pseudo_thread_id: (!self.state.pins.holds(Pin::SessionSetting)).then_some(self.view.id),
             wait_timeout: self.timeouts.as_ref().and_then(|set| set.wait),
             interactive_timeout: self.timeouts.as_ref().and_then(|set| set.interactive),
         }
@@ -248,6 +255,17 @@ impl ToCheck {
             _ => true,
         })
     }
+}
+
+/// Whether it asks for servers' numbers of connections: who looks for itself among them, or for whether a lock is its own,
+/// is to find the connection that asks.
+fn tells_threads(statement: &Statement) -> bool {
+    const LOCK: &[u8] = b"IS_USED_LOCK";
+    let own = |schema: &str| schema.eq_ignore_ascii_case("information_schema");
+    let listed = statement.facts.tables_read.iter().any(|table| {
+        table.name.eq_ignore_ascii_case("processlist") && table.schema.as_deref().is_none_or(own)
+    });
+    listed || statement.sql().windows(LOCK.len()).any(|word| word.eq_ignore_ascii_case(LOCK))
 }
 
 fn is_global(effect: &Effect) -> bool {

@@ -10,6 +10,7 @@ use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
 
 use super::prepared::{Bindings, Meaning, Prepared};
+use crate::by_client::Saying;
 use crate::freshness::{Pending, Spilled};
 
 /// A statement, or a command that asks a server for something.
@@ -45,6 +46,8 @@ pub(super) struct Statement {
     pub(super) view: u64,
     /// It may commit something, and its reply is still to come.
     pub(super) pending: Option<Pending>,
+    /// It may make the primary read-only, and its reply is still to come.
+    pub(super) saying: Option<Saying>,
     /// It is a read on the primary for want of a fresh replica.
     pub(super) spilled: Option<Spilled>,
     pub(super) begun: Instant,
@@ -91,6 +94,7 @@ impl Statement {
             generation: 0,
             view: 0,
             pending: None,
+            saying: None,
             spilled: None,
             begun: Instant::now(),
             waited: std::time::Duration::ZERO,

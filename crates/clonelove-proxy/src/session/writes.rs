@@ -12,6 +12,7 @@ use mysql_common::collations::Collation;
 
 use super::ClientSession;
 use super::statement::Statement;
+use crate::by_client::Saying;
 use crate::cluster::schema::View;
 use crate::freshness::{Pending, Told};
 use crate::settings::Freshness;
@@ -34,7 +35,11 @@ enum Xa {
 
 impl ClientSession {
     /// Marks what a statement may commit as under way, for as long as its reply is to come.
-    pub(super) fn begin_write(&self, statement: &Statement) -> Option<Pending> {
+    pub(super) fn begin_write(&self, statement: &Statement) -> (Option<Pending>, Option<Saying>) {
+        (self.begin_writing(statement), self.sets_read_only(statement))
+    }
+
+    fn begin_writing(&self, statement: &Statement) -> Option<Pending> {
         let mut writes = self.written(statement)?;
         if may_end_transaction(statement)
             && let Some(wrote) = &self.wrote
@@ -153,6 +158,7 @@ impl ClientSession {
     /// A reply has come from the primary, and the session has learnt from it: what it tells of writes is raised, and
     /// what it may have kept back is put in doubt.
     pub(super) fn end_write(&mut self, statement: &mut Statement, heard: &Heard, caps: Caps) {
+        statement.saying = None;
         let pending = statement.pending.take();
         let Some(pending) = pending else {
             if let Some(position) = &heard.position {
@@ -218,7 +224,7 @@ impl ClientSession {
     /// Whether something may have been committed of which nothing was told.
     fn is_in_doubt(&self, statement: &Statement, heard: &Heard) -> bool {
         let facts = &statement.facts;
-        if never_ran(heard) {
+        if never_ran(statement.leaves, facts, heard) {
             return false;
         }
         let kept_back = heard.failed && self.keeps(Rules::DOUBT_AFTER_ERROR)

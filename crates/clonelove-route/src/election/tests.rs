@@ -12,6 +12,7 @@ struct Server {
     pinned: Pinned,
     probed: bool,
     up: bool,
+    read_only_by_client: bool,
     report: Option<Report>,
 }
 
@@ -32,6 +33,7 @@ impl Scene {
             pinned: Pinned::Auto,
             probed: true,
             up: true,
+            read_only_by_client: false,
             report: Some(report),
         };
         let servers = vec![
@@ -120,6 +122,7 @@ fn candidates(servers: &[Server]) -> Vec<Candidate<'_>> {
         answering: server.up,
         report: None,
         followed: None,
+        read_only_by_client: server.read_only_by_client,
     };
     servers
         .iter()
@@ -571,7 +574,8 @@ fn any_server(id: u32, flavour: Flavour) -> impl Strategy<Value = Server> {
                 None => Report { read_only, ..own },
             };
             let report = (up || known).then_some(report);
-            Server { name: NAMES[id as usize], host: format!("host{id}"), pinned, probed: true, up, report }
+            let (name, host) = (NAMES[id as usize], format!("host{id}"));
+            Server { name, host, pinned, probed: true, up, read_only_by_client: false, report }
         },
     )
 }
@@ -605,4 +609,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn one_that_a_client_made_read_only_stays_until_somebody_claims() {
+    each(|flavour| {
+        let mut scene = Scene::settled(flavour);
+        scene.report(0).read_only = true;
+        scene.expect_gone(0, &["db1 is read-only"]);
+        scene.servers[0].read_only_by_client = true;
+        scene.expect(0);
+        scene.down(0);
+        scene.expect_gone(0, &["db1 is down"]);
+        scene.servers[0].up = true;
+        scene.expect(0);
+        scene.promote(1);
+        scene.expect(1);
+    });
+}
+
+#[test]
+fn one_pinned_that_a_client_made_read_only_stays() {
+    each(|flavour| {
+        let mut scene = Scene::settled(flavour);
+        scene.servers[0].pinned = Pinned::Primary;
+        scene.report(0).read_only = true;
+        scene.expect_gone(0, &["db1 is read-only"]);
+        scene.servers[0].read_only_by_client = true;
+        scene.expect(0);
+    });
 }

@@ -61,7 +61,7 @@ fn a_write_without_a_position_is_of_unknown_position() {
 #[test]
 fn a_procedure_that_failed_may_have_left_state() {
     let failed_with = |code| Heard { failed: true, error: Some(code), ..Heard::default() };
-    for (code, pin) in [(1062, Some(Pin::SessionSetting)), (1305, None), (1064, None)] {
+    for (code, pin) in [(1062, Some(Pin::SessionSetting)), (1142, Some(Pin::SessionSetting)), (1064, None)] {
         let mut session = fresh();
         run(&mut session, "CALL p()", failed_with(code));
         assert_eq!(session.pin(), pin, "{code}");
@@ -81,6 +81,10 @@ fn what_may_leave_anything_behind_pins() {
         "SET GLOBAL sort_buffer_size = 65536",
         "FLUSH STATUS",
         "flush local session status",
+        "SHOW STATUS",
+        "show local status LIKE 'com_select'",
+        "SET password=PASSWORD('x')",
+        "ALTER USER u IDENTIFIED BY 'x'",
     ] {
         let mut session = fresh();
         run(&mut session, sql, Heard::default());
@@ -92,8 +96,10 @@ fn what_may_leave_anything_behind_pins() {
         "INSERT INTO t VALUES (1)",
         "FLUSH TABLES",
         "FLUSH PRIVILEGES",
+        "SHOW GLOBAL STATUS",
+        "SHOW TABLE STATUS",
         "CREATE TABLE t (a INT)",
-        "SET PASSWORD = PASSWORD('x')",
+        "CREATE USER u IDENTIFIED BY 'x'",
     ] {
         let mut session = fresh();
         run(&mut session, sql, Heard::default());

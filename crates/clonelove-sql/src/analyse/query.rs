@@ -570,6 +570,9 @@ impl Parser<'_> {
             Variable::Diagnostics => self.asks_previous(Previous::DIAGNOSTICS, start),
             Variable::ServerSpecific => self.decide(Why::ServerSpecific, start),
         }
+        if name == "pseudo_thread_id" && !global {
+            self.facts.previous |= Previous::CONNECTION_ID;
+        }
         Ok(())
     }
 }

@@ -252,11 +252,17 @@ fn furnish(cluster: &Cluster, tests: &Path) -> Result<()> {
 }
 
 /// The folder in which the client runs: the suite as it is, but that tests which wait for others to leave do not count
-/// clonelove's own connections and the replica's.
+/// clonelove's own connections and the replica's, and that the server's number is not worked out from its port.
 fn lay_out(tests: &Path, folder: &Path) -> Result<()> {
     const COUNTED: &str = "query_get_value(SHOW STATUS LIKE 'Threads_connected', Value, 1);";
     const OTHERS: &str = "`SELECT COUNT(*) FROM information_schema.processlist \
         WHERE user NOT IN ('clonelove', 'replication', 'system user', 'event_scheduler')`;";
+    const BY_PORT: &str = "`SELECT 1 + @@PORT - $MASTER_MYPORT`";
+    let changed = [
+        ("count_sessions.inc", COUNTED, OTHERS),
+        ("wait_until_count_sessions.inc", COUNTED, OTHERS),
+        ("write_result_to_file.inc", BY_PORT, "1"),
+    ];
     fs::create_dir_all(folder.join("include"))?;
     for entry in fs::read_dir(tests)? {
         let entry = entry?;
@@ -267,13 +273,9 @@ fn lay_out(tests: &Path, folder: &Path) -> Result<()> {
     for entry in fs::read_dir(tests.join("include"))? {
         let entry = entry?;
         let to = folder.join("include").join(entry.file_name());
-        if ["count_sessions.inc", "wait_until_count_sessions.inc"]
-            .iter()
-            .any(|name| entry.file_name() == *name)
-        {
-            fs::write(to, fs::read_to_string(entry.path())?.replace(COUNTED, OTHERS))?;
-        } else {
-            symlink(entry.path(), to)?;
+        match changed.iter().find(|(name, ..)| entry.file_name() == *name) {
+            Some((_, from, into)) => fs::write(to, fs::read_to_string(entry.path())?.replace(from, into))?,
+            None => symlink(entry.path(), to)?,
         }
     }
     Ok(())

@@ -103,7 +103,8 @@ pub(super) async fn ask(conn: &mut BackendConn, report: Option<&Report>) -> Resu
     if let Some(report) = report {
         let who = conn.rows(identity_statement(conn.flavour, Use::Primary), WITHIN).await?;
         let row = who.rows.first().map(Vec::as_slice).unwrap_or_default();
-        if check_identity(row, report) != Some(false) {
+        // One that is read-only and primary all the same is so by a client's word.
+        if check_identity(row, report).is_none_or(|read_only| read_only && !report.read_only) {
             let why = "another server answers at its address than the probe saw, or it has become read-only";
             return Err(ServerFault::new(&conn.server, Fault::ServerConnect, why));
         }
