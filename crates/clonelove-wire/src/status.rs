@@ -39,3 +39,12 @@ bitflags::bitflags! {
         const _ = !0;
     }
 }
+
+impl Status {
+    /// Whether a cursor was opened for the client. One with more results to come is of a stored procedure, which has it
+    /// open for itself (MariaDB), and the rows follow.
+    #[must_use]
+    pub fn opens_cursor(self) -> bool {
+        self.contains(Status::CURSOR_EXISTS) && !self.contains(Status::MORE_RESULTS)
+    }
+}

@@ -552,11 +552,8 @@ impl ReplyTracker {
         // MySQL says so before the rows only.
         self.out_params = status.contains(Status::PS_OUT_PARAMS | Status::MORE_RESULTS);
         // An open cursor's rows come by COM_STMT_FETCH; nothing but the definitions comes now.
-        if after == After::Rows
-            && self.command == Command::StmtExecute
-            && status.contains(Status::CURSOR_EXISTS)
-        {
-            self.next_result(status);
+        if after == After::Rows && self.command == Command::StmtExecute && status.opens_cursor() {
+            self.state = State::Done;
         }
         let end = self.state == State::Done;
         Ok(Event::Eof { status, warnings, kind: EofKind::Definitions, end })

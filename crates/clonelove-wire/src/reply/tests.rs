@@ -350,6 +350,22 @@ fn a_cursor_sends_definitions_only() {
 }
 
 #[test]
+fn a_procedures_own_cursor_is_not_the_clients() {
+    let inside = QUIET | Status::CURSOR_EXISTS | Status::MORE_RESULTS;
+    let row = b"\0\0\x01";
+    let reply = Reply::new().packet(&[1]).column().eof(inside).packet(row).eof(inside).ok(0, QUIET);
+    let events = [
+        eof_event(EofKind::Definitions, inside, false),
+        eof_event(EofKind::Rows, inside, false),
+        ok_event(0, QUIET),
+    ];
+    assert_eq!(follow(Command::StmtExecute, EOFS, &reply), events);
+    let reply = Reply::new().packet(&[1]).column().packet(row).ok(0xFE, inside).ok(0, QUIET);
+    let events = [Event::Ok { head: 0xFE, status: inside, warnings: 3, end: false }, ok_event(0, QUIET)];
+    assert_eq!(follow(Command::StmtExecute, NO_EOFS, &reply), events);
+}
+
+#[test]
 fn a_prepared_statement_has_its_definitions_after_it() {
     for caps in [EOFS, NO_EOFS] {
         for (params, columns) in [(0, 0), (2, 0), (0, 2), (1, 3)] {
