@@ -339,8 +339,12 @@ impl Buffered {
     }
 
     async fn write_plain(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(tls) = &mut self.tls else { return self.stream.write_all(bytes).await };
         self.writing = true;
+        let Some(tls) = &mut self.tls else {
+            self.stream.write_all(bytes).await?;
+            self.writing = false;
+            return Ok(());
+        };
         for part in bytes.chunks(WRITE_AT_MOST) {
             let plain = match &mut self.packed {
                 Some(packed) => &mut packed.incoming,
@@ -352,6 +356,27 @@ impl Buffered {
         tls.outgoing = BytesMut::new();
         self.writing = false;
         Ok(())
+    }
+
+    /// Says something that nothing follows, if it can be said at once: never waits, and never behind a part of something
+    /// else. What cannot be sent is left unsaid.
+    pub(crate) fn say_last(&mut self, mut bytes: &[u8]) {
+        if std::mem::replace(&mut self.writing, true) {
+            return;
+        }
+        let mut out = BytesMut::new();
+        match &mut self.packed {
+            Some(packed) => packed.pack(&mut bytes, &mut out),
+            None => out.extend_from_slice(bytes),
+        }
+        let Some(tls) = &mut self.tls else {
+            let _ = self.stream.try_write(&out);
+            return;
+        };
+        if tls.encrypt(&out, &mut BytesMut::new()).is_ok() {
+            tls.close();
+            let _ = self.stream.try_write(&tls.outgoing);
+        }
     }
 
     /// Bytes read and written since the last call, without what TLS adds, and as they were before compression.

@@ -151,6 +151,7 @@ impl Proxy {
         shared.sessions.wait().await;
         shared.tasks.close();
         shared.tasks.wait().await;
+        shared.cluster.snapshot().servers.iter().for_each(|server| server.pool.clear());
         shared.cores.end();
     }
 

@@ -18,6 +18,7 @@ mod matrix;
 mod memory;
 mod methods;
 mod offload;
+mod parting;
 mod poisoning;
 mod pools;
 mod prepared;

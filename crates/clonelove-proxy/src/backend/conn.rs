@@ -19,6 +19,9 @@ use crate::ending::Life;
 use crate::error::{Fault, Refusal, ServerFault};
 use crate::net::Buffered;
 
+/// COM_QUIT, framed.
+pub(crate) const QUIT: [u8; 5] = [1, 0, 0, 0, 1];
+
 /// A connection to a server. Dropping it closes the socket.
 pub(crate) struct BackendConn {
     pub(crate) io: Buffered,
@@ -141,6 +144,10 @@ impl Pooled for Box<BackendConn> {
     fn worn_at(&self) -> Instant {
         self.worn_at
     }
+
+    fn part(&mut self) {
+        BackendConn::part(self);
+    }
 }
 
 /// Clears warnings and counts of the statement before: it uses a table, if only a derived one. MariaDB does not count this
@@ -156,6 +163,12 @@ impl BackendConn {
     /// Whether it can still be used, as far as can be told without a round trip.
     pub(crate) fn is_fit(&mut self) -> bool {
         !self.life.is_over() && !self.io.has_unasked()
+    }
+
+    /// Takes leave of the server, which else counts it as a client that was cut off. For one that is in the middle of
+    /// nothing but a reply.
+    pub(crate) fn part(&mut self) {
+        self.io.say_last(&QUIT);
     }
 
     /// Goes on on this core, which is the caller's.

@@ -70,6 +70,8 @@ pub(crate) trait Pooled {
     fn born(&self) -> Instant;
     /// When it is too old to be kept.
     fn worn_at(&self) -> Instant;
+    /// It is at rest, and about to be closed: takes leave of the other side.
+    fn part(&mut self);
 }
 
 /// The pool of one server.
@@ -149,6 +151,12 @@ struct Debris<C: Pooled> {
     undelivered: Vec<(Option<Slot<C>>, Leasing<C>)>,
 }
 
+impl<C: Pooled> Drop for Debris<C> {
+    fn drop(&mut self) {
+        self.conns.iter_mut().for_each(Pooled::part);
+    }
+}
+
 impl<C: Pooled> Debris<C> {
     fn none() -> Self {
         Self { conns: Vec::new(), undelivered: Vec::new() }
@@ -222,14 +230,14 @@ impl<C: Pooled> Pool<C> {
     pub(crate) fn give_back(&self, key: &Arc<Key>, conn: C, leasing: Leasing<C>, max_idle: usize) {
         let surplus = self.keep(key, conn, max_idle);
         drop(leasing);
-        drop(surplus);
+        close(surplus);
     }
 
     /// Puts a connection that nobody leased among the idle ones.
     pub(crate) fn add(&self, key: &Arc<Key>, conn: C, max_idle: usize) {
         let surplus = self.keep(key, conn, max_idle);
         serve(&self.0, self.0.lock());
-        drop(surplus);
+        close(surplus);
     }
 
     fn keep(&self, key: &Arc<Key>, mut conn: C, max_idle: usize) -> Option<C> {
@@ -270,13 +278,13 @@ impl<C: Pooled> Pool<C> {
                         list.push(one);
                     } else {
                         left = left.saturating_sub(1);
-                        gone.push(one);
+                        gone.push(one.conn);
                     }
                 }
             }
             state.idle.retain(|_, list| !list.is_empty());
         }
-        drop(gone);
+        close(gone);
     }
 
     /// Closes all that is idle, and of the rest each as it comes back.
@@ -286,7 +294,7 @@ impl<C: Pooled> Pool<C> {
             state.cleared = Instant::now();
             std::mem::take(&mut state.idle)
         };
-        drop(all);
+        close(all.into_values().flatten().map(|one| one.conn));
     }
 
     /// Changed limits; connections above them stay until they come back.
@@ -374,6 +382,13 @@ impl<C: Pooled> State<C> {
         });
         let (_, at, list) = lists.min_by_key(|(since, ..)| *since)?;
         Some(list.swap_remove(at).conn)
+    }
+}
+
+/// Closes connections that are at rest.
+fn close<C: Pooled>(conns: impl IntoIterator<Item = C>) {
+    for mut conn in conns {
+        conn.part();
     }
 }
 

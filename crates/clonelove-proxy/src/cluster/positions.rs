@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::probe::{MonitorCount, monitoring_connection};
+use super::probe::{MonitorCount, Monitoring, monitoring_connection};
 use super::{Cluster, Snapshot};
 use crate::backend::conn::BackendConn;
 use crate::error::ServerFault;
@@ -199,7 +199,7 @@ impl Waiters {
 
 /// Serves the waiters of one server, for ever.
 pub(super) async fn follow(server: Arc<Server>, settings: Arc<ArcSwap<Settings>>) {
-    let mut connection: Option<(BackendConn, MonitorCount)> = None;
+    let mut connection: Option<(Monitoring, MonitorCount)> = None;
     // What that connection told last.
     let mut told = None;
     while !server.removed.load(Ordering::Relaxed) {

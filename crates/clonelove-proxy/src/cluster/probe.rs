@@ -1,6 +1,7 @@
 //! The probe of one server: a monitoring connection that asks, again and again, who it is and how it
 //! is. Owns the pace and the connection; what the answers mean is `clonelove-route`'s.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -113,7 +114,7 @@ async fn pause(server: &Server, earliest: Instant, due: Instant) {
 }
 
 struct Probe {
-    conn: BackendConn,
+    conn: Monitoring,
     greeting: Arc<Greeting>,
     flavour: Flavour,
     version: u32,
@@ -201,8 +202,40 @@ async fn open(server: &Arc<Server>, monitor: &Monitor) -> Result<Probe, ServerFa
     })
 }
 
+/// A connection of the monitoring account, over which nothing goes but whole questions: it takes leave when it is dropped.
+pub(crate) struct Monitoring(BackendConn);
+
+impl Deref for Monitoring {
+    type Target = BackendConn;
+
+    fn deref(&self) -> &BackendConn {
+        &self.0
+    }
+}
+
+impl DerefMut for Monitoring {
+    fn deref_mut(&mut self) -> &mut BackendConn {
+        &mut self.0
+    }
+}
+
+impl Drop for Monitoring {
+    fn drop(&mut self) {
+        self.0.part();
+    }
+}
+
 /// A connection of the monitoring account. It takes no slot of the pool: the monitor always gets through.
 pub(crate) async fn monitoring_connection(
+    server: &Arc<Server>,
+    monitor: &Monitor,
+) -> Result<(Monitoring, Greeting), ServerFault> {
+    let (conn, greeting) = connect(server, monitor).await?;
+    Ok((Monitoring(conn), greeting))
+}
+
+/// The same for other uses than questions.
+pub(super) async fn connect(
     server: &Arc<Server>,
     monitor: &Monitor,
 ) -> Result<(BackendConn, Greeting), ServerFault> {

@@ -497,7 +497,7 @@ impl ClientSession {
         let Some(mut leased) = leased else { return };
         self.count_server_bytes(&mut leased);
         if dirty || leased.working.as_ref().is_some_and(Working::is_being_killed) {
-            return;
+            return leased.conn.part();
         }
         leased.working = None;
         let max_idle = self.shared.settings.load().pool.max_idle;

@@ -11,6 +11,7 @@ struct Conn {
     home: usize,
     born: Instant,
     fit: bool,
+    parted: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
     _slot: Slot<Conn>,
 }
@@ -41,11 +42,16 @@ impl Pooled for Conn {
     fn worn_at(&self) -> Instant {
         self.born + Duration::from_secs(3_600)
     }
+
+    fn part(&mut self) {
+        self.parted.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 struct Fixture {
     pool: Arc<Pool<Conn>>,
     closed: Arc<AtomicUsize>,
+    parted: Arc<AtomicUsize>,
     opened: AtomicUsize,
     tasks: TaskTracker,
 }
@@ -59,6 +65,7 @@ impl Fixture {
         Arc::new(Self {
             pool,
             closed: Arc::default(),
+            parted: Arc::default(),
             opened: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
         })
@@ -84,6 +91,7 @@ impl Fixture {
                 home,
                 born: Instant::now(),
                 fit: true,
+                parted: Arc::clone(&self.parted),
                 closed: Arc::clone(&self.closed),
                 _slot: slot,
             },
@@ -252,6 +260,12 @@ async fn idle_connections_are_reaped_down_to_the_least() {
     tokio::time::advance(Duration::from_secs(11)).await;
     all.pool.reap(Duration::from_secs(10), 2);
     assert_eq!((all.pool.counts().idle, all.open()), (2, 2));
+    all.pool.clear();
+    assert_eq!(
+        (all.open(), all.parted.load(Ordering::Relaxed)),
+        (0, 4),
+        "each takes leave before it is closed"
+    );
 }
 
 #[tokio::test(start_paused = true)]

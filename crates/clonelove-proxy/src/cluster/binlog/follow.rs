@@ -10,7 +10,7 @@ use clonelove_route::report::Report;
 use clonelove_wire::binlog::Decoder;
 use tokio::time::{Instant, interval, sleep};
 
-use super::super::probe::{MonitorCount, monitoring_connection};
+use super::super::probe::{MonitorCount, connect};
 use super::super::{Cluster, Snapshot};
 use super::group::{Groups, Step};
 use super::raise::Watermarks;
@@ -202,7 +202,7 @@ impl<'a> One<'a> {
         report: Option<&Report>,
         seen: &(dyn Fn() -> Option<Position> + Sync),
     ) -> Result<std::convert::Infallible, ServerFault> {
-        let (mut conn, greeting) = monitoring_connection(server, monitor).await?;
+        let (mut conn, greeting) = connect(server, monitor).await?;
         let _count = MonitorCount::new(server);
         let now = ask(&mut conn, report).await?;
         let version = version_number(greeting.version.trim_start_matches("5.5.5-"));

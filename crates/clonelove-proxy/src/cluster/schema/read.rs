@@ -151,6 +151,7 @@ pub(super) async fn read_definitions(
 
 async fn ask(server: &Arc<Server>, monitor: &Monitor) -> Result<(Flavour, u32, Answers), ServerFault> {
     let (mut conn, greeting) = monitoring_connection(server, monitor).await?;
+    let conn = &mut *conn;
     let _count = MonitorCount::new(server);
     let version = version_number(greeting.version.trim_start_matches("5.5.5-"));
     let questions = queries(conn.flavour);

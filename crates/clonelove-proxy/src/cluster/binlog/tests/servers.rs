@@ -26,7 +26,7 @@ use super::super::group::{Groups, Step};
 use super::super::statement::Reader;
 use super::super::stream::{Came, Replica, Stream, ask};
 use super::super::{Follower, Raise, Scalar, Writes};
-use crate::cluster::probe::monitoring_connection;
+use crate::cluster::probe::connect;
 use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::server::Server;
@@ -512,7 +512,7 @@ fn record() -> Result<()> {
         let replica = Replica::new();
         let (server, family) = (Arc::clone(&rig.server), rig.family);
         let bytes = rig.runtime.block_on(async {
-            let (mut conn, _) = monitoring_connection(&server, &monitor).await?;
+            let (mut conn, _) = connect(&server, &monitor).await?;
             ask(&mut conn, None).await?;
             let mut stream = Stream::open(conn, &replica, &from).await?;
             let (mut decoder, mut bytes, mut told) = (Decoder::new(), Vec::new(), from.clone());
