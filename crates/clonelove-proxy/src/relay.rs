@@ -336,12 +336,14 @@ impl Relay<'_> {
         Ok(None)
     }
 
-    /// An EOF packet. It may say that something changed which only we asked to be told of.
+    /// An EOF packet. It may say that something changed which only we asked to be told of, and does not say what: where
+    /// there are rows it is the position of what was written, but for variables set by a procedure.
     fn eof(&mut self, frame: &[u8]) {
         const CHANGED: u8 = Status::SESSION_STATE_CHANGED.bits().to_be_bytes()[0];
         let at = self.out.len().saturating_add(EOF_STATUS).saturating_add(1);
         self.out.extend_from_slice(frame);
-        if let Some(high) = self.out.get_mut(at).filter(|_| self.wishes.is_none()) {
+        let is_told = self.as_it_wishes || self.wishes.is_some_and(Wishes::include_positions);
+        if let Some(high) = self.out.get_mut(at).filter(|_| !is_told) {
             *high &= !CHANGED;
         }
     }
@@ -351,7 +353,10 @@ impl Relay<'_> {
         let head = FrameHead::parse(frame);
         let payload = frame.get(HEADER..).unwrap_or_default();
         let ok = OkPacket::parse(payload, self.conn.caps).map_err(|error| self.protocol(&error.into()))?;
-        progress.cursor = cursor(ok.status).or(progress.cursor);
+        if payload.first() != Some(&ok::HEAD) {
+            // At the end of a procedure MariaDB still tells of those that it had open itself.
+            progress.cursor = cursor(ok.status).or(progress.cursor);
+        }
         let heard = &mut progress.heard;
         if self.pending.is_some_and(|pending| !pending.keeps(Rules::EVERY_PART)) {
             heard.position = None;
@@ -444,11 +449,7 @@ fn matched(info: &[u8]) -> Option<(u64, u64)> {
 }
 
 fn cursor(status: Status) -> Option<bool> {
-    if status.contains(Status::LAST_ROW_SENT) {
-        Some(false)
-    } else {
-        status.contains(Status::CURSOR_EXISTS).then_some(true)
-    }
+    if status.contains(Status::LAST_ROW_SENT) { Some(false) } else { status.opens_cursor().then_some(true) }
 }
 
 fn transaction(status: Status) -> Transaction {

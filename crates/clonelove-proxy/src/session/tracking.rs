@@ -76,6 +76,11 @@ impl Wishes {
         }
     }
 
+    /// Whether it is to be told where what it wrote stands.
+    pub(crate) fn include_positions(&self) -> bool {
+        self.include(&Change::Variable { name: b"last_gtid", value: b"" }) || self.gtids != "OFF"
+    }
+
     /// Whether it is to be told of what changes with the default schema, beside its name.
     pub(crate) fn include_more_of_schemas(&self) -> bool {
         self.every_variable || self.variables.iter().any(|name| name.ends_with("_database"))

@@ -185,7 +185,8 @@ impl Peer {
         if self.flags & DEPRECATE_EOF == 0 {
             let end = self.packet(heard)?;
             let status = status_of_eof(&end)?;
-            if status & CURSOR_EXISTS != 0 {
+            // With more to come it is a procedure's own.
+            if status & (CURSOR_EXISTS | MORE_RESULTS) == CURSOR_EXISTS {
                 return Ok(false);
             }
             if status & OUT_PARAMETERS != 0 {

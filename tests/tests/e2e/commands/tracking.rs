@@ -34,6 +34,11 @@ fn told(flavour: Flavour) -> Result<()> {
     // Asked for: MySQL reports some of it until it is told not to, which our connections are.
     let transaction =
         [Say::Query("BEGIN"), Say::Query("UPDATE t SET v = v WHERE id = 1"), Say::Query("COMMIT")];
+    // Rows and a write: an EOF packet tells that something changed, if that is to be told.
+    let returning = [
+        Say::Query("INSERT INTO t VALUES (90, 90) RETURNING id"),
+        Say::Query("DELETE FROM t WHERE id = 90 RETURNING id"),
+    ];
     // As the server has it by default, and under one wish after the other.
     let mut script = vec![Say::Query(WISHES)];
     script.extend(changes.clone());
@@ -47,6 +52,7 @@ fn told(flavour: Flavour) -> Result<()> {
     ] {
         script.extend([Say::Query(wish), Say::Query(WISHES)]);
         script.extend(changes.clone());
+        script.extend(returning.iter().filter(|_| flavour.family() == Family::MariaDb).cloned());
     }
     script.extend(transaction);
     // A reset takes the wishes back.
