@@ -177,6 +177,25 @@ impl ClientError {
         }
     }
 
+    /// A KILL of which nobody can tell whom it would hit.
+    pub fn kill_hidden() -> Self {
+        let text = "KILL has to be a statement of its own, with a number, a variable or an expression: the server has \
+                    other numbers for connections, so that among other statements, in a block, prepared from a text, \
+                    or with parameters in an expression it would end the wrong one";
+        Self::new(1235, b"42000", Fault::ClientProtocol, text)
+    }
+
+    /// KILL of what a stored function says, in the words of a server.
+    pub fn kill_by_function(mysql: bool) -> Self {
+        let (code, message) = if mysql {
+            let what = "Usage of subqueries or stored function calls as part of this statement";
+            (1235, format!("This version of MySQL doesn't yet support '{what}'"))
+        } else {
+            (1970, "KILL does not support subqueries or stored functions".to_owned())
+        };
+        Self { code, state: *b"42000", message, fault: Fault::ClientProtocol }
+    }
+
     /// A command that only users with `admin = true` may give.
     pub fn needs_admin(command: &str, user: &str) -> Self {
         let text = format!(

@@ -3,6 +3,8 @@
 
 #[path = "commands/compression.rs"]
 mod compression;
+#[path = "commands/kill.rs"]
+mod kill;
 #[path = "commands/peer.rs"]
 pub(crate) mod peer;
 #[path = "commands/rare.rs"]
@@ -93,6 +95,10 @@ fn cursors_and_procedures(flavour: Flavour) -> Result<()> {
     let make = "CREATE PROCEDURE app.p(IN a INT, OUT b INT) BEGIN SELECT a; SELECT id FROM t WHERE id < a; \
                 SET b = a * 2; END";
     cluster.primary.query(make)?;
+    // While it has a cursor open itself, MariaDB says so.
+    let own = "CREATE PROCEDURE app.q() BEGIN DECLARE n INT; DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id; \
+               OPEN c; FETCH c INTO n; SELECT n; FETCH c INTO n; SELECT n, n; CLOSE c; SELECT 'end'; END";
+    cluster.primary.query(own)?;
     cluster.wait_caught_up()?;
     let cursor = |sql| [Say::Prepare(sql), execute(1, &[]), fetch(2), fetch(1), fetch(9), fetch(1)];
     let mut script = cursor("SELECT id, v FROM t ORDER BY id").to_vec();
@@ -106,6 +112,13 @@ fn cursors_and_procedures(flavour: Flavour) -> Result<()> {
         Say::Prepare("CALL p(?, ?)"),
         execute(0, &[4, 0]),
         Say::Close,
+        Say::Prepare("CALL q()"),
+        execute(0, &[]),
+        fetch(1),
+        execute(1, &[]),
+        fetch(1),
+        Say::Close,
+        Say::Query("CALL q()"),
         Say::Query("SELECT 1; SELECT id FROM t WHERE id = 2; DO 1; SELECT 3"),
         Say::Query("SELECT 1; SELECT nothing; SELECT 3"),
         Say::Query("SELECT id FROM t WHERE id = 5"),

@@ -35,7 +35,7 @@ impl ClientSession {
                 let mut statement = Statement::opaque(command, frame);
                 let facts = Facts { kind: Kind::Admin, why: Some(Why::Administrative), ..Facts::default() };
                 statement.facts = facts.into();
-                self.kill_or_run(statement).await
+                Box::pin(self.kill_or_run(statement)).await
             }
             Command::StmtPrepare => self.prepare(frame).await,
             Command::StmtExecute | Command::StmtBulkExecute => self.execute_prepared(command, frame).await,

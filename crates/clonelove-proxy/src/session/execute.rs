@@ -9,7 +9,7 @@ use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Heard, OwnWrites, Ran, Settled, Traces};
-use clonelove_sql::{Effect, Facts, Kind, Leaves, Why};
+use clonelove_sql::{Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
 use clonelove_wire::command::query_prefix_len;
 use clonelove_wire::frame::{HEADER, write_packet};
@@ -21,6 +21,7 @@ use super::connections::{Leased, Unready, life_ended};
 use super::exchange::{
     ends_connection, exchange, held_back, is_access, is_read_only, refuses_as_replica, vanished, writes,
 };
+use super::kill::speaks_of;
 use super::prepared::NotPut;
 use super::statement::{Statement, digest, shown};
 use super::{ClientSession, Next, login, tracking};
@@ -57,19 +58,12 @@ impl ClientSession {
         if let Some(patience) = self.own_patience(sql, &facts) {
             return Box::pin(self.answer_patience(sql, patience)).await;
         }
-        let kill = facts.effects.first() == Some(&Effect::Kill);
+        let kill = speaks_of(sql, &facts);
         let mut statement = Statement::new(Command::Query, frame, facts);
         statement.text_at = text_at;
         statement.tracking = tracking::speaks_of(statement.sql(), &statement.facts, self.caps);
         statement.resolved = made;
         if kill { Box::pin(self.kill_or_run(statement)).await } else { self.execute(statement).await }
-    }
-
-    pub(super) async fn kill_or_run(&mut self, statement: Statement) -> Next {
-        match self.kill(statement).await {
-            Ok(next) => next,
-            Err(statement) => self.execute(statement).await,
-        }
     }
 
     /// Finds out where a statement belongs, and has it answered there.

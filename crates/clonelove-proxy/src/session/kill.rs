@@ -1,85 +1,202 @@
 //! KILL, by the numbers that clients know: each client's is the proxy's own, whatever connections carry its
-//! work. Owns whose work may be ended and how; a number that is no client's is left to the primary.
+//! work. Owns whose work may be ended and how, and that no server ever gets a client's number.
+
+mod said;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_route::reason::Reason;
-use clonelove_sql::{Dialect, Effect, Facts, Lexer, TokenKind};
+use clonelove_sql::{Facts, Flavour, analyse, substitute};
 use clonelove_wire::frame::HEADER;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
 
-use super::prepared::number_bound;
+use self::said::{How, Named, Said, said};
+use super::connections::life_ended;
+use super::prepared::{Prepared, number_bound};
 use super::statement::Statement;
 use super::{ClientSession, Next};
+use crate::backend::conn::QUIT;
 use crate::backend::login::Wish;
 use crate::backend::reply::{Reply, read_reply, request};
 use crate::ending::Why;
-use crate::error::{ClientError, ServerFault};
+use crate::error::{ClientError, Refusal, ServerFault};
 use crate::server::Server;
 use crate::shared::View;
+
+pub(super) use self::said::speaks_of;
 
 /// How long a server may take to end somebody's work.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a KILL asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kill {
-    id: u32,
-    /// Only the statement; else the connection too.
-    query: bool,
-}
-
-/// Whom it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
-    /// By this number.
-    Number(u32),
-    /// By what is bound to its only parameter.
-    Parameter,
-    /// Itself: CONNECTION_ID().
-    Itself,
+/// Whom a KILL is to end.
+enum Victim {
+    /// Whoever has this number, which need be nobody.
+    Client(u64, How),
+    /// No client: the server may have it as it is.
+    Otherwise,
+    /// Whom cannot be told.
+    Refused(ClientError),
+    /// Nor can anything else, with the session's connection gone.
+    Gone(ClientError),
 }
 
 impl ClientSession {
-    /// A KILL of one of the proxy's clients is carried out here; answers the statement back when it is of
-    /// something else.
-    pub(super) async fn kill(&mut self, statement: Statement) -> Result<Next, Statement> {
-        let kill = match statement.command {
-            Command::ProcessKill => of_command(&statement.frame),
-            _ => of_text(statement.sql(), &statement.facts, &self.state.dialect)
-                .and_then(|(named, query)| Some(Kill { id: self.number_of(named, &statement)?, query })),
+    /// Carries a KILL of one of the proxy's clients out. Servers number their own connections, so that a client's number
+    /// must never come to one: it would hit somebody else.
+    pub(super) async fn kill_or_run(&mut self, mut statement: Statement) -> Next {
+        let (number, how) = match self.victim(&statement).await {
+            Victim::Client(number, how) => (number, how),
+            Victim::Otherwise => return self.execute(statement).await,
+            Victim::Refused(error) => return self.refuse(&statement, &error, Reason::NotAllowed).await,
+            Victim::Gone(error) => {
+                self.refuse(&statement, &error, Reason::NoPrimary).await;
+                return Next::Close;
+            }
         };
-        let target = kill.and_then(|kill| Some((kill, self.shared.clients.find(kill.id)?)));
-        let Some((kill, target)) = target else { return Err(statement) };
+        let mysql = self.state.dialect.flavour == Flavour::MySql;
+        // As the servers do: MySQL cuts it off.
+        let number = if mysql { number & u64::from(u32::MAX) } else { number };
+        let target = u32::try_from(number).ok().and_then(|id| self.shared.clients.find(id));
+        let Some(target) = target else {
+            if statement.command == Command::ProcessKill && mysql {
+                // It may know this command no more, and nobody has that number.
+                if let Some(id) = statement.frame.get_mut(HEADER.saturating_add(1)..HEADER.saturating_add(5))
+                {
+                    id.fill(0xFF);
+                }
+                return self.execute(statement).await;
+            }
+            return self.nobody(number).await;
+        };
         let own = *target.user.lock() == *self.account.user;
         if !own && !self.may_kill_others().await {
-            let error = ClientError::not_owner(kill.id);
-            return Ok(self.refuse(&statement, &error, Reason::NotAllowed).await);
+            let error = ClientError::not_owner(target.id);
+            return self.refuse(&statement, &error, Reason::NotAllowed).await;
         }
-        let killing = Killing::begin(&target);
+        self.end(&target, how).await;
+        self.answer_ok(Reason::AnsweredHere).await
+    }
+
+    async fn victim(&mut self, statement: &Statement) -> Victim {
+        if statement.command == Command::ProcessKill {
+            return match of_command(&statement.frame) {
+                Some(id) => Victim::Client(id.into(), How::default()),
+                None => Victim::Refused(ClientError::malformed("a number that ends too early")),
+            };
+        }
+        let dialect = statement.executes().map_or(self.state.dialect, Prepared::dialect);
+        let sql = statement.sql();
+        match said(sql, &statement.facts, &dialect) {
+            Said::Otherwise => Victim::Otherwise,
+            Said::Hidden => Victim::Refused(ClientError::kill_hidden()),
+            _ if statement.command == Command::StmtBulkExecute => Victim::Refused(ClientError::kill_hidden()),
+            Said::Kill(how, Named::Number(number)) => Victim::Client(number, how),
+            Said::Kill(how, Named::Itself) => Victim::Client(self.view.id.into(), how),
+            // A text has none: the server says what is wrong.
+            Said::Kill(_, Named::Parameter) if statement.command == Command::Query => Victim::Otherwise,
+            Said::Kill(how, Named::Parameter) => match number_bound(statement, self.caps) {
+                Some(number) => Victim::Client(number.into(), how),
+                None => Victim::Refused(ClientError::kill_hidden()),
+            },
+            Said::Kill(how, Named::Expression(expression)) => {
+                match Box::pin(self.value_of(expression)).await {
+                    Ok(number) => Victim::Client(number, how),
+                    Err(not) => not,
+                }
+            }
+        }
+    }
+
+    /// Asks the server that the session is at what an expression comes to, as a number.
+    async fn value_of(&mut self, expression: &[u8]) -> Result<u64, Victim> {
+        let mut sql = [b"SELECT CAST((", expression, b") AS SIGNED)"].concat();
+        let facts = analyse(&sql, &self.state.dialect);
+        if !facts.functions.is_empty() {
+            return Err(Victim::Refused(ClientError::kill_by_function(
+                self.state.dialect.flavour == Flavour::MySql,
+            )));
+        }
+        if self.asks_for_traces(&facts, &sql)
+            && let Some(with) = substitute(&sql, &self.state.dialect, &self.traces())
+        {
+            sql = with;
+        }
+        let kept = self.state.pin().is_some();
+        let reply = match self.ask_where_it_is(&sql, &facts).await {
+            Ok(reply) => reply,
+            Err(error) if kept => return Err(Victim::Gone(error)),
+            Err(error) => return Err(Victim::Refused(error)),
+        };
+        match reply {
+            Some(Reply::Rows(rows)) => {
+                let value = rows.rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
+                Ok(value.and_then(|value| value.parse::<i64>().ok()).unwrap_or_default().cast_unsigned())
+            }
+            Some(Reply::Err { code, state, message }) => {
+                Err(Victim::Refused(ClientError::of_server(&Refusal { code, state, message })))
+            }
+            _ => Err(Victim::Refused(ClientError::kill_hidden())),
+        }
+    }
+
+    /// Says something over the connection that the next statement would have.
+    async fn ask_where_it_is(&mut self, sql: &[u8], facts: &Facts) -> Result<Option<Reply>, ClientError> {
+        let there = self.replica_of_transaction();
+        let ready = match there {
+            Some(at) => self.ready_in_transaction(at),
+            None => self.ready_primary(self.needs(facts), None).await.map(drop),
+        };
+        ready.map_err(|unready| unready.client_error())?;
+        if there.is_none() && self.state.traces.found_rows_moved {
+            // This takes its place.
+            Box::pin(self.save_traces()).await;
+        }
+        let leased = if there.is_some() { &mut self.replica } else { &mut self.primary };
+        let Some(leased) = leased else { return Err(ClientError::kill_hidden()) };
+        let (name, life) = (Arc::clone(&leased.server.name), leased.conn.life.clone());
+        leased.conn.diagnostics = true;
+        let said = [(Command::Query, sql)];
+        let asked = timeout(PATIENCE, life.run(leased.conn.ask(&said))).await;
+        match asked {
+            Ok(Some(Ok(replies))) => Ok(replies.into_iter().next()),
+            Ok(Some(Err(fault))) => {
+                self.drop_connections();
+                Err(ClientError::server_lost(&fault))
+            }
+            Ok(None) | Err(_) => {
+                self.drop_connections();
+                Err(ClientError::server_lost(&life_ended(&name)))
+            }
+        }
+    }
+
+    /// What a server says of a number that nobody has, and leaves for whoever asks for errors.
+    async fn nobody(&mut self, number: u64) -> Next {
+        let sql = format!(
+            "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {NO_SUCH_THREAD}, MESSAGE_TEXT = 'Unknown thread id: {number}'"
+        );
+        let frame = request(Command::Query, sql.as_bytes(), self.caps);
+        self.query(frame).await
+    }
+
+    /// Ends what a client does, or all of it.
+    async fn end(&mut self, target: &Arc<View>, how: How) {
+        let killing = Killing::begin(target);
         let works: Vec<_> = target.work.lock().on.clone();
         for (index, thread) in works {
             let Some(server) = self.shared.cluster.snapshot().servers.get(index).cloned() else { continue };
-            let what = if kill.query { format!("KILL QUERY {thread}") } else { format!("KILL {thread}") };
-            if let Err(fault) = self.tell(&server, &what).await {
+            let soft = if how.soft { "SOFT " } else { "" };
+            let what = if how.query { "QUERY" } else { "CONNECTION" };
+            if let Err(fault) = self.tell(&server, &format!("KILL {soft}{what} {thread}")).await {
                 tracing::warn!(client = %self.view.client(), error = %fault, "a KILL did not reach its server");
             }
         }
         drop(killing);
-        if !kill.query {
+        if !how.query {
             target.ending.tell(Why::Killed);
-        }
-        Ok(self.answer_ok(Reason::AnsweredHere).await)
-    }
-
-    fn number_of(&self, named: Named, statement: &Statement) -> Option<u32> {
-        match named {
-            Named::Number(id) => Some(id),
-            Named::Itself => Some(self.view.id),
-            Named::Parameter => number_bound(statement, self.caps),
         }
     }
 
@@ -122,6 +239,7 @@ impl ClientSession {
         let lost = |error| ServerFault::lost(&server.name, &error);
         io.write_all(&request(Command::Query, sql.as_bytes(), session.caps)).await.map_err(lost)?;
         let reply = timeout(PATIENCE, read_reply(&mut io, &server.name, session.caps)).await;
+        io.say_last(&QUIT);
         Ok(reply.ok().and_then(Result::ok))
     }
 }
@@ -156,42 +274,14 @@ fn kills_others(grant: &str) -> bool {
     })
 }
 
-fn of_command(frame: &BytesMut) -> Option<Kill> {
+fn of_command(frame: &BytesMut) -> Option<u32> {
     let id = frame.get(HEADER.saturating_add(1)..)?.first_chunk::<4>()?;
-    Some(Kill { id: u32::from_le_bytes(*id), query: false })
-}
-
-/// `KILL [HARD | SOFT] [CONNECTION | QUERY] number`; true: the statement only.
-fn of_text(sql: &[u8], facts: &Facts, dialect: &Dialect) -> Option<(Named, bool)> {
-    if facts.effects.as_slice() != [Effect::Kill] {
-        return None;
-    }
-    let mut tokens = Lexer::new(sql, dialect).skip(1);
-    let mut query = false;
-    let named = loop {
-        let token = tokens.next()?;
-        let text = sql.get(token.range)?;
-        let is = |word: &[u8]| text.eq_ignore_ascii_case(word);
-        match token.kind {
-            TokenKind::Word if is(b"QUERY") => query = true,
-            TokenKind::Word if is(b"HARD") || is(b"SOFT") || is(b"CONNECTION") => {}
-            TokenKind::Word if is(b"CONNECTION_ID") => {
-                let mut is_sign = |sign| tokens.next().is_some_and(|next| next.kind == TokenKind::Sign(sign));
-                break (is_sign(b'(') && is_sign(b')')).then_some(Named::Itself)?;
-            }
-            TokenKind::Number => break Named::Number(std::str::from_utf8(text).ok()?.parse().ok()?),
-            TokenKind::Parameter => break Named::Parameter,
-            _ => return None,
-        }
-    };
-    let end = tokens.next().is_none_or(|last| last.kind == TokenKind::Sign(b';'));
-    end.then_some((named, query))
+    Some(u32::from_le_bytes(*id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clonelove_sql::analyse;
 
     #[test]
     fn who_may_end_the_work_of_others_stands_in_the_grants() {
@@ -209,31 +299,6 @@ mod tests {
             "GRANT `SUPER`@`%` TO `a`@`%`",
         ] {
             assert!(!kills_others(grant), "{grant}");
-        }
-    }
-
-    #[test]
-    fn a_kill_names_a_client_and_how_much_of_it() {
-        let kill = |sql: &str| {
-            let dialect = Dialect::default();
-            of_text(sql.as_bytes(), &analyse(sql.as_bytes(), &dialect), &dialect)
-        };
-        assert_eq!(kill("KILL 7"), Some((Named::Number(7), false)));
-        assert_eq!(kill("kill connection 7;"), Some((Named::Number(7), false)));
-        assert_eq!(kill("KILL HARD QUERY 7"), Some((Named::Number(7), true)));
-        assert_eq!(kill("KILL QUERY ?"), Some((Named::Parameter, true)));
-        assert_eq!(kill("KILL CONNECTION_ID()"), Some((Named::Itself, false)));
-        for sql in [
-            "KILL QUERY ID 7",
-            "KILL USER a",
-            "KILL 7 + 1",
-            "KILL ? + 1",
-            "KILL CONNECTION_ID() + 1",
-            "KILL @a",
-            "KILL",
-            "SELECT 7",
-        ] {
-            assert_eq!(kill(sql), None, "{sql}");
         }
     }
 }

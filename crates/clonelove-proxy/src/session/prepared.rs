@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Ran, Traces};
 use clonelove_sql::keys::{Bound, Keys, Plan, Session as KeySession};
-use clonelove_sql::{Charset, Dialect, Effect, Facts, Flavour, Resolved, Why, analyse, substitute};
+use clonelove_sql::{Charset, Dialect, Facts, Flavour, Resolved, Why, analyse, substitute};
 use clonelove_wire::command::statement_id;
 use clonelove_wire::frame::{FrameHead, HEADER, write_packet};
 use clonelove_wire::packet::execute::{Execute, Param};
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connections::Leased;
+use super::kill::speaks_of;
 use super::login;
 use super::statement::{Statement, opaque};
 use super::writes::leaves_letters;
@@ -184,7 +185,7 @@ impl ClientSession {
         statement.number = id;
         statement.bindings = bindings;
         statement.cursor = cursor;
-        if statement.facts.effects.first() == Some(&Effect::Kill) {
+        if speaks_of(statement.sql(), &statement.facts) {
             return Box::pin(self.kill_or_run(statement)).await;
         }
         if cursor && !self.state.transaction.open {

@@ -79,7 +79,7 @@ impl ClientSession {
     }
 
     /// What the connection's next user must not be asked for.
-    async fn save_traces(&mut self) {
+    pub(super) async fn save_traces(&mut self) {
         let rows = std::mem::take(&mut self.state.traces.found_rows_moved);
         // MySQL warns whoever asks for FOUND_ROWS().
         let asks = if rows { "SELECT LAST_INSERT_ID(), FOUND_ROWS()" } else { "SELECT LAST_INSERT_ID()" };

@@ -96,15 +96,58 @@ fn reports_of_progress_reach_those_who_want_them() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn long_data_has_a_limit_and_its_statement_goes_on_after_a_reset() -> Result<()> {
+    for flavour in [Flavour::MariaDbDistribution, Flavour::MySqlSid] {
+        if !flavour.covered()? {
+            continue;
+        }
+        let (cluster, proxy) = begin(flavour, |config| {
+            config.set("limits", "max_packet", "\"64KiB\"").set("limits", "analyse_up_to", "\"16KiB\"")
+        })?;
+        cluster
+            .primary
+            .query("CREATE TABLE app.long_data (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)")?;
+        cluster.wait_caught_up()?;
+        let long = |piece: &[u8]| Say::Prepared(0x18, [&[0, 0], piece].concat());
+        // One parameter of bytes, which came before.
+        let execute = Say::Prepared(0x17, vec![0, 1, 0, 0, 0, 0, 1, 252, 0]);
+        let mut peer = Peer::through(&proxy, 0)?;
+        ensure!(peer.say(&Say::Prepare("INSERT INTO long_data (v) VALUES (?)"))?.starts_with("\\x00"));
+        // Each is within the limit, all of them are not.
+        for _ in 0..3 {
+            peer.send(&long(&[b'x'; 30_000]))?;
+        }
+        for _ in 0..2 {
+            let heard = peer.say(&execute)?;
+            ensure!(
+                heard.starts_with("\\xff\\x81\\x04#08S01clonelove: ") && heard.contains("max_packet"),
+                "{heard}"
+            );
+        }
+        let reset = peer.say(&Say::Prepared(0x1a, Vec::new()))?;
+        ensure!(reset.starts_with("\\x00"), "{reset}");
+        for piece in [&[b'y'; 30_000][..], &[b'z'; 30_000]] {
+            peer.send(&long(piece))?;
+        }
+        let heard = peer.say(&execute)?;
+        ensure!(heard.starts_with("\\x00\\x01"), "{heard}");
+        let there = "SELECT COUNT(*), SUM(LENGTH(v)), MAX(LEFT(v, 2)), MAX(RIGHT(v, 2)) FROM app.long_data";
+        let row = cluster.primary.query(there)?.into_iter().flatten().flatten().collect::<Vec<_>>();
+        ensure!(row == ["1", "60000", "yy", "zz"], "{row:?}");
+    }
+    Ok(())
+}
+
 /// Whether the connection is closed by the other side, whatever that has said before.
-fn is_ended(session: &mut Connection) -> Result<bool> {
+pub(super) fn is_ended(session: &mut Connection) -> Result<bool> {
     session.set_patience(Duration::from_secs(30))?;
     while session.receive_packet().is_ok() {}
     session.is_closed()
 }
 
 /// COM_STMT_EXECUTE with a number of eight bytes.
-fn execute(id: u64) -> Say {
+pub(super) fn execute(id: u64) -> Say {
     let mut rest = vec![0, 1, 0, 0, 0, 0, 1, 8, 0x80];
     rest.extend(id.to_le_bytes());
     Say::Prepared(0x17, rest)

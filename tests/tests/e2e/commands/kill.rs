@@ -1,0 +1,172 @@
+//! KILL goes by the numbers that clients know, however they are said, and never comes to a server with one of them.
+
+use anyhow::{Context, Result, ensure};
+use clonelove_testkit::{Clonelove, Cluster, Connection, Family, Flavour};
+
+use super::begin;
+use super::peer::{Peer, Say};
+use super::rare::{execute, is_ended};
+use crate::support::{client, direct, error_of, value};
+
+/// What a KILL of a number that no client has is answered with.
+const NOBODY: u16 = 1094;
+/// And one of which nobody can tell whom it would hit.
+const HIDDEN: u16 = 1235;
+
+/// Somebody on the primary itself, with a number that none of the first clients of a proxy has.
+fn bystander(cluster: &Cluster) -> Result<(Connection, u64)> {
+    let mut before = Vec::new();
+    loop {
+        let mut one = direct(&cluster.primary)?;
+        let number: u64 = value(&mut one, "SELECT CONNECTION_ID()")?.parse()?;
+        if number > 30 {
+            return Ok((one, number));
+        }
+        before.push(one);
+    }
+}
+
+fn still_there(bystander: &mut Connection, number: u64, after: &str) -> Result<()> {
+    let says =
+        value(bystander, "SELECT CONNECTION_ID()").with_context(|| format!("it was hit by {after}"))?;
+    ensure!(says == number.to_string(), "{after}: {says}");
+    Ok(())
+}
+
+#[test]
+fn no_kill_reaches_a_server_with_a_clients_number() -> Result<()> {
+    for flavour in [Flavour::MariaDbDistribution, Flavour::MySqlSid] {
+        if flavour.covered()? {
+            astray(flavour)?;
+        }
+    }
+    Ok(())
+}
+
+fn astray(flavour: Flavour) -> Result<()> {
+    let (cluster, proxy) = begin(flavour, |config| config)?;
+    let mariadb = flavour.family() == Family::MariaDb;
+    let (mut bystander, number) = bystander(&cluster)?;
+    let mut killer = client(&proxy)?;
+    killer.query(&format!("SET @n = {number}"))?;
+    let nobody =
+        ["{}", "QUERY {}", "CONNECTION {}", "{} + 0", "@n", "QUERY @n", "(SELECT {})", "'{}'", "0x{x}"];
+    let nobody = nobody.map(|form| (format!("KILL {form}"), NOBODY));
+    let hidden =
+        ["SELECT 1; KILL {}", "KILL {}; SELECT 1", "PREPARE s FROM 'KILL {}'", "PREPARE s FROM 'KILL ?'"];
+    let of_mariadb = [
+        "EXECUTE IMMEDIATE 'KILL {}'",
+        "EXECUTE IMMEDIATE CONCAT('KILL ', {})",
+        "SET STATEMENT max_statement_time = 9 FOR KILL {}",
+        "BEGIN NOT ATOMIC KILL {}; END",
+        "BEGIN NOT ATOMIC SELECT 1; KILL {}; END",
+        "IF 1 THEN KILL {}; END IF",
+    ];
+    let hidden = hidden.iter().chain(of_mariadb.iter().filter(|_| mariadb));
+    let hidden = hidden.map(|form| ((*form).to_owned(), HIDDEN));
+    for (form, code) in nobody.into_iter().chain(hidden) {
+        let sql = form.replace("{}", &number.to_string()).replace("{x}", &format!("{number:x}"));
+        let refused = error_of(killer.query(&sql)).with_context(|| sql.clone())?;
+        ensure!(refused.code == code, "{flavour:?}: {sql}: {refused}");
+        still_there(&mut bystander, number, &sql)?;
+    }
+    // Prepared, with and without a parameter, and the command of its own.
+    let mut peer = Peer::through(&proxy, 0)?;
+    for prepared in ["KILL ?", "KILL QUERY ?", "KILL ? + 0"] {
+        if peer.say(&Say::Prepare(prepared))?.starts_with("\\x00") {
+            let heard = peer.say(&execute(number))?;
+            ensure!(heard.starts_with("\\xff"), "{prepared}: {heard}");
+            still_there(&mut bystander, number, prepared)?;
+        }
+    }
+    let id = u32::try_from(number)?.to_le_bytes();
+    let heard = peer.say(&Say::Command([&[0x0c], &id[..]].concat()))?;
+    ensure!(heard.starts_with("\\xff"), "COM_PROCESS_KILL: {heard}");
+    still_there(&mut bystander, number, "COM_PROCESS_KILL")?;
+    // A definition runs nothing, and what merely looks like one does what it does.
+    killer.query("CREATE PROCEDURE kills(n INT) BEGIN DECLARE m INT; SET m = n; KILL n; END")?;
+    killer.query("PREPARE s FROM 'SELECT 7 AS skills'")?;
+    ensure!(value(&mut killer, "EXECUTE s")? == "7");
+    Ok(())
+}
+
+#[test]
+fn a_kill_may_name_its_victim_by_any_expression() -> Result<()> {
+    for flavour in [Flavour::MariaDbDistribution, Flavour::MySqlSid] {
+        if flavour.covered()? {
+            let (cluster, proxy) = begin(flavour, |config| config)?;
+            by_expression(flavour, &proxy)?;
+            as_directly(flavour, &cluster, &proxy)?;
+        }
+    }
+    Ok(())
+}
+
+fn by_expression(flavour: Flavour, proxy: &Clonelove) -> Result<()> {
+    let mut killer = client(proxy)?;
+    let ends = |sql: &str, killer: &mut Connection| -> Result<()> {
+        let (mut victim, mut other) = (client(proxy)?, client(proxy)?);
+        let id = value(&mut victim, "SELECT CONNECTION_ID()")?;
+        for part in sql.replace("{}", &id).split("; ") {
+            killer.query(part).with_context(|| format!("{flavour:?}: {sql}"))?;
+        }
+        ensure!(is_ended(&mut victim)?, "{sql}: the victim lives");
+        ensure!(value(&mut other, "SELECT 2")? == "2", "{sql}: another one was meant");
+        Ok(())
+    };
+    for sql in ["KILL {} + 0", "KILL (SELECT {})", "KILL CONNECTION '{}'", "SET @v = {}; KILL @v"] {
+        ends(sql, &mut killer)?;
+    }
+    // A variable that only the session's own connection has, also in a transaction.
+    ends("SELECT {} + id - 1 INTO @v FROM t WHERE id = 1; KILL @v", &mut killer)?;
+    ends("START TRANSACTION READ ONLY; SET @v = {}; SELECT id FROM t; KILL @v; COMMIT", &mut killer)?;
+    ends("BEGIN; UPDATE t SET v = 70 WHERE id = 2; KILL @v + {} - @v; COMMIT", &mut killer)?;
+    ensure!(value(&mut killer, "SELECT v FROM t WHERE id = 2")? == "70", "the transaction was lost");
+    if flavour.family() == Family::MariaDb {
+        ends("KILL HARD {}", &mut killer)?;
+        ends("KILL SOFT CONNECTION {}", &mut killer)?;
+    }
+    // Its statement alone, and itself.
+    let refused = error_of(killer.query("KILL QUERY CONNECTION_ID() + 1000000"))?;
+    ensure!(refused.code == NOBODY, "{refused}");
+    killer.send("KILL CONNECTION_ID() + 0")?;
+    ensure!(is_ended(&mut killer)?, "it lives on");
+    Ok(())
+}
+
+fn as_directly(flavour: Flavour, cluster: &Cluster, proxy: &Clonelove) -> Result<()> {
+    let function = "CREATE FUNCTION app.whom() RETURNS INT DETERMINISTIC RETURN 4000000";
+    cluster.primary.query(function)?;
+    cluster.wait_caught_up()?;
+    let script = [
+        "KILL 4000000",
+        "SHOW WARNINGS",
+        "KILL QUERY 4000000",
+        "SELECT ROW_COUNT()",
+        "KILL -1",
+        "KILL 4299000000",
+        "KILL 99999999999999999999999",
+        "KILL 4000000.6",
+        "KILL '4000000'",
+        "KILL NULL",
+        "KILL 0",
+        "SET @a = 4000000",
+        "KILL @a + 1",
+        "KILL whom()",
+        "KILL QUERY ID 4000000",
+        "KILL SOFT 4000000",
+        "KILL USER nobody",
+        "KILL",
+        "SELECT 7",
+    ];
+    let (mut direct, mut through) = (Peer::direct(&cluster.primary, 0)?, Peer::through(proxy, 0)?);
+    for sql in script {
+        // What is no statement of this server is not told in the same words, if its number had to be asked for.
+        if flavour.family() == Family::MySql && sql.starts_with("KILL SOFT") {
+            continue;
+        }
+        let (expected, found) = (direct.say(&Say::Query(sql))?, through.say(&Say::Query(sql))?);
+        ensure!(found == expected, "{flavour:?}: {sql}\n{found}\nis not\n{expected}");
+    }
+    Ok(())
+}
