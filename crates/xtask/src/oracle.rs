@@ -27,7 +27,7 @@ use play::play;
 use site::{Purpose, Site};
 
 const USAGE: &str = "cargo xtask oracle [--suite recordings,main,json] [--files NAME,OTHER*] [--seconds N] [--sample N] \
-    [--seed S] [--no-tables] [--write]";
+    [--seed S] [--part 1/4] [--patience N] [--no-tables] [--write]";
 
 /// What CI has time for.
 const SAMPLE: &[&str] = &["--suite", "recordings,main", "--sample", "30", "--seed", "1", "--seconds", "100"];
@@ -43,6 +43,10 @@ struct Ask {
     time: Option<Duration>,
     seed: u64,
     sample: Option<usize>,
+    /// Which of how many parts, so that several run side by side: each takes every so manieth file.
+    part: (usize, usize),
+    /// A file may take so long.
+    patience: Duration,
     tables: bool,
     /// Put the figures into docs/oracle.md.
     write: bool,
@@ -150,7 +154,7 @@ fn play_suite(ask: &Ask, (suite, root): (&str, &Path), clock: &mut Clock) -> Res
             None => Site::start(Purpose::Suite, Some(&root.join("std_data")))?,
         };
         judge.tally.blind |= !here.sees_locks;
-        let end = play(&mut here, &mut judge, root, &path);
+        let end = play(&mut here, &mut judge, root, &path, ask.patience);
         judge.tally.files += 1;
         if let Some(why) = end.why() {
             *judge.tally.files_cut_short.entry(why.to_owned()).or_default() += 1;
@@ -178,8 +182,17 @@ fn play_recordings(ask: &Ask, clock: &mut Clock) -> Result<Judge> {
 impl Ask {
     fn parse(args: &[&str]) -> Result<Self> {
         let suites = SUITES.iter().map(|suite| (*suite).to_owned()).collect();
-        let mut ask =
-            Self { suites, files: None, time: None, seed: 1, sample: None, tables: true, write: false };
+        let mut ask = Self {
+            suites,
+            files: None,
+            time: None,
+            seed: 1,
+            sample: None,
+            part: (1, 1),
+            patience: play::FILE,
+            tables: true,
+            write: false,
+        };
         let mut words = args.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} wants a value"));
@@ -189,6 +202,11 @@ impl Ask {
                 "--seconds" => ask.time = Some(Duration::from_secs_f64(value()?.parse()?)),
                 "--seed" => ask.seed = value()?.parse()?,
                 "--sample" => ask.sample = Some(value()?.parse()?),
+                "--part" => {
+                    let (part, parts) = value()?.split_once('/').context("--part wants one like 1/4")?;
+                    ask.part = (part.parse()?, parts.parse()?);
+                }
+                "--patience" => ask.patience = Duration::from_secs(value()?.parse()?),
                 "--write" => ask.write = true,
                 "--no-tables" => ask.tables = false,
                 _ => bail!("not understood: {word}; `{USAGE}`"),
@@ -220,7 +238,8 @@ impl Ask {
             files.sort_by_key(|path| scrambled(&path.to_string_lossy(), self.seed));
             files.truncate(sample);
         }
-        Ok(files)
+        let (part, parts) = self.part;
+        Ok(files.into_iter().skip(part.saturating_sub(1)).step_by(parts.max(1)).collect())
     }
 }
 

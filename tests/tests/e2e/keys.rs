@@ -21,13 +21,14 @@ use clonelove_testkit::{
 };
 
 use dice::Dice;
-use verdict::Judge;
+use schemas::Made;
+use verdict::{Judge, Look};
 
 /// Pairs tried in one run of a test.
 const PAIRS: u64 = 20_000;
 /// Writes tried on one schema, and reads around each.
-const WRITES: u64 = 24;
-const READS: u64 = 20;
+const WRITES: usize = 24;
+const READS: usize = 20;
 
 /// Modes under which text is split otherwise, values are stored otherwise, or both.
 const MODES: [&str; 9] = [
@@ -77,7 +78,16 @@ fn snapshot(cluster: &Cluster, family: Family) -> Result<Schema> {
 }
 
 /// A statement's answer: rows in any order, or the error's number.
-fn answer(connection: &mut Connection, sql: &str) -> Result<Result<Vec<Row>, u16>> {
+type Answer = Result<Vec<Row>, u16>;
+
+fn in_any_order(answer: Result<Vec<Row>, SqlError>) -> Answer {
+    answer.map_err(|refused| refused.code).map(|mut rows| {
+        rows.sort();
+        rows
+    })
+}
+
+fn answer(connection: &mut Connection, sql: &str) -> Result<Answer> {
     match connection.query(sql) {
         Ok(mut rows) => {
             rows.sort();
@@ -146,30 +156,61 @@ fn one_schema(cluster: &Cluster, family: Family, dice: &mut Dice, tally: &mut Ta
     let mode = dice.pick(&MODES);
     root.query(&format!("SET sql_mode = '{mode}'"))?;
     let judge = Judge::new(snapshot(cluster, family)?, family, Modes::from_sql_mode(mode));
-    for _ in 0..WRITES {
-        let write = statements::write(dice, &made);
-        let reads: Vec<String> = (0..READS).map(|_| statements::read(dice, &made, &write)).collect();
-        root.query("START TRANSACTION")?;
-        let before = reads.iter().map(|read| answer(&mut root, read)).collect::<Result<Vec<_>>>()?;
-        let wrote = answer(&mut root, &write)?;
-        for (read, before) in reads.iter().zip(before) {
-            let after = answer(&mut root, read)?;
-            let changed = before != after;
-            let verdict = judge.pair(read, &write);
+    let pool = Pool::ask(&mut root, &judge, &made, dice)?;
+    for (write, reads) in pool.writes.iter().zip(pool.reads.chunks(READS)) {
+        let mut said = vec!["START TRANSACTION", write];
+        said.extend(reads.iter().map(|read| read.sql.as_str()));
+        said.push("ROLLBACK");
+        let mut answers = root.query_ahead(&said)?.into_iter().map(in_any_order);
+        let wrote = answers.nth(1).context("what the write answered")?;
+        let of_write = judge.look(write);
+        for (read, after) in reads.iter().zip(answers) {
+            let changed = read.before != after;
+            let verdict = read.look.meets(&of_write);
             tally.pairs += 1;
             tally.changed += u64::from(changed);
             tally.same_table += u64::from(verdict.same_table);
             tally.independent += u64::from(verdict.same_table && verdict.independent);
             if changed && verdict.independent {
                 tally.violations.push(format!(
-                    "{}\nsql_mode {mode:?}\n{read}\n{write} -> {wrote:?}\nbefore {before:?}\nafter {after:?}",
-                    made_of.join(";\n")
+                    "{}\nsql_mode {mode:?}\n{}\n{write} -> {wrote:?}\nbefore {:?}\nafter {after:?}",
+                    made_of.join(";\n"),
+                    read.sql,
+                    read.before
                 ));
             }
         }
-        root.query("ROLLBACK")?;
     }
     Ok(())
+}
+
+/// What is tried on one schema.
+struct Pool {
+    writes: Vec<String>,
+    /// So many for each write, one after another.
+    reads: Vec<Read>,
+}
+
+struct Read {
+    sql: String,
+    look: Look,
+    /// What it answers while nothing is written.
+    before: Answer,
+}
+
+impl Pool {
+    fn ask(root: &mut Connection, judge: &Judge, made: &Made, dice: &mut Dice) -> Result<Pool> {
+        let (mut writes, mut texts) = (Vec::new(), Vec::new());
+        for _ in 0..WRITES {
+            let write = statements::write(dice, made);
+            texts.extend((0..READS).map(|_| statements::read(dice, made, &write)));
+            writes.push(write);
+        }
+        let said: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let before: Vec<Answer> = root.query_ahead(&said)?.into_iter().map(in_any_order).collect();
+        let read = |(sql, before): (String, Answer)| Read { look: judge.look(&sql), sql, before };
+        Ok(Pool { reads: texts.into_iter().zip(before).map(read).collect(), writes })
+    }
 }
 
 #[test]

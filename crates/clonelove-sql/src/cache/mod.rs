@@ -29,7 +29,7 @@ use crate::resolve::Resolved;
 use crate::schema::Schema;
 
 pub use normal::Scratch;
-pub(crate) use normal::{Operand, Sort};
+pub(crate) use normal::Sort;
 
 /// Entries in a set.
 const WAYS: usize = 8;
@@ -219,7 +219,7 @@ impl Known {
         match &self.keys {
             Template::None => into.clear(),
             Template::Plan(plan) => into.take(plan.keys(sql, |_| None).as_ref()),
-            Template::Pattern(pattern) => pattern.keys(sql, session.dialect, &scratch.operands, into),
+            Template::Pattern(pattern) => pattern.keys(sql, session.dialect, scratch, into),
         }
     }
 
@@ -228,7 +228,7 @@ impl Known {
         match &self.keys {
             Template::None => None,
             Template::Plan(plan) => plan.keys(sql, |_| None),
-            Template::Pattern(pattern) => pattern.keys_in_full(sql, session.dialect, &scratch.operands),
+            Template::Pattern(pattern) => pattern.keys_in_full(sql, session.dialect, scratch),
         }
     }
 

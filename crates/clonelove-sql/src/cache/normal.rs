@@ -15,12 +15,15 @@
 use std::ops::Range;
 
 use crate::dialect::{Charset, Dialect, Flavour};
-use crate::lexer::{Lexer, Sorts, Token, TokenKind};
+use crate::lexer::{Common, Lexer, Sorts, Token, TokenKind};
 
 /// Longer forms are not worth keeping.
 const LONGEST: usize = 5000;
 /// More literals than this outside of lists, and a text is hardly one that comes again.
 const MOST_OPERANDS: usize = 4096;
+
+/// Of literals in lists so many are kept by their places; if there are more, they are looked for again.
+const MOST_ITEMS: usize = 512;
 
 /// A literal or a list of them, in the order of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub(crate) struct Operand {
 pub(crate) enum Sort {
     /// One literal, without its sign.
     One,
-    /// What stands between the parentheses of an IN.
-    List,
+    /// What stands between the parentheses of an IN; the first of its literals among [`Scratch::items`].
+    List(u32),
     /// Further rows of an INSERT, each with so many literals as the first one has, whose literals stand before this.
     Rows(u32),
 }
@@ -45,6 +48,8 @@ pub(crate) enum Sort {
 pub struct Scratch {
     pub(super) form: Vec<u8>,
     pub(crate) operands: Vec<Operand>,
+    /// The literals of lists, signs included.
+    items: Vec<(u32, u32)>,
 }
 
 impl Operand {
@@ -58,9 +63,20 @@ impl Scratch {
     pub(super) fn read(&mut self, sql: &[u8], dialect: &Dialect, front: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.form.clear();
         self.operands.clear();
+        self.items.clear();
         front(&mut self.form);
         u32::try_from(sql.len()).is_ok()
-            && Reading { sql, span: 0, end: 0, row: Row::None, scratch: self }.read(dialect).is_some()
+            && Reading { sql, span: 0, end: usize::MAX, row: Row::None, scratch: self }
+                .read(dialect)
+                .is_some()
+    }
+
+    /// The literals of a list whose first one is at this place, by where they stand, signs included; `None` if they are
+    /// too many to have been kept.
+    pub(crate) fn items(&self, list: Operand, first: u32) -> Option<impl Iterator<Item = Range<usize>>> {
+        let of_this = move |(_, end): &&(u32, u32)| *end <= list.end;
+        let items = self.items.get(first as usize..)?.iter().take_while(of_this);
+        Some(items.map(|(start, end)| *start as usize..*end as usize))
     }
 
     /// Which operand a byte of the statement is in.
@@ -107,11 +123,21 @@ enum Row {
     End(Sorts),
 }
 
+/// Keeps where a literal stands, or one too many to say that there were more.
+#[inline]
+fn keep_item(items: &mut Vec<(u32, u32)>, start: usize, end: usize) {
+    if items.len() <= MOST_ITEMS
+        && let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end))
+    {
+        items.push((start, end));
+    }
+}
+
 struct Reading<'a, 's> {
     sql: &'a [u8],
     /// From here on, the text is still to be copied.
     span: usize,
-    /// The end of the last token.
+    /// The end of the last token; before the first one, beyond any.
     end: usize,
     row: Row,
     scratch: &'s mut Scratch,
@@ -120,22 +146,27 @@ struct Reading<'a, 's> {
 impl Reading<'_, '_> {
     fn read(&mut self, dialect: &Dialect) -> Option<()> {
         let mut lexer = Lexer::new(self.sql, dialect);
-        while let Some(token) = lexer.next() {
-            let Range { start, end } = token.range;
-            // A gap of one byte is white space; a longer one may be anything that is passed over.
-            if start.wrapping_sub(self.end) > 1 || self.end == 0 {
-                self.copy(self.end);
-                if self.end > 0 {
-                    self.scratch.form.push(b' ');
+        loop {
+            let common = lexer.common();
+            if let Common::Simple(kind, start, end) = common {
+                self.reach(start, end);
+                match kind {
+                    TokenKind::Word => self.row = self.word(start..end),
+                    TokenKind::Sign(b'(') => self.open(&mut lexer)?,
+                    TokenKind::Sign(b')') => self.close(&mut lexer)?,
+                    _ if self.row == Row::None => {}
+                    other => self.row = self.row.after(other),
                 }
-                self.span = start;
+                continue;
             }
-            self.end = end;
+            let Some(token) = lexer.other(&common) else { break };
+            let Range { start, end } = token.range;
+            self.reach(start, end);
             match token.kind {
                 TokenKind::Text | TokenKind::Number | TokenKind::Parameter => self.literal(&token)?,
                 TokenKind::Sign(b'(') => self.open(&mut lexer)?,
                 TokenKind::Sign(b')') => self.close(&mut lexer)?,
-                TokenKind::Word => self.row = self.word(&token),
+                TokenKind::Word => self.row = self.word(start..end),
                 TokenKind::UserVariable => {
                     self.row = Row::None;
                     if memchr::memchr(0, self.sql.get(start..end)?).is_some() {
@@ -148,6 +179,20 @@ impl Reading<'_, '_> {
         }
         self.copy(self.end);
         (!lexer.saw_conditional() && self.scratch.form.len() <= LONGEST).then_some(())
+    }
+
+    /// Goes on to the next token.
+    #[inline(always)]
+    fn reach(&mut self, start: usize, end: usize) {
+        // A gap of one byte is white space; a longer one may be anything that is passed over.
+        if start.wrapping_sub(self.end) > 1 {
+            if self.end != usize::MAX {
+                self.copy(self.end);
+                self.scratch.form.push(b' ');
+            }
+            self.span = start;
+        }
+        self.end = end;
     }
 
     /// Copies what is no literal, up to a place.
@@ -184,12 +229,12 @@ impl Reading<'_, '_> {
         self.mark(mark, token.range.clone(), Sort::One)
     }
 
-    fn word(&self, token: &Token) -> Row {
-        let length = token.range.len();
-        if !matches!(length, 2 | 5 | 6) {
+    fn word(&self, range: Range<usize>) -> Row {
+        let word = self.sql.get(range).unwrap_or_default();
+        // Few words begin with one of these.
+        if !matches!(word.first(), Some(b'I' | b'i' | b'V' | b'v')) {
             return Row::None;
         }
-        let word = self.sql.get(token.range.clone()).unwrap_or_default();
         if word.eq_ignore_ascii_case(b"IN") {
             Row::In
         } else if word.eq_ignore_ascii_case(b"VALUES") || word.eq_ignore_ascii_case(b"VALUE") {
@@ -204,14 +249,24 @@ impl Reading<'_, '_> {
         match std::mem::replace(&mut self.row, Row::None) {
             Row::Values => self.row = Row::Literal(Sorts::default()),
             Row::In => {
-                let Some((close, sorts)) = lexer.pass_list() else { return Some(()) };
+                let first = self.scratch.items.len();
+                let items = &mut self.scratch.items;
+                let Some((close, sorts)) = lexer.pass_list(|start, end| keep_item(items, start, end)) else {
+                    self.scratch.items.truncate(first);
+                    return Some(());
+                };
+                let kept = if self.scratch.items.len() > MOST_ITEMS {
+                    u32::MAX
+                } else {
+                    u32::try_from(first).ok()?
+                };
                 self.copy(self.end);
                 let mark = match sorts.uniform() {
                     Some(true) => b't',
                     Some(false) => b'n',
                     None => b'm',
                 };
-                self.mark(mark, self.end..close, Sort::List)?;
+                self.mark(mark, self.end..close, Sort::List(kept))?;
                 self.span = close;
                 self.end = lexer.at();
             }

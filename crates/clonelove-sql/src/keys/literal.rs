@@ -156,10 +156,41 @@ fn integer(value: i128, (min, max): (i128, i128), rules: Rules, into: &mut Value
 
 /// Whether there is nothing but printable ASCII, and nothing escaped or doubled if it is quoted.
 fn is_plain(bytes: &[u8], quote: Option<u8>) -> bool {
-    let special =
-        |byte: u8| !matches!(byte, b' '..=b'~') || quote.is_some_and(|quote| byte == quote || byte == b'\\');
-    // Without a branch for each byte.
-    !bytes.iter().fold(false, |found, byte| found | special(*byte))
+    let (one, other) = quote.map_or((0, 0), |quote| (quote, b'\\'));
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != one && *byte != other);
+    };
+    // By words, the last of which may overlap with the one before it.
+    let words = bytes.as_chunks::<8>().0.iter().chain([last]);
+    words.fold(0, |found, word| found | special(u64::from_le_bytes(*word), one, other)) == 0
+}
+
+/// Of printable ASCII.
+fn to_lower_case(bytes: &mut [u8]) {
+    if bytes.len() < 8 {
+        return bytes.make_ascii_lowercase();
+    }
+    let lower = |word: &mut [u8; 8]| *word = lower_case(u64::from_le_bytes(*word)).to_le_bytes();
+    bytes.as_chunks_mut::<8>().0.iter_mut().for_each(lower);
+    // It overlaps with the last but one, and what is in lower case stays so.
+    bytes.last_chunk_mut::<8>().into_iter().for_each(lower);
+}
+
+fn lower_case(word: u64) -> u64 {
+    let all = |byte: u8| u64::from_le_bytes([byte; 8]);
+    let (from_a, beyond_z) = (word.wrapping_add(all(0x80 - b'A')), word.wrapping_add(all(0x7f - b'Z')));
+    word | (from_a & !beyond_z & all(0x80)).wrapping_shr(2)
+}
+
+/// Not 0 if one of a word's bytes is neither printable ASCII nor something other than the two.
+fn special(word: u64, one: u8, other: u8) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let all = |byte: u8| u64::from_le_bytes([byte; 8]);
+    let below = |word: u64, least: u8| word.wrapping_sub(all(least)) & !word;
+    // A borrow may find a byte too many, but only where there is one to be found.
+    let unprintable = below(word, b' ') | word | word.wrapping_add(ONES);
+    (unprintable | below(word ^ all(one), 1) | below(word ^ all(other), 1)) & HIGH
 }
 
 fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into: &mut Values) -> Option<()> {
@@ -176,7 +207,7 @@ fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into
     let plain = rules == Rules::all() && is_plain(inner, quote);
     if plain {
         into.bytes.extend_from_slice(inner);
-        into.bytes.get_mut(start..)?.make_ascii_lowercase();
+        to_lower_case(into.bytes.get_mut(start..)?);
     }
     let mut rest = if plain { [].iter() } else { inner.iter() };
     while let Some(byte) = rest.next() {
@@ -209,4 +240,34 @@ fn text(written: Written<'_>, longest: u32, (modes, rules): (Modes, Rules), into
         into.bytes.truncate(into.bytes.len().saturating_sub(spaces));
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_looked_at_and_folded_by_words_as_byte_by_byte() {
+        for length in 0..30 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut text =
+                        b"Word, AND Zz@[`{ words of text~".get(..length).unwrap_or_default().to_vec();
+                    text[place] = byte;
+                    for quote in [None, Some(b'\''), Some(b'"')] {
+                        let special = |byte: &u8| {
+                            !matches!(byte, b' '..=b'~')
+                                || quote.is_some_and(|quote| *byte == quote || *byte == b'\\')
+                        };
+                        assert_eq!(is_plain(&text, quote), !text.iter().any(special), "{text:?} {quote:?}");
+                    }
+                    if text.is_ascii() {
+                        let mut folded = text.clone();
+                        to_lower_case(&mut folded);
+                        assert_eq!(folded, text.to_ascii_lowercase());
+                    }
+                }
+            }
+        }
+    }
 }

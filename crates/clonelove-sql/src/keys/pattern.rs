@@ -3,7 +3,7 @@
 use super::literal::Written;
 use super::plan::{Plan, Planned};
 use super::{ColumnId, ColumnKeys, KeyId, Keys, Rules, Values};
-use crate::cache::{Operand, Scratch, Sort};
+use crate::cache::{Scratch, Sort};
 use crate::dialect::{Dialect, Modes};
 use crate::lexer::{Lexer, TokenKind};
 use crate::schema::TableId;
@@ -87,7 +87,7 @@ impl Pattern {
                 let (operand, found) = scratch.operand_at(slot.start)?;
                 let source = match found.sort {
                     Sort::One => Source::One { operand, negative: slot.negative },
-                    Sort::List => Source::List { operand },
+                    Sort::List(_) => Source::List { operand },
                     // The first row's literals stand directly before the further rows.
                     Sort::Rows(literals) => match *sources.first()? {
                         Source::One { operand: first, .. } => {
@@ -112,10 +112,10 @@ impl Pattern {
     }
 
     /// The keys of a text of this form, whose literals have been read, with their values.
-    pub(crate) fn keys_in_full(&self, sql: &[u8], dialect: &Dialect, operands: &[Operand]) -> Option<Keys> {
+    pub(crate) fn keys_in_full(&self, sql: &[u8], dialect: &Dialect, scratch: &Scratch) -> Option<Keys> {
         let of = |column: &Column| {
             let mut values = Values::default();
-            column.gather(sql, dialect, operands, &mut values)?;
+            column.gather(sql, dialect, scratch, &mut values)?;
             Some(ColumnKeys { place: column.planned.place, column: column.planned.column, values })
         };
         let columns: Vec<ColumnKeys> = self.columns.iter().filter_map(of).collect();
@@ -123,11 +123,11 @@ impl Pattern {
     }
 
     /// The keys of a text of this form, whose literals have been read.
-    pub(crate) fn keys(&self, sql: &[u8], dialect: &Dialect, operands: &[Operand], into: &mut KeyIds) {
+    pub(crate) fn keys(&self, sql: &[u8], dialect: &Dialect, scratch: &Scratch, into: &mut KeyIds) {
         into.clear();
         for column in &self.columns {
             into.values.clear();
-            if column.gather(sql, dialect, operands, &mut into.values).is_none() {
+            if column.gather(sql, dialect, scratch, &mut into.values).is_none() {
                 continue;
             }
             into.ids.extend(into.values.ids(column.planned.column));
@@ -138,20 +138,32 @@ impl Pattern {
 }
 
 impl Column {
-    fn gather(&self, sql: &[u8], dialect: &Dialect, operands: &[Operand], into: &mut Values) -> Option<()> {
+    fn gather(&self, sql: &[u8], dialect: &Dialect, scratch: &Scratch, into: &mut Values) -> Option<()> {
         let law = (dialect.modes, Rules::all());
         for source in &self.sources {
             match *source {
                 Source::One { operand, negative } => {
-                    let bytes = sql.get(operands.get(operand as usize)?.range())?;
+                    let bytes = sql.get(scratch.operands.get(operand as usize)?.range())?;
                     self.planned.add(Written::Literal { bytes, negative }, law, into)?;
                 }
                 Source::List { operand } => {
-                    let list = sql.get(operands.get(operand as usize)?.range())?;
-                    self.gather_list(list, dialect, law, None, into)?;
+                    let list = *scratch.operands.get(operand as usize)?;
+                    let Sort::List(first) = list.sort else { return None };
+                    let Some(items) = scratch.items(list, first) else {
+                        self.gather_list(sql.get(list.range())?, dialect, law, None, into)?;
+                        continue;
+                    };
+                    for item in items {
+                        let (negative, bytes) = match sql.get(item)? {
+                            [b'-', digits @ ..] => (true, digits),
+                            [b'+', digits @ ..] => (false, digits),
+                            bytes => (false, bytes),
+                        };
+                        self.planned.add(Written::Literal { bytes, negative }, law, into)?;
+                    }
                 }
                 Source::Rows { operand, at } => {
-                    let rows = sql.get(operands.get(operand as usize)?.range())?;
+                    let rows = sql.get(scratch.operands.get(operand as usize)?.range())?;
                     self.gather_list(rows, dialect, law, Some(at), into)?;
                 }
             }

@@ -23,14 +23,29 @@ impl Lexer<'_> {
     pub(super) fn identifier_end(&self, from: usize) -> Option<usize> {
         let mut at = from;
         loop {
-            while is_ascii_identifier(self.byte(at)) {
-                at = at.saturating_add(1);
-            }
+            at = self.ascii_end(at);
             if self.byte(at) < 0x80 {
                 return Some(at);
             }
             at = at.saturating_add(self.character(at)?);
         }
+    }
+
+    /// The end of an identifier of ASCII alone that no dot touches; `None` where it takes a closer look.
+    #[inline(always)]
+    pub(super) fn plain_word_end(&self, from: usize) -> Option<usize> {
+        let end = self.ascii_end(from);
+        let next = self.byte(end);
+        (next < 0x80 && next != b'.').then_some(end)
+    }
+
+    #[inline(always)]
+    fn ascii_end(&self, from: usize) -> usize {
+        let mut at = from;
+        while is_ascii_identifier(self.byte(at)) {
+            at = at.wrapping_add(1);
+        }
+        at
     }
 
     /// Whether an identifier may go on with the byte at a place.
@@ -48,6 +63,8 @@ pub(super) enum Class {
     Digit,
     /// A token of its own, whatever follows it.
     Alone,
+    /// A double quote or a backtick.
+    Quote,
     /// White space, a comment, the end of the text, or an operator.
     Gap,
     Other,
@@ -72,6 +89,7 @@ const CLASSES: [Class; 256] = {
                 b'(' | b')' | b',' | b'=' | b'+' | b'%' | b'^' | b'~' | b'[' | b']' | b'{' | b'}' => {
                     Class::Alone
                 }
+                b'"' | b'`' => Class::Quote,
                 0 | b' ' | b'\t'..=b'\r' | b'#' | b'-' | b'/' | b'*' => Class::Gap,
                 _ => Class::Other,
             };
@@ -81,9 +99,24 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+#[inline]
 pub(super) fn is_ascii_identifier(byte: u8) -> bool {
-    matches!(Class::of(byte), Class::Letter | Class::Digit) || byte == b'$'
+    IDENTIFIERS.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+/// Likewise.
+const IDENTIFIERS: [bool; 256] = {
+    let mut identifiers = [false; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        #[expect(clippy::indexing_slicing, reason = "a byte is always within 256 places")]
+        {
+            identifiers[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+        }
+        byte = byte.wrapping_add(1);
+    }
+    identifiers
+};
 
 /// The first place of one of two ASCII bytes that is a character of its own.
 pub(super) fn find_character(charset: Charset, one: u8, other: Option<u8>, bytes: &[u8]) -> Option<usize> {

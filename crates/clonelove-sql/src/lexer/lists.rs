@@ -2,7 +2,6 @@
 
 use super::Lexer;
 use super::characters::Class;
-use crate::dialect::Modes;
 
 /// Of the literals of a list: how many there are, and which are strings, not numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,8 +49,9 @@ impl Lexer<'_> {
 
     /// Passes strings and numbers and the parenthesis that closes them, the opening one having been passed; says where
     /// the closing one is, and of what sort they are. `None`, and nothing is passed, as in [`Self::skip_literals`].
-    pub(crate) fn pass_list(&mut self) -> Option<(usize, Sorts)> {
-        let (end, sorts) = self.counted_end(self.at, false)?;
+    /// Each is told of, by where it stands; also if `None` comes of it in the end.
+    pub(crate) fn pass_list(&mut self, each: impl FnMut(usize, usize)) -> Option<(usize, Sorts)> {
+        let (end, sorts) = self.counted_end(self.at, false, each)?;
         self.at = end;
         Some((end.checked_sub(1)?, sorts))
     }
@@ -60,7 +60,7 @@ impl Lexer<'_> {
     pub(crate) fn pass_rows(&mut self, sorts: Sorts) -> bool {
         let begin = self.at;
         while let Some(open) = self.further(self.at) {
-            match self.counted_end(open, false) {
+            match self.counted_end(open, false, |_, _| ()) {
                 Some((end, others)) if others == sorts => self.at = end,
                 _ => break,
             }
@@ -76,19 +76,27 @@ impl Lexer<'_> {
     }
 
     fn list_end(&self, from: usize) -> Option<usize> {
-        self.counted_end(from, true).map(|(end, _)| end)
+        self.counted_end(from, true, |_, _| ()).map(|(end, _)| end)
     }
 
     /// Behind the parenthesis that closes a list, and the sorts of its literals; `loose`: which may be NULL and
     /// parameters too.
-    fn counted_end(&self, from: usize, loose: bool) -> Option<(usize, Sorts)> {
+    #[inline]
+    fn counted_end(
+        &self,
+        from: usize,
+        loose: bool,
+        mut each: impl FnMut(usize, usize),
+    ) -> Option<(usize, Sorts)> {
         let (mut at, mut sorts) = (from, Sorts::default());
         loop {
             let start = self.spaces_end(at);
             sorts.add(matches!(self.byte(start), b'\'' | b'"'));
-            at = self.spaces_end(self.literal_end(start, loose)?);
+            let end = self.literal_end(start, loose)?;
+            each(start, end);
+            at = self.spaces_end(end);
             let next = self.byte(at);
-            at = at.saturating_add(1);
+            at = at.wrapping_add(1);
             match next {
                 b',' => {}
                 b')' => return Some((at, sorts)),
@@ -104,7 +112,7 @@ impl Lexer<'_> {
             if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
                 return at;
             }
-            at = at.saturating_add(1);
+            at = at.wrapping_add(1);
         }
     }
 
@@ -113,7 +121,7 @@ impl Lexer<'_> {
     fn literal_end(&self, from: usize, loose: bool) -> Option<usize> {
         let end = match self.byte(from) {
             b'\'' => self.text_end(from)?,
-            b'"' if !self.dialect.modes.contains(Modes::ANSI_QUOTES) => self.text_end(from)?,
+            b'"' if !self.ansi => self.text_end(from)?,
             b'0'..=b'9' => self.plain_number_end(from),
             b'-' | b'+' if self.byte(from.saturating_add(1)).is_ascii_digit() => {
                 self.plain_number_end(from.saturating_add(1))

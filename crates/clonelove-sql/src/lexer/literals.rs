@@ -42,7 +42,7 @@ impl Lexer<'_> {
     pub(super) fn digits_end(&self, from: usize) -> usize {
         let mut at = from;
         while self.byte(at).is_ascii_digit() {
-            at = at.saturating_add(1);
+            at = at.wrapping_add(1);
         }
         at
     }
@@ -98,9 +98,9 @@ impl Lexer<'_> {
         if !self.plain {
             return self.multi_byte_text_end(quote_at);
         }
-        let mut at = quote_at.saturating_add(1);
+        let mut at = quote_at.wrapping_add(1);
         loop {
-            let end = at.saturating_add(closing_quote(self.tail(at), quote, self.escapes)?).saturating_add(1);
+            let end = at.wrapping_add(closing_quote(self.tail(at), quote, self.escapes)?).wrapping_add(1);
             if self.byte(end) != quote {
                 return Some(end);
             }
@@ -124,6 +124,16 @@ impl Lexer<'_> {
                 return Some(special.saturating_add(1));
             }
         }
+    }
+
+    /// The end of a name in quotes that holds neither a quote nor a NUL nor, in this character set, anything that could
+    /// be taken for one; `None` where it takes a closer look.
+    #[inline(always)]
+    pub(super) fn plain_name_end(&self, start: usize) -> Option<usize> {
+        let (quote, body) = (self.byte(start), start.wrapping_add(1));
+        let end = body.wrapping_add(either(self.tail(body), quote, 0)?);
+        let after = end.wrapping_add(1);
+        (self.byte(end) == quote && self.byte(after) != quote).then_some(after)
     }
 
     pub(super) fn quoted_name(&mut self, start: usize) -> Option<Token> {

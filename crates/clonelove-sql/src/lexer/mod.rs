@@ -99,6 +99,8 @@ pub struct Lexer<'a> {
     escapes: bool,
     /// A quote or a backslash is never part of another character.
     plain: bool,
+    /// Double quotes enclose names.
+    ansi: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -118,6 +120,7 @@ impl<'a> Lexer<'a> {
             expect: Expect::Anything,
             escapes: !dialect.modes.contains(Modes::NO_BACKSLASH_ESCAPES),
             plain: matches!(dialect.charset, Charset::Utf8 | Charset::AsciiCompatible),
+            ansi: dialect.modes.contains(Modes::ANSI_QUOTES),
         }
     }
 
@@ -140,6 +143,7 @@ impl<'a> Lexer<'a> {
         self.sql.get(from..).unwrap_or_default()
     }
 
+    #[inline]
     fn token(&mut self, kind: TokenKind, start: usize, end: usize) -> Option<Token> {
         self.at = end;
         Some(Token { kind, range: start..end })
@@ -148,6 +152,56 @@ impl<'a> Lexer<'a> {
     fn error(&mut self, start: usize) -> Option<Token> {
         self.expect = Expect::Nothing;
         self.token(TokenKind::Error, start, self.sql.len())
+    }
+
+    /// What most tokens are: a name, a word or a byte of its own, after a single space or none. It is passed.
+    #[inline(always)]
+    pub(crate) fn common(&mut self) -> Common {
+        if self.expect != Expect::Anything {
+            return Common::Rest;
+        }
+        let at = self.at.wrapping_add(usize::from(self.byte(self.at) == b' '));
+        let first = self.byte(at);
+        let (kind, end) = match Class::of(first) {
+            Class::Alone => (TokenKind::Sign(first), Some(at.wrapping_add(1))),
+            Class::Letter if self.byte(at.wrapping_add(1)) != b'\'' => {
+                (TokenKind::Word, self.plain_word_end(at))
+            }
+            Class::Quote if self.plain && (first == b'`' || self.ansi) => {
+                (TokenKind::QuotedName, self.plain_name_end(at))
+            }
+            Class::Gap => return Common::Rest,
+            Class::Digit | Class::Letter | Class::Quote | Class::Other => return Common::Start(at),
+        };
+        let Some(end) = end else { return Common::Start(at) };
+        self.at = end;
+        Common::Simple(kind, at, end)
+    }
+
+    /// What [`Self::common`] did not pass.
+    pub(crate) fn other(&mut self, common: &Common) -> Option<Token> {
+        match *common {
+            Common::Simple(kind, start, end) => Some(Token { kind, range: start..end }),
+            Common::Start(at) => self.start(at),
+            Common::Rest => self.after_gap(),
+        }
+    }
+
+    /// The next token, when something is expected of it or there may be more than a space before it.
+    fn after_gap(&mut self) -> Option<Token> {
+        match std::mem::replace(&mut self.expect, Expect::Anything) {
+            Expect::Dot => self.dot(self.at),
+            Expect::Name => self.identifier(self.at, self.at, TokenKind::Name),
+            Expect::Anything => match self.skip_gap() {
+                Gap::Token => self.start(self.at),
+                Gap::Error(at) => self.error(at),
+                Gap::End => None,
+            },
+            Expect::Nothing => {
+                self.expect = Expect::Nothing;
+                None
+            }
+        }
     }
 
     /// An identifier's token; a dot directly after it, and an identifier directly after that, make it a plain name.
@@ -182,7 +236,7 @@ impl<'a> Lexer<'a> {
             b'.' if second.is_ascii_digit() => self.real(start, start.saturating_add(1)),
             b'.' => self.dot(start),
             b'\'' => self.text(start, start),
-            b'"' if self.dialect.modes.contains(Modes::ANSI_QUOTES) => self.quoted_name(start),
+            b'"' if self.ansi => self.quoted_name(start),
             b'"' => self.text(start, start),
             b'`' => self.quoted_name(start),
             b'@' => self.variable(start),
@@ -224,7 +278,7 @@ impl<'a> Lexer<'a> {
                 return self.token(TokenKind::SystemVariable, start, end);
             }
             b'`' => self.quoted_name_end(name),
-            b'"' if self.dialect.modes.contains(Modes::ANSI_QUOTES) => self.quoted_name_end(name),
+            b'"' if self.ansi => self.quoted_name_end(name),
             b'\'' | b'"' => self.text_end(name),
             _ => {
                 let in_name = |byte: &&u8| is_ascii_identifier(**byte) || **byte == b'.';
@@ -242,35 +296,21 @@ impl<'a> Lexer<'a> {
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
-    #[inline]
     fn next(&mut self) -> Option<Token> {
-        if self.expect == Expect::Anything {
-            // A single space, and no comment: what stands between most tokens.
-            let at = self.at.saturating_add(usize::from(self.byte(self.at) == b' '));
-            match Class::of(self.byte(at)) {
-                Class::Alone => {
-                    return self.token(TokenKind::Sign(self.byte(at)), at, at.wrapping_add(1));
-                }
-                Class::Letter if self.byte(at.wrapping_add(1)) != b'\'' => {
-                    return self.identifier(at, at, TokenKind::Word);
-                }
-                Class::Digit => return self.number(at),
-                Class::Letter | Class::Other => return self.start(at),
-                Class::Gap => {}
-            }
-        }
-        match std::mem::replace(&mut self.expect, Expect::Anything) {
-            Expect::Dot => self.dot(self.at),
-            Expect::Name => self.identifier(self.at, self.at, TokenKind::Name),
-            Expect::Anything => match self.skip_gap() {
-                Gap::Token => self.start(self.at),
-                Gap::Error(at) => self.error(at),
-                Gap::End => None,
-            },
-            Expect::Nothing => {
-                self.expect = Expect::Nothing;
-                None
-            }
+        match self.common() {
+            Common::Simple(kind, start, end) => Some(Token { kind, range: start..end }),
+            common => self.other(&common),
         }
     }
+}
+
+/// What [`Lexer::common`] found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Common {
+    /// A token that hangs on nothing before it.
+    Simple(TokenKind, usize, usize),
+    /// Another one, which begins here.
+    Start(usize),
+    /// Something is expected, or there is more before the next token.
+    Rest,
 }

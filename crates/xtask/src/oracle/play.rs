@@ -15,7 +15,7 @@ use super::site::Site;
 /// A statement may take so long.
 const STATEMENT: Duration = Duration::from_secs(6);
 /// A file may take so long, and run so many statements.
-const FILE: Duration = Duration::from_secs(60);
+pub(super) const FILE: Duration = Duration::from_secs(60);
 const MOST_STATEMENTS: u64 = 6000;
 /// So many statements over their time, and the file is given up.
 const MOST_LATE: u32 = 3;
@@ -90,6 +90,7 @@ pub(super) struct Play<'a> {
     current: String,
     variables: BTreeMap<String, Vec<u8>>,
     begun: Instant,
+    patience: Duration,
     first_run: u64,
     late: u32,
     send_next: bool,
@@ -97,7 +98,7 @@ pub(super) struct Play<'a> {
 }
 
 /// Plays one file of the suite below `root`.
-pub(super) fn play(site: &mut Site, judge: &mut Judge, root: &Path, path: &Path) -> End {
+pub(super) fn play(site: &mut Site, judge: &mut Judge, root: &Path, path: &Path, patience: Duration) -> End {
     let Ok(text) = fs::read(path) else { return End::Left };
     let file = path.strip_prefix(root).unwrap_or(path).display().to_string();
     let first_run = judge.tally.run;
@@ -112,6 +113,7 @@ pub(super) fn play(site: &mut Site, judge: &mut Judge, root: &Path, path: &Path)
         current: "default".to_owned(),
         variables: BTreeMap::new(),
         begun: Instant::now(),
+        patience,
         first_run,
         late: 0,
         send_next: false,
@@ -282,7 +284,7 @@ impl Play<'_> {
 
     fn within_limits(&self) -> Result<(), End> {
         let many = self.judge.tally.run.saturating_sub(self.first_run) > MOST_STATEMENTS;
-        if many || self.begun.elapsed() > FILE { Err(End::TooLong) } else { Ok(()) }
+        if many || self.begun.elapsed() > self.patience { Err(End::TooLong) } else { Ok(()) }
     }
 
     /// A connection that is late or lost is opened anew; a primary that is gone ends the file.

@@ -1,7 +1,7 @@
 //! What the analysis says of a pair: as routing will use it.
 
-use clonelove_sql::keys::{self, Rules, Session};
-use clonelove_sql::{Dialect, Flavour, Modes, Schema, analyse};
+use clonelove_sql::keys::{self, Keys, Rules, Session};
+use clonelove_sql::{Dialect, Flavour, Modes, Resolved, Schema, analyse};
 use clonelove_testkit::Family;
 
 pub(super) fn flavour(family: Family) -> Flavour {
@@ -40,26 +40,49 @@ impl Judge {
         Judge { schema, dialect }
     }
 
+    /// What is known of a statement before it meets another.
+    pub(super) fn look(&self, sql: &str) -> Look {
+        self.look_under(Rules::all(), sql)
+    }
+
+    pub(super) fn look_under(&self, rules: Rules, sql: &str) -> Look {
+        let (sql, current) = (sql.as_bytes(), Some("app"));
+        let facts = analyse(sql, &self.dialect);
+        let session = Session { dialect: &self.dialect, schema: current, plain_charsets: true };
+        Look {
+            resolved: self.schema.resolve(&facts, current),
+            read_keys: keys::of_read_under(rules, sql, &facts, &self.schema, session),
+            write_keys: keys::of_write_under(rules, sql, &facts, &self.schema, session),
+        }
+    }
+
     pub(super) fn pair(&self, read: &str, write: &str) -> Verdict {
-        self.pair_under(Rules::all(), read, write)
+        self.look(read).meets(&self.look(write))
     }
 
     pub(super) fn pair_under(&self, rules: Rules, read: &str, write: &str) -> Verdict {
-        let current = Some("app");
-        let (read, write) = (read.as_bytes(), write.as_bytes());
-        let (of_read, of_write) = (analyse(read, &self.dialect), analyse(write, &self.dialect));
-        let reads = self.schema.resolve(&of_read, current);
-        let writes = self.schema.resolve(&of_write, current);
+        self.look_under(rules, read).meets(&self.look_under(rules, write))
+    }
+}
+
+/// Of one statement.
+pub(super) struct Look {
+    resolved: Resolved,
+    read_keys: Option<Keys>,
+    write_keys: Option<Keys>,
+}
+
+impl Look {
+    /// A read, and a write.
+    pub(super) fn meets(&self, write: &Look) -> Verdict {
+        let (reads, writes) = (&self.resolved, &write.resolved);
         let common: Vec<_> = reads.read.iter().filter(|table| writes.written.contains(*table)).collect();
         let same_table = !common.is_empty() || reads.all_tables || writes.all_tables;
         // A read that stays on the primary sees everything.
         if reads.why.is_some() || reads.all_tables || writes.all_tables {
             return Verdict { same_table, independent: false };
         }
-        let session = Session { dialect: &self.dialect, schema: current, plain_charsets: true };
-        let read_keys = keys::of_read_under(rules, read, &of_read, &self.schema, session);
-        let write_keys = keys::of_write_under(rules, write, &of_write, &self.schema, session);
-        let told_apart = |table| match (&read_keys, &write_keys) {
+        let told_apart = |table| match (&self.read_keys, &write.write_keys) {
             (Some(read), Some(write)) if read.table == table && write.table == table => {
                 keys::independent(read, write)
             }
