@@ -68,6 +68,8 @@ pub(crate) async fn bind(listen: &Listen) -> Result<Vec<Listener>, StartError> {
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
+    // Linux gives whoever is accepted the options of the listening socket: five system calls less for each.
+    tune(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -120,8 +122,6 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                // A client that is gone already is found out by the first read.
-                let _ = tune(&stream);
                 Ok(Client { stream: Stream::Tcp(stream), peer: peer.to_string(), ip: Some(peer.ip()) })
             }
             Socket::Unix(socket) => {
@@ -198,5 +198,22 @@ impl Drop for ClientGuard {
             self.shared.metrics.error(Fault::Internal);
             tracing::error!(client = self.id, "a session panicked and was closed: please report this");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_accepted_has_the_options_of_the_listening_socket() {
+        let listener = bind_tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let options = socket2::SockRef::from(&accepted);
+        assert!(options.tcp_nodelay().unwrap() && options.keepalive().unwrap());
+        assert_eq!(options.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(options.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(options.tcp_keepalive_retries().unwrap(), 6);
     }
 }

@@ -41,11 +41,14 @@ impl Room {
     /// How many are kept.
     const MOST: usize = 64;
 
-    fn take(&self) -> Option<BytesMut> {
-        self.0.lock().pop()
+    /// One that holds nothing.
+    pub(crate) fn take(&self) -> BytesMut {
+        let spare = self.0.lock().pop();
+        spare.unwrap_or_else(|| BytesMut::with_capacity(READ_AT_LEAST))
     }
 
-    fn give(&self, mut spare: BytesMut) {
+    /// Takes one that holds nothing.
+    pub(crate) fn give(&self, mut spare: BytesMut) {
         // Large ones were for large packets; of one that is in use elsewhere, only what is left can be had.
         if spare.capacity() > 2 * READ_AT_LEAST || !spare.try_reclaim(READ_AT_LEAST / 2) {
             return;
@@ -283,6 +286,12 @@ impl Buffered {
             return pin!(self.fill()).poll(context);
         }
         self.rest();
+        self.poll_fill_working(context)
+    }
+
+    /// The same, once all that was read is used, but for a command that is being answered: what it was read into is in
+    /// use, and given back with it.
+    pub(crate) fn poll_fill_working(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let count = self.unpack()?;
             if count > 0 {
@@ -429,6 +438,7 @@ impl Buffered {
     }
 
     /// Takes in what was read packed; answers how many bytes were in it.
+    #[inline]
     fn unpack(&mut self) -> io::Result<usize> {
         let Some(packed) = &mut self.packed else { return Ok(0) };
         let count = packed.unpack(&mut self.input)?;
@@ -471,11 +481,14 @@ impl Buffered {
         if self.input.capacity() - self.input.len() >= READ_AT_LEAST / 2 {
             return;
         }
-        if self.input.is_empty()
-            && let Some(spare) = self.room.as_ref().and_then(|room| room.take())
-        {
-            self.input = spare;
-            return;
+        if self.input.is_empty() {
+            if self.input.try_reclaim(READ_AT_LEAST / 2) {
+                return;
+            }
+            if let Some(room) = &self.room {
+                self.input = room.take();
+                return;
+            }
         }
         let want = self.input.len().clamp(READ_AT_LEAST, READ_AT_MOST);
         self.input.reserve(want);

@@ -255,7 +255,7 @@ impl Relay<'_> {
         if self.gone || !self.client.input.is_empty() {
             return Poll::Pending;
         }
-        let Poll::Ready(read) = self.client.poll_fill_idle(context) else { return Poll::Pending };
+        let Poll::Ready(read) = self.client.poll_fill_working(context) else { return Poll::Pending };
         let gone = match read {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(()),

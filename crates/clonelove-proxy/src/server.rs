@@ -271,28 +271,32 @@ impl Server {
         settings: &PoolSettings,
         metrics: &Metrics,
     ) -> Result<Acquired, NoConnection> {
-        let begun = Instant::now();
-        let queue_until = begun + settings.queue_timeout;
+        let mut queued = None;
         let wanted = need.target.state();
         loop {
-            let lease = self.pool.lease(need.key, (wanted, need.core), need.class, queue_until).await;
+            let patience = (settings.queue_timeout, &mut queued);
+            let lease = self.pool.lease(need.key, (wanted, need.core), need.class, patience).await;
             let (lease, leasing) = lease.map_err(|timeout| {
                 self.metrics.pool_timeouts.inc();
                 NoConnection::Queue { limit: timeout.limit }
             })?;
-            metrics.pool_wait.observe(begun.elapsed().as_secs_f64());
-            let until = Instant::now() + settings.connect_timeout;
-            let mut conn = match lease {
+            metrics.pool_wait.observe(queued.map_or(0.0, |since: Instant| since.elapsed().as_secs_f64()));
+            let soon = || Instant::now() + settings.connect_timeout;
+            let (mut conn, until) = match lease {
                 Lease::Idle(mut conn) => {
                     if conn.home != need.core && conn.move_to(need.core).is_err() {
                         continue;
                     }
-                    conn
+                    (conn, None)
                 }
-                Lease::Slot(slot) => Box::pin(self.open_counted(need, slot, settings, until)).await?,
+                Lease::Slot(slot) => {
+                    let until = soon();
+                    let opened = Box::pin(self.open_counted(need, slot, settings, until)).await;
+                    (opened?, Some(until))
+                }
             };
-            let fresh = conn.born >= begun;
-            match self.bring(&mut conn, need.target, along, until).await {
+            let fresh = until.is_some();
+            match self.bring(&mut conn, need.target, along, || until.unwrap_or_else(soon)).await {
                 Ok(sent) => {
                     if sent || fresh {
                         self.remember(need, wanted);
@@ -301,7 +305,7 @@ impl Server {
                 }
                 Err(NotBrought::Refused(fault)) => return Err(NoConnection::Fault(fault)),
                 Err(NotBrought::NoSchema(fault)) => {
-                    self.pool.give_back(need.key, conn, leasing, settings.max_idle);
+                    self.pool.give_back(need.key, (conn, leasing), settings.max_idle, Instant::now());
                     return Err(NoConnection::Fault(fault));
                 }
                 Err(NotBrought::Unfit(fault)) if fresh => {
@@ -316,13 +320,14 @@ impl Server {
         }
     }
 
-    /// Brings a connection to a state; answers whether `along` was sent behind the steps.
+    /// Brings a connection to a state, where that is to be done by then; answers whether `along` was sent behind the
+    /// steps.
     pub(crate) async fn bring(
         &self,
         conn: &mut BackendConn,
         target: &Target<'_>,
         along: Option<&[u8]>,
-        until: Instant,
+        until: impl FnOnce() -> Instant + Send,
     ) -> Result<bool, NotBrought> {
         let unfit = |what: &str| NotBrought::Unfit(ServerFault::new(&self.name, Fault::ServerLost, what));
         let steps = conn.steps(target).ok_or_else(|| unfit("it has state that the session does not want"))?;
@@ -331,7 +336,7 @@ impl Server {
         }
         let life = conn.life.clone();
         let take = Box::pin(conn.take(&steps, target, along));
-        match timeout_at(until, life.run(take)).await {
+        match timeout_at(until(), life.run(take)).await {
             Ok(Some(Ok(()))) => Ok(along.is_some()),
             Ok(Some(Err(fault))) => Err(fault),
             Ok(None) => Err(unfit("it was declared down")),
@@ -495,7 +500,7 @@ impl Server {
             };
             let until = Instant::now() + settings.connect_timeout;
             let Ok(mut conn) = self.open_counted(&need, slot, settings, until).await else { return };
-            if self.bring(&mut conn, &target, None, until).await.is_ok() {
+            if self.bring(&mut conn, &target, None, || until).await.is_ok() {
                 self.pool.add(&key, conn, settings.max_idle);
             }
         }

@@ -1,11 +1,11 @@
 //! What all sessions share: settings, servers, metrics, and the list of who is connected. Owns no
 //! logic of its own.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
+use crate::backend::login::Account;
+use crate::backend::pool::Key;
 use crate::cluster::Cluster;
 use crate::cores::{Cores, NOWHERE};
 use crate::crypto::PasswordKey;
@@ -70,11 +72,47 @@ pub(crate) struct Local {
     pub(crate) room: Arc<Room>,
     /// Room for sessions at work.
     pub(crate) turns: Turns,
+    /// Whom its sessions log in as.
+    pub(crate) accounts: Alike<Account>,
+    /// What connections they share.
+    pub(crate) keys: Alike<Key>,
+}
+
+/// What many sessions have alike is there once: those that were last seen, for as long as somebody has them.
+pub(crate) struct Alike<T>(Mutex<VecDeque<Weak<T>>>);
+
+impl<T> Default for Alike<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: PartialEq> Alike<T> {
+    /// How many are looked at.
+    const MOST: usize = 8;
+
+    /// The same, or one that is equal to it.
+    pub(crate) fn share(&self, one: Arc<T>) -> Arc<T> {
+        let mut seen = self.0.lock();
+        if let Some(known) = seen.iter().filter_map(Weak::upgrade).find(|known| *known == one) {
+            return known;
+        }
+        seen.truncate(Self::MOST.saturating_sub(1));
+        seen.push_front(Arc::downgrade(&one));
+        one
+    }
 }
 
 impl Local {
     fn of(at: usize) -> Self {
-        Self { at, scratches: Mutex::default(), room: Arc::default(), turns: Turns::default() }
+        Self {
+            at,
+            scratches: Mutex::default(),
+            room: Arc::default(),
+            turns: Turns::default(),
+            accounts: Alike::default(),
+            keys: Alike::default(),
+        }
     }
 }
 
@@ -245,7 +283,7 @@ impl Clients {
             behind: OnceLock::new(),
             user: Mutex::default(),
             pin: Mutex::default(),
-            work: Mutex::default(),
+            work: Mutex::new(Work { on: Vec::with_capacity(2), kills: 0 }),
             ending: Ending::new(self.said.load(Ordering::Acquire), self.ticks.load(Ordering::Relaxed)),
         });
         connected.insert(id, Arc::clone(&view));

@@ -139,8 +139,8 @@ impl Client {
         Ok(())
     }
 
-    /// Asks again and again, each time with another number in the command: in one of the rows fewer than one query in ten
-    /// allocates anything in this process, which is a buffer whose end is reached.
+    /// Asks again and again, each time with another number in the command: in most of the rows nothing is allocated in
+    /// this process.
     fn count(&mut self, command: &mut [u8], number: fn(&mut [u8], u32), what: &str) -> anyhow::Result<()> {
         for at in 0..4 * QUERIES {
             number(command, at);
@@ -156,9 +156,9 @@ impl Client {
             let change = region.change();
             *allocations = change.allocations + change.reallocations;
         }
-        let least = rows.iter().min().copied().unwrap_or_default();
+        let without = rows.iter().filter(|allocations| **allocations == 0).count();
         anyhow::ensure!(
-            least < QUERIES as usize / 10,
+            2 * without > rows.len(),
             "{what}: so many allocations in {QUERIES} queries: {rows:?}"
         );
         Ok(())
@@ -178,7 +178,7 @@ fn eofs(mut bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn a_point_select_allocates_next_to_nothing_on_its_way() -> anyhow::Result<()> {
+fn a_point_select_allocates_nothing_on_its_way() -> anyhow::Result<()> {
     let options = ClusterOptions { replicas: 1, uniform: true, ..ClusterOptions::default() };
     let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
     let mut root = cluster.primary.connect()?;

@@ -270,8 +270,9 @@ impl Session {
             self.schema.clone_from(schema);
         }
         // What is set for one statement is reported as if it stayed.
-        let for_itself = begins_with(sql, &[b"SET", b"STATEMENT"]);
-        if !for_itself {
+        let changes = heard.state_changed || heard.modes.is_some() || heard.charset.is_some();
+        let for_itself = changes && begins_with(sql, &[b"SET", b"STATEMENT"]);
+        if changes && !for_itself {
             self.dialect.modes = heard.modes.unwrap_or(self.dialect.modes);
             self.dialect.charset = heard.charset.unwrap_or(self.dialect.charset);
         }
@@ -460,7 +461,10 @@ fn selects_into_tables(facts: &Facts) -> bool {
 /// The first number of a `LIMIT 2, 1` at the end, or that of a `LIMIT 1 OFFSET 2`. Only the end is looked at: it is
 /// asked of every read.
 fn skipped_by_limit(sql: &[u8]) -> u64 {
-    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
+    let number = |word: &[u8]| match word.first()? {
+        b'0'..=b'9' => std::str::from_utf8(word).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
     let (last, rest) = last_word(sql.strip_suffix(b";").unwrap_or(sql));
     let Some(last) = number(last) else { return 0 };
     let (between, rest) = last_word(rest);

@@ -50,6 +50,10 @@ fn words(sql: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether its first words are these.
 pub(crate) fn begins_with(sql: &[u8], words: &[&[u8]]) -> bool {
-    let mut said = sql.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    words.iter().all(|word| said.next().is_some_and(|said| said.eq_ignore_ascii_case(word)))
+    let mut rest = sql;
+    words.iter().all(|word| {
+        let Some((said, behind)) = rest.trim_ascii_start().split_at_checked(word.len()) else { return false };
+        rest = behind;
+        said.eq_ignore_ascii_case(word) && rest.first().is_none_or(u8::is_ascii_whitespace)
+    })
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: clonelove beside a direct connection, a blind relay and its peers, in one run, in turns.
 //! Owns what is compared and in which order; docs/performance.md has the method and the results.
 
+mod all;
 mod contender;
 mod counts;
 mod freshness;
@@ -44,11 +45,14 @@ struct Plan {
     before: Option<PathBuf>,
     /// In front of which servers.
     flavour: Flavour,
+    /// What its report is called.
+    name: Option<String>,
 }
 
 /// Runs the benches; writes the report to standard output and below `target/bench`.
 pub(crate) fn run(args: &[&str]) -> Result<bool> {
     match args {
+        ["--all", rest @ ..] => return all::run(rest),
         ["--counts", rest @ ..] => return counts::run(rest),
         ["--sysbench"] => return agreement(),
         ["--hold"] => return hold(),
@@ -84,7 +88,7 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
             report.cells.push(cell);
         }
     }
-    report.write()
+    report.write(plan.name.as_deref())
 }
 
 /// Instructions and allocations of the pure parts against their bounds, as a stage of CI.
@@ -104,6 +108,7 @@ impl Plan {
             syscalls: on_path("perf"),
             before: None,
             flavour: Flavour::MariaDbDistribution,
+            name: None,
         };
         let mut words = args.iter();
         while let Some(word) = words.next() {
@@ -127,6 +132,7 @@ impl Plan {
                     let known = Flavour::ALL.into_iter().find(|flavour| flavour.name() == *name);
                     plan.flavour = known.with_context(|| format!("no servers {name:?}"))?;
                 }
+                "--as" => plan.name = Some(value()?.to_string()),
                 "--against" => plan.before = Some(value()?.into()),
                 "--no-syscalls" => plan.syscalls = false,
                 "--no-idle" => plan.idle = false,
@@ -136,8 +142,8 @@ impl Plan {
                 _ => bail!(
                     "not understood: {word}; `cargo xtask bench [--quick] [--workload point/unix,point/tls,php+0.5ms,point@2000,point~900] \
                      [--clients 1,16] [--seconds 5] [--rounds 3] [--contenders direct,relay,clonelove] [--idle | --no-idle] \
-                     [--servers mysql-sid] [--no-syscalls] [--against OTHER_CLONELOVE]`, \
-                     or `cargo xtask bench --counts`, `--freshness`, `--sysbench` or `--hold`"
+                     [--servers mysql-sid] [--no-syscalls] [--against OTHER_CLONELOVE] [--as NAME]`, \
+                     or `cargo xtask bench --all [--anew]`, `--counts`, `--freshness`, `--sysbench` or `--hold`"
                 ),
             }
         }

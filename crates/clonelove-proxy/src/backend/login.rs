@@ -19,7 +19,7 @@ use crate::settings::{Address, ServerSettings};
 use crate::tls::{self, Connector};
 
 /// Who logs in, with what, and for whom.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Account {
     pub(crate) user: Arc<str>,
     /// The account of the primary that let the client in, if that is who decides.

@@ -3,7 +3,7 @@
 //! is used for, beyond whether for a read.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,26 @@ impl Hash for Key {
     }
 }
 
+/// Keys bring their hash.
+#[derive(Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// What a connection is wanted for, as far as the reserve goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -78,7 +98,7 @@ pub(crate) trait Pooled {
 pub(crate) struct Pool<C: Pooled>(Arc<Mutex<State<C>>>);
 
 struct State<C: Pooled> {
-    idle: HashMap<Arc<Key>, Vec<Idle<C>>>,
+    idle: HashMap<Arc<Key>, Vec<Idle<C>>, BuildHasherDefault<OwnHash>>,
     /// Connections that exist or are being opened.
     open: usize,
     limit: usize,
@@ -170,7 +190,7 @@ impl<C: Pooled> Debris<C> {
 impl<C: Pooled> Pool<C> {
     pub(crate) fn new(limit: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            idle: HashMap::new(),
+            idle: HashMap::default(),
             open: 0,
             limit,
             reserve: 0,
@@ -182,13 +202,13 @@ impl<C: Pooled> Pool<C> {
     }
 
     /// A connection, in the state and at the home `wanted` if there is one, or the right to open one; first come,
-    /// first served until `deadline`.
+    /// first served for as long as `within`. `since` is when the wait began, if there has been one.
     pub(crate) async fn lease(
         &self,
         key: &Arc<Key>,
         wanted: (u64, usize),
         class: Class,
-        deadline: Instant,
+        (within, since): (Duration, &mut Option<Instant>),
     ) -> Result<(Lease<C>, Leasing<C>), QueueTimeout> {
         let mut debris = Debris::none();
         let (wait, limit) = {
@@ -208,7 +228,8 @@ impl<C: Pooled> Pool<C> {
         };
         // The place of one that had to go is for the first who waits.
         drop(debris);
-        match timeout_at(deadline, wait).await {
+        let since = *since.get_or_insert_with(Instant::now);
+        match timeout_at(since + within, wait).await {
             Ok(Ok(lease)) => Ok(lease),
             _ => Err(QueueTimeout { limit }),
         }
@@ -227,21 +248,26 @@ impl<C: Pooled> Pool<C> {
     }
 
     /// Takes a connection back, or hands it to the first who waits.
-    pub(crate) fn give_back(&self, key: &Arc<Key>, conn: C, leasing: Leasing<C>, max_idle: usize) {
-        let surplus = self.keep(key, conn, max_idle);
+    pub(crate) fn give_back(
+        &self,
+        key: &Arc<Key>,
+        (conn, leasing): (C, Leasing<C>),
+        max_idle: usize,
+        now: Instant,
+    ) {
+        let surplus = self.keep(key, conn, max_idle, now);
         drop(leasing);
         close(surplus);
     }
 
     /// Puts a connection that nobody leased among the idle ones.
     pub(crate) fn add(&self, key: &Arc<Key>, conn: C, max_idle: usize) {
-        let surplus = self.keep(key, conn, max_idle);
+        let surplus = self.keep(key, conn, max_idle, Instant::now());
         serve(&self.0, self.0.lock());
         close(surplus);
     }
 
-    fn keep(&self, key: &Arc<Key>, mut conn: C, max_idle: usize) -> Option<C> {
-        let now = Instant::now();
+    fn keep(&self, key: &Arc<Key>, mut conn: C, max_idle: usize, now: Instant) -> Option<C> {
         if conn.worn_at() <= now || !conn.is_fit() {
             return Some(conn);
         }

@@ -108,7 +108,7 @@ impl ClientSession {
         not: &[usize],
         reason: Reason,
     ) -> Replica {
-        let settings = self.shared.settings.load_full();
+        let settings = Arc::clone(self.settings.load());
         let routing = &settings.routing;
         if !routing.freshness.is_global() || statement.facts.kind == Kind::Session {
             return Box::pin(self.choose_for_itself(not, routing, reason)).await;
@@ -131,20 +131,22 @@ impl ClientSession {
         routing: &Routing,
         (floor, reason): (Stamp, Reason),
     ) -> Replica {
-        let begun = Instant::now();
+        let mut begun = None;
         let mut rounds = 0_u32;
         loop {
+            let found = self.find_fresh(statement, not, routing, floor);
+            if let Found::Replica(at) = found {
+                let reason = if rounds > 0 && reason == Reason::Read { Reason::ReadWaited } else { reason };
+                return Replica::Use(at, reason);
+            }
+            let begun = *begun.get_or_insert_with(Instant::now);
             let left = routing.fresh_wait.saturating_sub(begun.elapsed());
             // What a replica has is asked for at least once: later reads want to know, too.
             let goes_on = rounds == 0 || !left.is_zero() && rounds < MOST_ROUNDS;
-            let found = self.find_fresh(statement, not, routing, floor);
-            if !matches!(found, Found::Replica(_)) && self.outlast_early(statement).await {
+            if self.outlast_early(statement).await {
                 continue;
             }
             match found {
-                Found::Replica(at) if rounds > 0 && reason == Reason::Read => {
-                    return Replica::Use(at, Reason::ReadWaited);
-                }
                 Found::Replica(at) => return Replica::Use(at, reason),
                 Found::None => return self.none_eligible(routing),
                 Found::NotYet(eligible, stamp) => {

@@ -344,7 +344,7 @@ impl ClientSession {
                     Unready::Fault(fault)
                 });
             }
-            self.give_back_replica();
+            self.give_back_replica(Instant::now());
         }
         let Some(server) = snapshot.servers.get(at) else {
             return Err(Unready::NoPrimary("the server is no longer configured".to_owned()));
@@ -397,7 +397,7 @@ impl ClientSession {
             target: &target,
             report,
         };
-        let settings = self.shared.settings.load_full();
+        let settings = Arc::clone(self.settings.load());
         let acquired = server.acquire(&need, along, &settings.pool, &self.shared.metrics);
         let Some(acquired) = server.life().within(acquired).await else {
             return Err(Unready::Fault(life_ended(&server.name)));
@@ -445,7 +445,7 @@ impl ClientSession {
         let told = self.shared.settings.load().servers.iter().any(|server| server.proxy_protocol);
         let from = self.account.from.filter(|_| told);
         let caps = self.caps & (CARRIED | Caps::SESSION_TRACK);
-        let key = Arc::new(Key::new(user, (account, from), caps, generation));
+        let key = self.local.keys.share(Arc::new(Key::new(user, (account, from), caps, generation)));
         self.key = Some(Arc::clone(&key));
         key
     }
@@ -469,38 +469,39 @@ impl ClientSession {
         Ok(())
     }
 
-    pub(super) fn give_back_replica(&mut self) {
+    pub(super) fn give_back_replica(&mut self, now: Instant) {
         let open = self.state.transaction.open && matches!(self.state.ran, Ran::Replica(_));
         let leased = self.replica.take();
         if self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_))) {
             self.state.held = None;
         }
-        self.give_back(leased, open);
+        self.give_back(leased, open, now);
     }
 
-    pub(super) fn give_back_primary(&mut self) {
+    pub(super) fn give_back_primary(&mut self, now: Instant) {
         let dirty = self.state.pin().is_some();
         let leased = self.primary.take();
-        self.give_back(leased, dirty);
+        self.give_back(leased, dirty, now);
     }
 
     /// The session's end: clean connections are kept for others, all else is closed.
     pub(super) fn leave(&mut self) {
-        self.give_back_primary();
-        self.give_back_replica();
+        let now = Instant::now();
+        self.give_back_primary(now);
+        self.give_back_replica(now);
         self.state.held = None;
         self.state.traces.last_insert_id_moved = false;
         self.state.traces.found_rows_moved = false;
     }
 
-    fn give_back(&self, leased: Option<Leased>, dirty: bool) {
+    fn give_back(&mut self, leased: Option<Leased>, dirty: bool, now: Instant) {
         let Some(mut leased) = leased else { return };
         self.count_server_bytes(&mut leased);
         if dirty || leased.working.as_ref().is_some_and(Working::is_being_killed) {
             return leased.conn.part();
         }
         leased.working = None;
-        let max_idle = self.shared.settings.load().pool.max_idle;
+        let max_idle = self.settings.load().pool.max_idle;
         let Leased { mut conn, server, key, leasing, .. } = leased;
         conn.native = false;
         if self.state.traces.last_insert_id_moved {
@@ -508,7 +509,7 @@ impl ClientSession {
             conn.last_insert_id = None;
         }
         conn.io.rest();
-        server.pool.give_back(&key, conn, leasing, max_idle);
+        server.pool.give_back(&key, (conn, leasing), max_idle, now);
     }
 
     pub(super) fn count_server_bytes(&self, leased: &mut Leased) {
@@ -539,7 +540,7 @@ async fn bring_kept(
         no_diagnostics: needs.no_diagnostics,
         asks_diagnostics: needs.no_diagnostics,
     };
-    server.bring(&mut leased.conn, &target, along, until).await
+    server.bring(&mut leased.conn, &target, along, || until).await
 }
 
 fn state_lost(name: &Arc<str>) -> Unready {

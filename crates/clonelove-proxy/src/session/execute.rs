@@ -1,6 +1,7 @@
 //! Getting one statement answered: the plan, the server, the relay, and what follows when a server
 //! fails on the way. Owns retries and the errors of our own; must not touch the pool.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,7 +24,7 @@ use super::exchange::{
 };
 use super::kill::speaks_of;
 use super::prepared::NotPut;
-use super::statement::{Statement, digest, shown};
+use super::statement::{Statement, digest, shown, timed};
 use super::{ClientSession, Next, login, tracking};
 use crate::error::{ClientError, Fault};
 use crate::relay::{Outcome, Relay, RelayFault, Side};
@@ -72,12 +73,10 @@ impl ClientSession {
         if statement.tracking && self.replica_of_transaction().is_none() {
             return Box::pin(self.run_on_primary(statement, Reason::SessionSetting)).await;
         }
-        let settings = self.shared.settings.load();
         let policy = Policy {
-            primary_only: settings.routing.mode == Mode::PrimaryOnly,
+            primary_only: self.settings.load().routing.mode == Mode::PrimaryOnly,
             repeatable_by_default: self.repeatable_by_default(&statement),
         };
-        drop(settings);
         let plan = plan(&statement.facts, &self.state, policy);
         self.let_go_for(plan, &statement).await;
         match plan {
@@ -136,10 +135,9 @@ impl ClientSession {
         let mut again = statement.is_read() && self.state.pin().is_none();
         let needs = self.needs(&statement.facts);
         loop {
-            let before = Instant::now();
             // A statement that writes must not run before the state it is meant for is certain.
-            let ready = self.ready_primary(needs, statement.along()).await;
-            statement.waited += before.elapsed();
+            let (ready, waited) = timed(pin!(self.ready_primary(needs, statement.along()))).await;
+            statement.waited += waited;
             let sent = match ready {
                 Ok(sent) => sent,
                 Err(unready) => return Box::pin(self.without_primary(statement, unready)).await,
@@ -325,10 +323,9 @@ impl ClientSession {
     }
 
     async fn try_replica(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Tried {
-        let before = Instant::now();
         let needs = self.needs(&statement.facts);
-        let ready = self.ready_replica(at, needs, statement.along()).await;
-        statement.waited += before.elapsed();
+        let (ready, waited) = timed(pin!(self.ready_replica(at, needs, statement.along()))).await;
+        statement.waited += waited;
         let sent = match ready {
             Ok(sent) => sent,
             Err(unready) => {
@@ -441,9 +438,9 @@ impl ClientSession {
         }
         self.note_definitions(statement, outcome.heard.failed);
         self.explain_pin(|| shown(sql, &self.state.dialect, statement.command));
-        self.finish(statement, reason);
+        let now = self.finish(statement, reason);
         if !outcome.error.is_some_and(|code| ends_connection(code, self.state.dialect.flavour)) {
-            self.settle_early();
+            self.settle_early(now);
         }
         self.show_pin();
         // Only now: whoever has the reply may rely on its being known here.
@@ -511,10 +508,13 @@ impl ClientSession {
         }
     }
 
-    fn finish(&self, statement: &Statement, reason: Reason) {
-        let whole = statement.begun.elapsed();
+    /// Counts it, and tells when that was.
+    fn finish(&self, statement: &Statement, reason: Reason) -> Instant {
+        let now = Instant::now();
+        let whole = now.saturating_duration_since(statement.begun);
         self.shared.metrics.query(reason, whole.as_secs_f64());
         self.shared.metrics.proxy_seconds.observe(whole.saturating_sub(statement.waited).as_secs_f64());
+        now
     }
 
     /// A server's own error, of a command that was made for this statement.

@@ -22,12 +22,14 @@ mod tracking;
 mod writes;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
+use arc_swap::{ArcSwap, Cache};
 use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::Session;
@@ -37,7 +39,6 @@ use clonelove_wire::packet::Response;
 use clonelove_wire::{Caps, Command};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::ReusableBoxFuture;
 
 use crate::backend::login::Account;
 use crate::backend::pool::Key;
@@ -45,7 +46,7 @@ use crate::ending::Why;
 use crate::error::{ClientError, Fault};
 use crate::listener::Door;
 use crate::net::{Buffered, Speaks};
-use crate::settings::{Route, User};
+use crate::settings::{Route, Settings, User};
 use crate::shared::{Local, Pinned, Shared, View};
 use choice::Observed;
 use connections::Leased;
@@ -59,6 +60,8 @@ use writes::Wrote;
 /// A client that may give commands.
 pub(crate) struct ClientSession {
     shared: Arc<Shared>,
+    /// As they were when last looked at, and looked at anew each time: cheaper than a look without this.
+    settings: Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>,
     client: Buffered,
     address: Option<IpAddr>,
     listener: Route,
@@ -70,7 +73,7 @@ pub(crate) struct ClientSession {
     /// What its user may do, and where that one's reads may go; the name is the view's.
     admin: bool,
     route: Route,
-    user_count: Option<UserCount>,
+    user_count: Option<Box<UserCount>>,
     /// How often the client was refused another user.
     refused_users: u8,
     account: Arc<Account>,
@@ -99,10 +102,66 @@ pub(crate) struct ClientSession {
     observed: Observed,
 }
 
-/// A session with one command of its client's. In a box, so that a client that waits does not hold its room.
-type Turn = ReusableBoxFuture<'static, (Box<ClientSession>, Next)>;
+/// Room for a session at work on one command. In a box, so that a client that waits does not hold it; and it goes from
+/// session to session without being moved.
+struct Turn {
+    work: std::pin::Pin<Box<dyn Future<Output = Infallible> + Send>>,
+    desk: Arc<Mutex<Desk>>,
+}
 
-/// Boxes for turns that nobody needs at the moment.
+/// What is on the desk of a [`Turn`].
+#[derive(Default)]
+enum Desk {
+    /// Nothing, or what is being worked on.
+    #[default]
+    Empty,
+    /// A session with a command.
+    Given(Box<ClientSession>, Request),
+    /// What came of it.
+    Done(Box<ClientSession>, Next),
+}
+
+impl Turn {
+    fn new() -> Self {
+        let desk = Arc::<Mutex<Desk>>::default();
+        Self { work: Box::pin(Self::work(Arc::clone(&desk))), desk }
+    }
+
+    async fn work(desk: Arc<Mutex<Desk>>) -> Infallible {
+        loop {
+            let given = poll_fn(|_| {
+                let mut desk = desk.lock();
+                match std::mem::take(&mut *desk) {
+                    Desk::Given(session, request) => Poll::Ready((session, request)),
+                    other => {
+                        // Whoever gives something polls.
+                        *desk = other;
+                        Poll::Pending
+                    }
+                }
+            });
+            let (session, request) = given.await;
+            let (session, next) = session.serve_one(request).await;
+            *desk.lock() = Desk::Done(session, next);
+        }
+    }
+
+    /// Serves a command. Given up, it holds the session and what that holds, and is of no further use.
+    async fn serve(&mut self, session: Box<ClientSession>, request: Request) -> (Box<ClientSession>, Next) {
+        *self.desk.lock() = Desk::Given(session, request);
+        poll_fn(|context| {
+            let Poll::Pending = self.work.as_mut().poll(context);
+            let on_it = std::mem::take(&mut *self.desk.lock());
+            match on_it {
+                Desk::Done(session, next) => Poll::Ready((session, next)),
+                Desk::Empty | Desk::Given(..) => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Turns that nobody needs at the moment.
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<Vec<Turn>>);
 
@@ -110,18 +169,12 @@ impl Turns {
     /// How many are kept.
     const MOST: usize = 64;
 
-    fn begin(&self, serve: impl Future<Output = (Box<ClientSession>, Next)> + Send + 'static) -> Turn {
+    fn begin(&self) -> Turn {
         let spare = self.0.lock().pop();
-        match spare {
-            Some(mut turn) => {
-                turn.set(serve);
-                turn
-            }
-            None => Turn::new(serve),
-        }
+        spare.unwrap_or_else(Turn::new)
     }
 
-    /// It came to its end: nothing of it is left but the box.
+    /// It came to its end: nothing of it is left but the room.
     fn end(&self, turn: Turn) {
         let mut spares = self.0.lock();
         if spares.len() < Self::MOST {
@@ -129,9 +182,6 @@ impl Turns {
         }
     }
 }
-
-/// What a client that waits may keep of the buffer for its replies.
-const KEPT: usize = 1024;
 
 /// A command as it came from the client.
 enum Request {
@@ -163,16 +213,19 @@ enum Waited {
 }
 
 /// Sees a client in and serves it to its end.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     shared: Arc<Shared>,
     client: Buffered,
     address: Option<IpAddr>,
     door: (Door, usize),
     view: Arc<View>,
-) {
-    // In boxes, so that a client that waits holds no room for what was done before.
-    if let Some(session) = Box::pin(see_in(shared, client, address, door, view)).await {
-        session.serve_all().await;
+) -> impl Future<Output = ()> + Send {
+    // In a box, so that a client that waits holds no room for what was done before.
+    let seen_in = Box::pin(see_in(shared, client, address, door, view));
+    async move {
+        if let Some(session) = seen_in.await {
+            session.serve_all().await;
+        }
     }
 }
 
@@ -218,6 +271,7 @@ async fn see_in(
     let mut session = Box::new(ClientSession::new(shared, client, (address, door.route), view, logged_in));
     session.user_count = Some(user_count);
     session.local = session.shared.local(core);
+    session.account = session.local.accounts.share(Arc::clone(&session.account));
     if session.enter_schema(seq, &info).await != Next::Go {
         return None;
     }
@@ -266,9 +320,9 @@ struct UserCount {
 }
 
 impl UserCount {
-    fn enter(shared: &Arc<Shared>, user: &User) -> Result<Self, ClientError> {
+    fn enter(shared: &Arc<Shared>, user: &User) -> Result<Box<Self>, ClientError> {
         shared.clients.enter_user(user)?;
-        Ok(Self { shared: Arc::clone(shared), name: user.name.clone() })
+        Ok(Box::new(Self { shared: Arc::clone(shared), name: user.name.clone() }))
     }
 }
 
@@ -294,6 +348,7 @@ impl ClientSession {
         let view_id = view.id;
         let mut session = Self {
             state: Session::new(None, clonelove_sql::Dialect::default()),
+            settings: Cache::new(Arc::clone(&shared.settings)),
             shared,
             client,
             address,
@@ -332,9 +387,10 @@ impl ClientSession {
             let next = match self.next_request().await {
                 Ok(Some(request)) => {
                     let (local, view) = (Arc::clone(&self.local), Arc::clone(&self.view));
-                    let mut turn = local.turns.begin(self.serve_one(request));
+                    let mut turn = local.turns.begin();
+                    let served = turn.serve(self, request);
                     // Killed in the middle of something, it goes as it is, with its connections.
-                    let Some((session, next)) = view.ending.unless(Why::Killed, turn.get_pin()).await else {
+                    let Some((session, next)) = view.ending.unless(Why::Killed, served).await else {
                         return;
                     };
                     local.turns.end(turn);
@@ -353,6 +409,9 @@ impl ClientSession {
 
     /// One command, and what comes after it.
     async fn serve_one(mut self: Box<Self>, request: Request) -> (Box<Self>, Next) {
+        if self.out.capacity() == 0 {
+            self.out = self.local.room.take();
+        }
         let next = self.dispatch(request).await;
         self.count_bytes();
         if next == Next::Go {
@@ -376,7 +435,7 @@ impl ClientSession {
 
     /// The next command; `None` when the client is gone, or has to go.
     async fn next_request(&mut self) -> Result<Option<Request>, ClientError> {
-        let limits = self.shared.settings.load().limits.clone();
+        let limits = &self.settings.load().limits;
         let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
         let analyse_up_to = limits.analyse_up_to.min(MAX_FRAME).min(max_packet.saturating_add(1));
         self.client.expect(0);
@@ -415,8 +474,8 @@ impl ClientSession {
     /// Waits for more from the client; false when it is gone, or has to go.
     async fn more(&mut self) -> Result<bool, ClientError> {
         let between = self.client.input.is_empty();
-        if between && self.out.capacity() > KEPT {
-            self.out = BytesMut::new();
+        if between && self.out.is_empty() {
+            self.local.room.give(std::mem::take(&mut self.out));
         }
         match self.wait_for_client(between).await {
             Waited::Read(Ok(0)) => {
@@ -443,7 +502,7 @@ impl ClientSession {
 
     /// Waits for the client, or for what ends it. The session's task is woken for either: listener::spawn sees to it.
     async fn wait_for_client(&mut self, between: bool) -> Waited {
-        let longest = self.shared.settings.load().limits.client_idle_timeout;
+        let longest = self.settings.load().limits.client_idle_timeout;
         let patience =
             self.timeouts.as_ref().and_then(|set| set.patience).map_or(longest, |own| own.min(longest));
         let may_go = between && !self.state.transaction.open;

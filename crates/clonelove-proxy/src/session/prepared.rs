@@ -487,7 +487,7 @@ impl ClientSession {
             no_diagnostics: false,
             asks_diagnostics: false,
         };
-        let moved = server.bring(&mut leased.conn, &target, None, until).await;
+        let moved = server.bring(&mut leased.conn, &target, None, || until).await;
         moved.map(drop).map_err(|not| {
             let (NotBrought::Refused(fault) | NotBrought::NoSchema(fault) | NotBrought::Unfit(fault)) = not;
             NotPut::Fault(fault)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::{Heard, Held, Ran};
 use clonelove_wire::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::ClientSession;
 use super::connections::Needs;
@@ -49,15 +49,15 @@ impl ClientSession {
         if self.traces_moved() && self.primary.is_some() && !self.primary_stays() {
             Box::pin(self.save_traces()).await;
         }
-        self.give_back_what_may();
+        self.give_back_what_may(Instant::now());
     }
 
     /// The part of it that asks no server: done before the last of a reply is sent, so that a client which
     /// has its reply finds the connection free, were it only for its own next log-in.
-    pub(super) fn settle_early(&mut self) {
+    pub(super) fn settle_early(&mut self, now: Instant) {
         let asks = self.to_check.is_some() || self.traces_moved();
         if self.state.unread.is_empty() && !asks {
-            self.give_back_what_may();
+            self.give_back_what_may(now);
         }
     }
 
@@ -65,16 +65,16 @@ impl ClientSession {
         self.state.held.is_some_and(|held| held.ran == Ran::Primary) || self.state.pin().is_some()
     }
 
-    fn give_back_what_may(&mut self) {
+    fn give_back_what_may(&mut self, now: Instant) {
         let held = self.state.held.map(|held| held.ran);
         let in_transaction = self.state.transaction.open;
         let stays = in_transaction && matches!(self.state.ran, Ran::Replica(_))
             || matches!(held, Some(Ran::Replica(_)));
         if self.replica.is_some() && !stays {
-            self.give_back_replica();
+            self.give_back_replica(now);
         }
         if self.primary.is_some() && !self.primary_stays() {
-            self.give_back_primary();
+            self.give_back_primary(now);
         }
     }
 
@@ -127,7 +127,7 @@ impl ClientSession {
         let asked = life.run(leased.conn.ask(&statement));
         let Ok(Some(Ok(_))) = timeout(ASK, asked).await else { return self.lose_primary() };
         leased.conn.diagnostics = true;
-        self.give_back_replica();
+        self.give_back_replica(Instant::now());
         self.state.held = Some(Held { pin: Pin::Diagnostics, ran: Ran::Primary });
     }
 

@@ -1,6 +1,9 @@
 //! A statement on its way: the bytes to forward, what is known of them, and when they came.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_sql::keys::Keys;
@@ -52,7 +55,7 @@ pub(super) struct Statement {
     pub(super) spilled: Option<Spilled>,
     pub(super) begun: Instant,
     /// The part of the time that was not the proxy's own.
-    pub(super) waited: std::time::Duration,
+    pub(super) waited: Duration,
 }
 
 /// What the schema makes of a statement.
@@ -97,7 +100,7 @@ impl Statement {
             saying: None,
             spilled: None,
             begun: Instant::now(),
-            waited: std::time::Duration::ZERO,
+            waited: Duration::ZERO,
         }
     }
 
@@ -187,6 +190,20 @@ impl Statement {
     pub(super) fn is_read(&self) -> bool {
         self.facts.why.is_none() && self.facts.kind == Kind::Read
     }
+}
+
+/// Awaits what may have to wait, and tells how long it did: from when it could not go on at once.
+pub(super) async fn timed<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, Duration) {
+    let mut since = None;
+    let done = poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            since.get_or_insert_with(Instant::now);
+        }
+        polled
+    });
+    let done = done.await;
+    (done, since.map_or(Duration::ZERO, |since| since.elapsed()))
 }
 
 /// What may be anything.

@@ -79,7 +79,7 @@ fn key() -> Arc<Key> {
 /// A leased connection whose other end is the test's.
 async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let lease = server.pool.lease(&key(), (0, 0), Class::Write, Instant::now()).await;
+    let lease = server.pool.lease(&key(), (0, 0), Class::Write, (Duration::ZERO, &mut None)).await;
     let Ok((Lease::Slot(slot), leasing)) = lease else { panic!("no slot") };
     let conn = Box::new(BackendConn {
         io: Buffered::new(Stream::Unix(ours)),
@@ -157,7 +157,7 @@ async fn a_session_that_panics_closes_its_two_sockets_frees_its_lease_and_is_cou
     assert_eq!(server.pinned.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert_eq!(server.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
     assert!(
-        server.pool.lease(&key(), (0, 0), Class::Write, Instant::now()).await.is_ok(),
+        server.pool.lease(&key(), (0, 0), Class::Write, (Duration::ZERO, &mut None)).await.is_ok(),
         "the slot is free again"
     );
     assert_eq!((metrics.panics.get(), metrics.client_connections.get()), (1, 0));

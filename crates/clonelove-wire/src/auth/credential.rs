@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::crypt::Crypt;
@@ -116,6 +117,18 @@ impl Login {
     }
 }
 
+impl PartialEq for Login {
+    /// Takes as long for all of one length.
+    fn eq(&self, other: &Login) -> bool {
+        match (self, other) {
+            (Login::Password(one), Login::Password(other)) => one.expose().ct_eq(other.expose()).into(),
+            (Login::Native(one), Login::Native(other)) => one.as_slice().ct_eq(other.as_slice()).into(),
+            (Login::Nothing, Login::Nothing) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Default for Login {
     fn default() -> Self {
         Login::Password(Secret::default())
@@ -129,17 +142,6 @@ impl fmt::Debug for Login {
             Login::Native(_) => "Native(…)",
             Login::Nothing => "Nothing",
         })
-    }
-}
-
-impl PartialEq for Login {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Login::Password(one), Login::Password(other)) => one.matches(other.expose()),
-            (Login::Native(one), Login::Native(other)) => one == other,
-            (Login::Nothing, Login::Nothing) => true,
-            _ => false,
-        }
     }
 }
 

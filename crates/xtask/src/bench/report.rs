@@ -45,11 +45,12 @@ impl Report {
     }
 
     /// Prints the report, and keeps it with its chart. False when there were errors, which spoil a comparison.
-    pub(crate) fn write(&self) -> Result<bool> {
+    pub(crate) fn write(&self, name: Option<&str>) -> Result<bool> {
         let folder = target_folder().join("bench");
         fs::create_dir_all(&folder)?;
-        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-        let (table, chart) = (folder.join(format!("{stamp}.md")), folder.join(format!("{stamp}.svg")));
+        let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().to_string();
+        let place = folder.join(name.unwrap_or(&stamp));
+        let (table, chart) = (place.with_extension("md"), place.with_extension("svg"));
         let text = self.markdown();
         fs::write(&table, &text)?;
         fs::write(&chart, self.svg())?;

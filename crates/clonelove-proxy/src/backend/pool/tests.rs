@@ -81,8 +81,8 @@ impl Fixture {
         (state, home): (u64, usize),
         class: Class,
     ) -> Result<Leased, QueueTimeout> {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let (lease, leasing) = self.pool.lease(&key(user), (state, home), class, deadline).await?;
+        let patience = (Duration::from_secs(5), &mut None);
+        let (lease, leasing) = self.pool.lease(&key(user), (state, home), class, patience).await?;
         let conn = match lease {
             Lease::Idle(conn) => conn,
             Lease::Slot(slot) => Conn {
@@ -99,8 +99,8 @@ impl Fixture {
         Ok((conn, leasing))
     }
 
-    fn back(&self, user: &str, (conn, leasing): Leased) {
-        self.pool.give_back(&key(user), conn, leasing, 50);
+    fn back(&self, user: &str, leased: Leased) {
+        self.pool.give_back(&key(user), leased, 50, Instant::now());
     }
 
     fn open(&self) -> usize {
