@@ -147,7 +147,12 @@ impl Turn {
     }
 
     /// Serves a command. Given up, it holds the session and what that holds, and is of no further use.
-    async fn serve(&mut self, session: Box<ClientSession>, request: Request) -> (Box<ClientSession>, Next) {
+    fn serve(
+        &mut self,
+        session: Box<ClientSession>,
+        request: Request,
+    ) -> impl Future<Output = (Box<ClientSession>, Next)> + '_ {
+        // Not in a future: who waits for this one keeps no second room for it.
         *self.desk.lock() = Desk::Given(session, request);
         poll_fn(|context| {
             let Poll::Pending = self.work.as_mut().poll(context);
@@ -157,7 +162,6 @@ impl Turn {
                 Desk::Empty | Desk::Given(..) => Poll::Pending,
             }
         })
-        .await
     }
 }
 
