@@ -39,7 +39,7 @@ pub(crate) struct Room(Mutex<Vec<BytesMut>>);
 
 impl Room {
     /// How many are kept.
-    const MOST: usize = 64;
+    const MOST: usize = 32;
 
     /// One that holds nothing.
     pub(crate) fn take(&self) -> BytesMut {

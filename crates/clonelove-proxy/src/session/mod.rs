@@ -170,8 +170,8 @@ impl Turn {
 pub(crate) struct Turns(Mutex<Vec<Turn>>);
 
 impl Turns {
-    /// How many are kept.
-    const MOST: usize = 64;
+    /// How many are kept. What more are made at a time of need costs less than to keep them would.
+    const MOST: usize = 16;
 
     fn begin(&self) -> Turn {
         let spare = self.0.lock().pop();
