@@ -449,7 +449,8 @@ impl Server {
         let position = timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;
-        if position.is_some_and(|now| self.went_back(before.as_deref(), &now)) {
+        let applied = position.filter(|_| self.keeps(Rules::APPLIED_ONLY));
+        if applied.is_some_and(|now| self.went_back(before.as_deref(), &now)) {
             return Err(ServerFault::new(&self.name, Fault::ServerLost, "it lost transactions that it had"));
         }
         Ok(conn)

@@ -109,6 +109,15 @@ impl Position {
         }
     }
 
+    /// What of it a server of MySQL wrote itself, by its UUID; all of it on MariaDB, whose domains do not tell.
+    #[must_use]
+    pub fn written_by(&self, uuid: &str) -> Position {
+        match self {
+            Position::MySql(position) => Position::MySql(position.written_by(uuid)),
+            Position::MariaDb(_) => self.clone(),
+        }
+    }
+
     /// How many domains (MariaDB) or intervals (MySQL) it is made of: what it costs to keep. Sets of MySQL grow
     /// with every GTID that is no neighbour of another; [`Position::subtract`] keeps them small.
     pub fn len(&self) -> usize {

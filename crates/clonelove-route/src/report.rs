@@ -55,6 +55,9 @@ pub struct Report {
     pub binlog_position: Option<Position>,
     /// What can be promised of its GTIDs.
     pub gtid: GtidSupport,
+    /// It commits when a replica has acknowledged and not before (semi-synchronous replication, AFTER_SYNC): replicas
+    /// may show a write earlier than it does.
+    pub commits_last: bool,
     /// How far its clock is ahead of the prober's, in seconds; negative when behind. Zero until
     /// [`Report::measure_clock`] was called.
     pub clock_skew: f64,

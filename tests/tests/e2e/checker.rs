@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{Config, Flavour};
 
-use stage::{Stage, Trouble};
+use stage::{Counted, Stage, Trouble};
 use visitors::{Habit, inspect, visit};
 use world::World;
 
@@ -72,21 +72,21 @@ const ONE: Plan = Plan {
     until_caught: false,
 };
 
-/// Under each trouble: reads, those on replicas, microseconds.
+/// Under each trouble: reads, and microseconds.
 #[derive(Default)]
-struct Shares(Vec<(Trouble, f64, f64, u64)>);
+struct Shares(Vec<(Trouble, Counted, u64)>);
 
 impl Shares {
-    fn add(&mut self, trouble: Trouble, (reads, on_replicas): (f64, f64), time: u64) {
+    fn add(&mut self, trouble: Trouble, counted: Counted, time: u64) {
         match self.0.iter_mut().find(|one| one.0 == trouble) {
-            Some(one) => *one = (trouble, one.1 + reads, one.2 + on_replicas, one.3 + time),
-            None => self.0.push((trouble, reads, on_replicas, time)),
+            Some(one) => *one = (trouble, one.1.and(counted), one.2 + time),
+            None => self.0.push((trouble, counted, time)),
         }
     }
 
     fn text(&self) -> String {
-        let one = |(trouble, reads, on_replicas, time): &(Trouble, f64, f64, u64)| {
-            format!("{trouble:?} {:.0} % in {:.0} s", 100.0 * on_replicas / reads, *time as f64 / 1e6)
+        let one = |(trouble, counted, time): &(Trouble, Counted, u64)| {
+            format!("{trouble:?} {:.0} % in {:.0} s", 100.0 * counted.share(), *time as f64 / 1e6)
         };
         self.0.iter().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -136,10 +136,9 @@ fn run(plan: &Plan) -> Result<Report> {
         let mut all = || {
             for trouble in troubles.iter().cycle().take(troubles.len() * rounds) {
                 let begun = world.now();
-                let before = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
+                let before = stage.counted()?;
                 stage.endure(&world, *trouble, plan.reads / (troubles.len() * rounds) as u64)?;
-                let now = (world.reads.load(Ordering::Relaxed) as f64, stage.on_replicas()?);
-                shares.add(*trouble, (now.0 - before.0, now.1 - before.1), world.now() - begun);
+                shares.add(*trouble, stage.counted()?.since(before), world.now() - begun);
                 let found = world.breaches.lock().len();
                 if world.is_over() || plan.until_caught && found > 0 {
                     break;
@@ -174,12 +173,12 @@ fn troubles() -> Vec<Trouble> {
 
 fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Result<Report> {
     let reads = world.reads.load(Ordering::Relaxed);
-    let on_replicas = stage.on_replicas()? / reads.max(1) as f64;
+    let on_replicas = stage.counted()?.share();
     let breaches = world.breaches.lock().clone();
     let seconds = world.now() as f64 / 1e6;
     let arrivals = world.arrivals.load(Ordering::Relaxed);
     let mut text = format!(
-        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads on replicas ({}): {} breaches",
+        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads that replicas may answer were (by trouble: {}): {} breaches",
         world.writes.load(Ordering::Relaxed),
         100.0 * on_replicas,
         shares.text(),

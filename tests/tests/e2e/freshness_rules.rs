@@ -41,6 +41,13 @@ on_all!(early::what_the_primary_shows_early => what_the_primary_shows_early_stay
     what_the_primary_shows_early_stays_seen_on_mariadb_sid, what_the_primary_shows_early_stays_seen_on_mysql_sid);
 on_all!(early::what_a_replica_shows_early => what_a_replica_shows_early_stays_seen_on_mariadb,
     what_a_replica_shows_early_stays_seen_on_mariadb_sid, what_a_replica_shows_early_stays_seen_on_mysql_sid);
+on_all!(early::what_a_replica_shows_early_of_others => what_a_replica_shows_early_of_others_stays_seen_on_mariadb,
+    what_a_replica_shows_early_of_others_stays_seen_on_mariadb_sid,
+    what_a_replica_shows_early_of_others_stays_seen_on_mysql_sid);
+on_all!(early::what_a_former_replica_showed => what_a_former_replica_showed_stays_seen_on_mariadb,
+    what_a_former_replica_showed_stays_seen_on_mariadb_sid, what_a_former_replica_showed_stays_seen_on_mysql_sid);
+on_all!(early::what_the_log_has_not_told => what_the_log_has_not_told_stays_seen_on_mariadb,
+    what_the_log_has_not_told_stays_seen_on_mariadb_sid, what_the_log_has_not_told_stays_seen_on_mysql_sid);
 on_all!(early::an_unknown_commit_is_lost => an_unknown_commit_that_was_lost_is_in_doubt_on_mariadb,
     an_unknown_commit_that_was_lost_is_in_doubt_on_mariadb_sid,
     an_unknown_commit_that_was_lost_is_in_doubt_on_mysql_sid);
@@ -49,6 +56,8 @@ on_all!(positions::filters => a_replica_that_leaves_tables_out_gets_no_read_on_m
     a_replica_that_leaves_tables_out_gets_no_read_on_mysql_sid);
 on_all!(positions::reset_log => a_log_that_begins_anew_begins_a_history_on_mariadb,
     a_log_that_begins_anew_begins_a_history_on_mariadb_sid, a_log_that_begins_anew_begins_a_history_on_mysql_sid);
+on_all!(positions::reset_log_in_session => a_log_that_begins_anew_hides_no_own_write_on_mariadb,
+    a_log_that_begins_anew_hides_no_own_write_on_mariadb_sid, a_log_that_begins_anew_hides_no_own_write_on_mysql_sid);
 on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,
     a_write_whose_connection_was_lost_is_in_doubt_on_mariadb_sid,
     a_write_whose_connection_was_lost_is_in_doubt_on_mysql_sid);
@@ -89,6 +98,16 @@ fn a_replicas_own_binlog_is_not_its_position() -> Result<()> {
 #[test]
 fn a_replica_that_was_set_back_behind_the_proxys_back_is_known_to_be() -> Result<()> {
     positions::set_back_unseen(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_replica_that_was_set_back_and_is_not_watched_gets_no_read() -> Result<()> {
+    positions::set_back_unwatched(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_position_that_comes_late_is_nobody_elses() -> Result<()> {
+    writes::an_owed_position(Flavour::MariaDbDistribution)
 }
 
 #[test]

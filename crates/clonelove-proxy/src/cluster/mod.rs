@@ -5,6 +5,7 @@ pub(crate) mod binlog;
 mod positions;
 mod probe;
 pub(crate) mod schema;
+mod shown;
 
 pub(crate) use positions::{FreshWait, Waiters};
 pub(crate) use probe::{for_ever, monitoring_connection};

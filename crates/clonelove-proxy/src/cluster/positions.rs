@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use clonelove_route::freshness::Stamp;
+use clonelove_route::freshness::{Rules, Stamp};
 use clonelove_route::position::Position;
 use clonelove_route::report::Flavour;
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::probe::{MonitorCount, Monitoring, monitoring_connection};
+use super::shown::{self, LogPlace, Shown};
 use super::{Cluster, Snapshot};
 use crate::backend::conn::BackendConn;
 use crate::error::ServerFault;
@@ -23,6 +24,8 @@ use crate::settings::Settings;
 
 /// One question to the server waits so long there before it is asked anew, for whoever came meanwhile.
 const STANDING: Duration = Duration::from_millis(20);
+/// What the primary has committed can only be looked at, so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Stamps that are remembered for one server; the others are learnt of with these.
 const MOST_STAMPS: usize = 256;
 /// Readers that wait at one server at a time; the others go on without.
@@ -44,6 +47,10 @@ pub(crate) struct Waiters {
 enum Wanted {
     Reached(Position, oneshot::Sender<()>),
     Current(oneshot::Sender<Position>),
+    /// All that a replica may have shown by now.
+    Shown(oneshot::Sender<Shown>),
+    /// The primary has committed everything before this place of its log.
+    Committed(LogPlace, oneshot::Sender<()>),
 }
 
 impl Wanted {
@@ -51,6 +58,8 @@ impl Wanted {
         match self {
             Wanted::Reached(_, sender) => sender.is_closed(),
             Wanted::Current(sender) => sender.is_closed(),
+            Wanted::Shown(sender) => sender.is_closed(),
+            Wanted::Committed(_, sender) => sender.is_closed(),
         }
     }
 }
@@ -169,6 +178,16 @@ impl Waiters {
         self.add(Wanted::Current(sender)).then_some(receiver)
     }
 
+    pub(super) fn shown(&self) -> Option<oneshot::Receiver<Shown>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add(Wanted::Shown(sender)).then_some(receiver)
+    }
+
+    pub(super) fn committed(&self, place: LogPlace) -> Option<oneshot::Receiver<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add(Wanted::Committed(place, sender)).then_some(receiver)
+    }
+
     /// Nobody can be told anything now.
     fn give_up(&self) {
         self.stamps.lock().clear();
@@ -246,12 +265,12 @@ async fn serve(
     batch: Vec<Wanted>,
     told: &mut Option<Arc<Position>>,
 ) -> Result<(), ServerFault> {
-    let asks_current = batch.iter().any(|wanted| matches!(wanted, Wanted::Current(_)));
+    let asks_now = batch.iter().any(|wanted| !matches!(wanted, Wanted::Reached(..)));
     let first = batch.iter().find_map(|wanted| match wanted {
-        Wanted::Reached(position, _) if !asks_current => Some(position),
+        Wanted::Reached(position, _) if !asks_now => Some(position),
         _ => None,
     });
-    let towards = server.stamp_to_ask().filter(|_| first.is_none() && !asks_current);
+    let towards = server.stamp_to_ask().filter(|_| first.is_none() && !asks_now);
     let sql = question(conn.flavour, first.or(towards.as_ref()));
     let rows = conn.rows(&sql, STANDING + Duration::from_secs(2)).await?;
     let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
@@ -259,30 +278,71 @@ async fn serve(
         let text = row.get(at).and_then(Option::as_deref).unwrap_or_default();
         Position::parse(conn.flavour, text).ok()
     };
-    let (executed, written) = (column(1), column(2));
+    let (mut executed, written) = (column(1), column(2));
+    if !server.keeps(Rules::APPLIED_ONLY) {
+        executed.clone_from(&written);
+    }
     if let Some(executed) = &executed {
         server.told_position(told, executed.clone());
     }
-    let mut back = Vec::new();
-    for wanted in batch {
-        match wanted {
+    let asks = |conn: &BackendConn, one: fn(&Wanted) -> bool| {
+        conn.flavour == Flavour::MariaDb && batch.iter().any(one)
+    };
+    let mut answer = Answer { executed: executed.map(Arc::new), written, received: None, committed: None };
+    if asks(conn, |wanted| matches!(wanted, Wanted::Shown(_))) {
+        answer.received = shown::received(conn).await?;
+    }
+    let looks = asks(conn, |wanted| matches!(wanted, Wanted::Committed(..)));
+    if looks {
+        answer.committed = shown::committed(conn).await?;
+    }
+    let mut back: Vec<Wanted> = batch.into_iter().filter_map(|wanted| wanted.served_by(&answer)).collect();
+    let looks_again = looks && back.iter().any(|wanted| matches!(wanted, Wanted::Committed(..)));
+    server.waiters.wanted.lock().append(&mut back);
+    server.waiters.told.notify_waiters();
+    if looks_again {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// What a server has told.
+struct Answer {
+    executed: Option<Arc<Position>>,
+    written: Option<Position>,
+    received: Option<(u32, LogPlace)>,
+    committed: Option<LogPlace>,
+}
+
+impl Wanted {
+    /// Tells whoever asked; gives back what this answer does not serve.
+    fn served_by(self, answer: &Answer) -> Option<Wanted> {
+        match self {
             Wanted::Reached(position, sender) => {
-                if executed.as_ref().is_some_and(|executed| executed.covers(&position)) {
-                    let _ = sender.send(());
-                } else {
-                    back.push(Wanted::Reached(position, sender));
+                if !answer.executed.as_ref().is_some_and(|executed| executed.covers(&position)) {
+                    return Some(Wanted::Reached(position, sender));
+                }
+                let _ = sender.send(());
+            }
+            Wanted::Shown(sender) => {
+                if let Some(position) = answer.executed.clone() {
+                    let _ = sender.send(Shown { position, received: answer.received });
                 }
             }
+            Wanted::Committed(place, sender) => {
+                if answer.committed.is_none_or(|committed| committed < place) {
+                    return Some(Wanted::Committed(place, sender));
+                }
+                let _ = sender.send(());
+            }
             Wanted::Current(sender) => {
-                if let Some(written) = &written {
+                if let Some(written) = &answer.written {
                     let _ = sender.send(written.clone());
                 }
             }
         }
+        None
     }
-    server.waiters.wanted.lock().append(&mut back);
-    server.waiters.told.notify_waiters();
-    Ok(())
 }
 
 impl Server {

@@ -167,6 +167,14 @@ async fn ask(
     for channel in report.replication.iter_mut().filter(|_| !server.keeps(Rules::FILTERED)) {
         channel.filtered = false;
     }
+    if !server.keeps(Rules::APPLIED_ONLY) {
+        report.position.clone_from(&report.binlog_position);
+    }
+    if !server.keeps(Rules::NO_WAY_BACK)
+        && let Some((position, before)) = report.position.as_mut().zip(probe.told.as_ref())
+    {
+        position.union(before);
+    }
     Ok(Found { report, greeting: Arc::clone(&probe.greeting), last: probe.told.take(), begun })
 }
 

@@ -52,6 +52,9 @@ pub(super) struct Observed {
     /// In answers of replicas that read what was being written. The primary may show it later than they: what is not
     /// transactional when its statement ends, and with acknowledgements awaited before the commit all else.
     early: u64,
+    /// How far its last replica was when it answered is not known; and the primary need not show all of that answer.
+    unsure: bool,
+    unshown: bool,
     /// The primary has answered since the log was known to tell of all that it showed: others' writes may be among that.
     ahead: bool,
 }
@@ -60,6 +63,7 @@ impl Observed {
     /// A replica answered: what was under way below `pending` may have been in it, if that was `read` at all.
     pub(super) fn on_replica(&mut self, pending: u64, read: bool) {
         self.anywhere = pending;
+        (self.unsure, self.unshown) = (true, true);
         if read {
             self.early = pending;
         }
@@ -120,7 +124,12 @@ impl ClientSession {
         let Ok(floor) = asked else {
             return self.spill_or_not(statement, not, routing, "the primary did not answer").await;
         };
-        self.find_in_time(statement, not, routing, (floor, reason)).await
+        let chosen = self.find_in_time(statement, not, routing, (floor, reason)).await;
+        if matches!(chosen, Replica::Primary(_)) && self.observed.unshown && self.others_come_early(routing) {
+            self.observed.unshown = false;
+            self.outlast_others().await;
+        }
+        chosen
     }
 
     /// A replica that is fresh, or becomes so within `fresh_wait`; else what follows from there being none.
@@ -143,7 +152,7 @@ impl ClientSession {
             let left = routing.fresh_wait.saturating_sub(begun.elapsed());
             // What a replica has is asked for at least once: later reads want to know, too.
             let goes_on = rounds == 0 || !left.is_zero() && rounds < MOST_ROUNDS;
-            if self.outlast_early(statement).await {
+            if self.may_find_more(statement, routing).await {
                 continue;
             }
             match found {
@@ -161,6 +170,38 @@ impl ClientSession {
                 Found::Kept(kept) => return Box::pin(self.kept(statement, not, routing, kept)).await,
             }
             rounds = rounds.saturating_add(1);
+        }
+    }
+
+    /// Looks at what else the session may have seen; whether it is to be searched for a replica once more.
+    async fn may_find_more(&mut self, statement: &Statement, routing: &Routing) -> bool {
+        self.outlast_early(statement).await
+            || self.observed.unsure && self.others_come_early(routing) && self.ask_former().await
+    }
+
+    /// Whether a replica may have shown this session what is not known here to be under way, and is nowhere else yet.
+    fn others_come_early(&self, routing: &Routing) -> bool {
+        let cluster = &self.shared.cluster;
+        let known =
+            routing.freshness == Freshness::Strict || routing.freshness_scope == FreshnessScope::Cluster;
+        known && cluster.replicas_are_first() && cluster.freshness.keeps(Rules::OTHERS_EARLY)
+    }
+
+    /// Asks the session's last replica how far it is: no less than when it answered. Another must be as far.
+    async fn ask_former(&mut self) -> bool {
+        self.observed.unsure = false;
+        let Some(last) = self.state.last_replica else { return false };
+        let shown = Box::pin(self.shared.cluster.shown_by(last, ASK_PRIMARY)).await;
+        self.state.seen = shown.map(|shown| shown.position).or(self.state.seen.take());
+        true
+    }
+
+    /// Before the primary is asked for what a replica may have shown: waits until it has committed that, but not for long.
+    async fn outlast_others(&self) {
+        let Some(last) = self.state.last_replica else { return };
+        let cluster = Arc::clone(&self.shared.cluster);
+        if !Box::pin(cluster.primary_shows(last, MOST_EARLY)).await {
+            tracing::debug!("the primary may not show yet what a replica has shown");
         }
     }
 
@@ -273,6 +314,7 @@ impl ClientSession {
         };
         // What its last replica showed it, another may not have yet, if it is still under way.
         let elsewhere = !freshness.sees_pending(&reads, self.observed.anywhere);
+        let elsewhere = elsewhere && !(self.observed.unsure && self.others_come_early(search.routing));
         let last = self.state.last_replica;
         let seen = &self.state.seen;
         let fresh = |at: usize| {
@@ -441,14 +483,25 @@ impl ClientSession {
         let (last, seen) = (self.state.last_replica, self.state.seen.clone().filter(|_| needs));
         let fresh = |at: usize| {
             let has = |need: Option<&Position>| need.is_none_or(|need| knows(&snapshot, at, need));
+            if needs && !self.is_of_this_history(at) {
+                return false;
+            }
             // A session does not go back in time when it changes its replica.
             has(own.as_ref()) && has(seen.as_deref().filter(|_| last != Some(at)))
         };
         match self.choose_among(&snapshot, not, (routing, dice), &fresh) {
             Chosen::Replica(at) => Replica::Use(at, reason),
-            Chosen::NotYet(eligible) => self.wait_for_own(&eligible, routing.fresh_wait, reason).await,
+            Chosen::NotYet(mut eligible) => {
+                eligible.retain(|at| self.is_of_this_history(*at));
+                self.wait_for_own(&eligible, routing.fresh_wait, reason).await
+            }
             Chosen::None => self.none_eligible(routing),
         }
+    }
+
+    /// Whether the positions that a server tells count from where the primary's do.
+    fn is_of_this_history(&self, at: usize) -> bool {
+        self.shared.cluster.freshness.has(at, 0)
     }
 
     async fn wait_for_own(&mut self, eligible: &[usize], within: Duration, reason: Reason) -> Replica {

@@ -499,7 +499,8 @@ impl ClientSession {
         conn.native = true;
         conn.diagnostics = self.state.held.is_some();
         conn.tainted |= !statement.is_read();
-        conn.owes_position |= !statement.is_read() && (heard.failed || heard.plain_eofs);
+        let owed = self.shared.cluster.freshness.keeps(Rules::OWED);
+        conn.owes_position |= owed && !statement.is_read() && (heard.failed || heard.plain_eofs);
         if moved_id {
             conn.last_insert_id = None;
         }

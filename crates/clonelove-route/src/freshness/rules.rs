@@ -58,6 +58,12 @@ bitflags::bitflags! {
         const FILTERED = 1 << 25;
         /// Positions from before the primary's log began anew say nothing of what came after.
         const HISTORY = 1 << 26;
+        /// What a replica showed of others' writes, the primary or another replica need not show yet.
+        const OTHERS_EARLY = 1 << 27;
+        /// A replica has what it has applied, whatever its own binary log says.
+        const APPLIED_ONLY = 1 << 28;
+        /// A position that a reply did not tell comes with a later one, which may be another client's.
+        const OWED = 1 << 29;
     }
 }
 

@@ -53,6 +53,13 @@ impl MySqlPosition {
         self.sources.iter().map(|((uuid, tag), intervals)| (uuid, tag.as_str(), intervals.as_slice()))
     }
 
+    /// What of it one server wrote; nothing, if that is no UUID.
+    pub(super) fn written_by(&self, uuid: &str) -> Self {
+        let uuid = parse_uuid(uuid);
+        let of_it = self.sources.iter().filter(|((one, _), _)| Some(*one) == uuid);
+        MySqlPosition { sources: of_it.map(|(source, numbers)| (source.clone(), numbers.clone())).collect() }
+    }
+
     pub(super) fn union(&mut self, other: &Self) {
         for (source, intervals) in &other.sources {
             if let Some(mine) = self.sources.get_mut(source) {

@@ -82,6 +82,8 @@ const SHOW_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN (\
     'server_id', 'server_uid', 'server_uuid', 'hostname', 'port', 'datadir', 'version', \
     'read_only', 'super_read_only', 'innodb_read_only', \
     'log_bin', 'log_slave_updates', 'log_replica_updates', 'gtid_mode', 'wsrep_on', \
+    'rpl_semi_sync_master_enabled', 'rpl_semi_sync_master_wait_point', \
+    'rpl_semi_sync_source_enabled', 'rpl_semi_sync_source_wait_point', \
     'slave_preserve_commit_order', 'replica_preserve_commit_order', \
     'slave_parallel_workers', 'replica_parallel_workers', \
     'autocommit', 'block_encryption_mode', 'character_set_collations', 'character_set_filesystem', \
@@ -160,6 +162,7 @@ pub fn report_from(flavour: Flavour, results: &[ResultRows]) -> Result<Report, B
         position,
         binlog_position,
         gtid,
+        commits_last: commits_last(&variables),
         clock_skew: 0.0,
         server_clock: instance.number("clock")?,
         defaults: session_defaults(&variables),
@@ -287,6 +290,16 @@ fn gtid_support(flavour: Flavour, variables: &Values<'_>) -> GtidSupport {
         },
         cluster: on("wsrep_on"),
     }
+}
+
+/// Plugins of MySQL's that are not there have no variables.
+fn commits_last(variables: &Values<'_>) -> bool {
+    let waits = |kind: &str| {
+        let name = |what: &str| format!("rpl_semi_sync_{kind}_{what}");
+        let point = variables.get(&name("wait_point")).unwrap_or_default();
+        variables.is_on(&name("enabled")) == Some(true) && point.eq_ignore_ascii_case("AFTER_SYNC")
+    };
+    waits("master") || waits("source")
 }
 
 /// Only ON: with ON_PERMISSIVE some transactions have no GTID.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,6 +28,18 @@ struct Delays {
 impl Relay {
     /// A relay to `target` that forwards at once.
     pub(crate) fn to(target: String) -> Result<Self> {
+        Self::delaying(target, |_| true)
+    }
+
+    /// One that delays what the server says only where it sends its binary log; everything else passes at once.
+    pub(crate) fn of_logs(target: String) -> Result<Self> {
+        // COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID: commands begin at the fifth byte of what a client sends, and are the
+        // first of their sequence.
+        Self::delaying(target, |said| matches!(said, [_, _, _, 0, 0x12 | 0x1e, ..]))
+    }
+
+    /// Delays a connection from when its client has said something that is `meant`.
+    fn delaying(target: String, meant: fn(&[u8]) -> bool) -> Result<Self> {
         let delays = Arc::new(Delays::default());
         let given = Arc::clone(&delays);
         let peer = Peer::start(move |client| {
@@ -35,10 +47,18 @@ impl Relay {
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
             let delays = Arc::clone(&given);
+            let is_meant = Arc::new(AtomicBool::new(meant(&[])));
+            let of_it = Arc::clone(&is_meant);
             std::thread::spawn(move || {
-                carry(&server_too, &client_too, &|| delays.from_server.load(Ordering::Relaxed));
+                let delay = || {
+                    if of_it.load(Ordering::SeqCst) { delays.from_server.load(Ordering::Relaxed) } else { 0 }
+                };
+                carry(&server_too, &client_too, &delay, &|_| ());
             });
-            carry(&client, &server, &|| given.to_server.load(Ordering::Relaxed));
+            let look = |said: &[u8]| {
+                is_meant.store(is_meant.load(Ordering::SeqCst) || meant(said), Ordering::SeqCst)
+            };
+            carry(&client, &server, &|| given.to_server.load(Ordering::Relaxed), &look);
         })?;
         Ok(Self { peer, delays })
     }
@@ -62,8 +82,8 @@ struct Underway {
     more: Condvar,
 }
 
-/// Forwards one direction until either end closes.
-fn carry(from: &TcpStream, to: &TcpStream, delay: &dyn Fn() -> u64) {
+/// Forwards one direction until either end closes; what comes is looked at first.
+fn carry(from: &TcpStream, to: &TcpStream, delay: &dyn Fn() -> u64, look: &(dyn Fn(&[u8]) + Sync)) {
     let underway = Underway::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -71,6 +91,7 @@ fn carry(from: &TcpStream, to: &TcpStream, delay: &dyn Fn() -> u64) {
             let mut from = from;
             loop {
                 let count = from.read(&mut buffer).unwrap_or_default();
+                look(&buffer[..count]);
                 underway.chunks.lock().push_back((Instant::now(), buffer[..count].to_vec()));
                 underway.more.notify_one();
                 if count == 0 {

@@ -13,6 +13,9 @@ use clonelove_testkit::{
 use super::relay::Relay;
 use super::world::{Process, World};
 
+/// How many statements of a thousand write, whatever the trouble.
+const WRITES_ENV: &str = "CLONELOVE_CHECKER_WRITES";
+
 /// What ails the servers, or the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -75,8 +78,48 @@ pub(crate) struct Stage {
     proxies: Vec<Clonelove>,
     config: Config,
     relays: Vec<Relay>,
-    /// Reads that ran on replicas, as former processes counted them.
-    before: f64,
+    /// As former processes counted.
+    before: Counted,
+}
+
+/// Reads that replicas may answer, as clonelove counts them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) all: f64,
+    pub(crate) on_replicas: f64,
+}
+
+impl Counted {
+    /// Why a read that a replica may answer was answered elsewhere.
+    const KEPT: [&str; 7] =
+        ["stale", "pending", "no_replica", "unknown_table", "learned", "read_only_refused", "retried"];
+
+    fn by(proxy: &Clonelove) -> Result<Self> {
+        let mut counted = Self::default();
+        for (series, count) in proxy.metrics()? {
+            let Some(labels) = series.strip_prefix("clonelove_queries_total") else { continue };
+            let on_replica = labels.contains("target=\"replica\"");
+            if on_replica || Self::KEPT.iter().any(|why| labels.contains(&format!("reason=\"{why}\""))) {
+                counted.all += count;
+                counted.on_replicas += if on_replica { count } else { 0.0 };
+            }
+        }
+        Ok(counted)
+    }
+
+    pub(crate) fn and(self, more: Self) -> Self {
+        Self { all: self.all + more.all, on_replicas: self.on_replicas + more.on_replicas }
+    }
+
+    /// What was counted since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { all: self.all - before.all, on_replicas: self.on_replicas - before.on_replicas }
+    }
+
+    /// The part that ran on replicas.
+    pub(crate) fn share(self) -> f64 {
+        self.on_replicas / self.all.max(1.0)
+    }
 }
 
 impl Stage {
@@ -106,7 +149,13 @@ impl Stage {
             .set("routing", "warm_up", "\"1ms\"");
         let config = with(config);
         let proxies = (0..processes).map(|_| Clonelove::start_with(config.clone()));
-        let stage = Self { cluster, proxies: proxies.collect::<Result<_>>()?, config, relays, before: 0.0 };
+        let stage = Self {
+            cluster,
+            proxies: proxies.collect::<Result<_>>()?,
+            config,
+            relays,
+            before: Counted::default(),
+        };
         stage.announce(world);
         Ok(stage)
     }
@@ -117,17 +166,17 @@ impl Stage {
         *world.processes.lock() = self.proxies.iter().map(place).collect();
     }
 
-    /// How many reads ran on replicas so far.
-    pub(crate) fn on_replicas(&self) -> Result<f64> {
-        let counted = |proxy: &Clonelove| proxy.metric("clonelove_queries_total", &["target=\"replica\""]);
-        let now: Vec<f64> = self.proxies.iter().map(counted).collect::<Result<_>>()?;
-        Ok(self.before + now.iter().sum::<f64>())
+    /// How many reads ran on replicas so far, and how many might have.
+    pub(crate) fn counted(&self) -> Result<Counted> {
+        let now: Vec<Counted> = self.proxies.iter().map(Counted::by).collect::<Result<_>>()?;
+        Ok(now.into_iter().fold(self.before, Counted::and))
     }
 
     /// Lets so many reads pass under this trouble, and ends it.
     pub(crate) fn endure(&mut self, world: &World, trouble: Trouble, reads: u64) -> Result<()> {
         *world.trouble.lock() = format!("{trouble:?}");
-        world.write_share.store(trouble.write_share(), Ordering::Relaxed);
+        let share = std::env::var(WRITES_ENV).ok().and_then(|text| text.parse().ok());
+        world.write_share.store(share.unwrap_or(trouble.write_share()), Ordering::Relaxed);
         let spare_xa = trouble == Trouble::KilledReplica && world.family == Family::MySql;
         world.spare_xa.store(spare_xa, Ordering::Relaxed);
         let goal = world.reads.load(Ordering::Relaxed) + reads;
@@ -152,6 +201,7 @@ impl Stage {
                 let half = goal.saturating_sub(world.reads.load(Ordering::Relaxed)) / 2;
                 for (wait_point, to) in [("AFTER_COMMIT", goal - half), ("AFTER_SYNC", goal)] {
                     switch_semi_sync(&self.cluster, Some(wait_point))?;
+                    self.proxies.iter().try_for_each(|proxy| probed(proxy, "primary"))?;
                     pass(world, to)?;
                 }
                 switch_semi_sync(&self.cluster, None)?;
@@ -256,7 +306,7 @@ impl Stage {
             pass_some(world, goal, step)?;
             let at = round % self.proxies.len();
             let proxy = &mut self.proxies[at];
-            self.before += proxy.metric("clonelove_queries_total", &["target=\"replica\""])?;
+            self.before = self.before.and(Counted::by(proxy)?);
             // It opens no further connection while they are looked at.
             proxy.process().freeze()?;
             let ports = ports_of(proxy.process().pid())?;
@@ -303,6 +353,17 @@ fn options(flavour: Flavour) -> ClusterOptions {
     };
     let replica_extra = replica_extra.iter().map(|option| (*option).to_owned()).collect();
     ClusterOptions { uniform: true, replica_extra, ..ClusterOptions::default() }
+}
+
+/// Waits until clonelove has looked anew at how a server is set.
+pub(crate) fn probed(proxy: &Clonelove, server: &str) -> Result<()> {
+    let label = format!("server=\"{server}\"");
+    let count = || proxy.metric("clonelove_probe_seconds_count", &[&label]);
+    let before = count()?;
+    // One may have been under way.
+    wait_until("the proxy to look at a server anew", Duration::from_secs(30), || {
+        Ok::<_, anyhow::Error>(count()? >= before + 2.0)
+    })
 }
 
 fn in_app(server: &Server) -> Result<Connection> {

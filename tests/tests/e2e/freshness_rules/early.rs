@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use clonelove_testkit::{Break, DEFAULT_TIMEOUT, Flavour, Link, Server, wait_until};
+use clonelove_testkit::{Break, DEFAULT_TIMEOUT, Flavour, Link, MONITOR_USER, Server, wait_until};
 
 use super::super::checker::client::Way;
 use super::super::checker::relay::Relay;
-use super::super::checker::stage::{replicate_through, semi_sync, switch_semi_sync};
+use super::super::checker::stage::{probed, replicate_through, semi_sync, switch_semi_sync};
 use super::super::support::{uniform_of, wait_known, wait_said};
 use super::rule::{Scene, perform, say};
 
@@ -109,6 +109,131 @@ pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
         written.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))
     })?;
+    ensure!(told == "1", "{READ} gave the session {told} after it had given 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// The same of a write that this proxy knows nothing of, where a read reflects others' writes: the session's next
+/// replica has it too, and the primary is asked once it has.
+pub(super) fn what_a_replica_shows_early_of_others(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 2)?;
+    let mut relays = Vec::new();
+    for replica in &cluster.replicas {
+        let relay = Relay::to(cluster.primary.address())?;
+        replicate_through(replica, &relay)?;
+        relays.push(relay);
+    }
+    semi_sync(&cluster, flavour.family())?;
+    let strict = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"strict\"");
+    let scene = Scene::on(cluster, &[ONE.to_owned()], strict)?;
+    let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    switch_semi_sync(&scene.cluster, Some("AFTER_SYNC"))?;
+    receive(&scene)?;
+    probed(&scene.proxy, "primary")?;
+    drain(&scene, behind, "drain")?;
+    let held = scene.hold()?;
+    relays.iter().for_each(|relay| relay.delay(0, NEVER));
+    let mut writer = scene.cluster.primary.connect()?;
+    let mut session = scene.client(true)?;
+    let told = std::thread::scope(|scope| -> Result<(String, String)> {
+        let writing = scope.spawn(move || writer.query("INSERT INTO app.one VALUES (1, 1)").map(drop));
+        let released = Released(&relays);
+        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
+        })?;
+        ensure!(scene.cluster.primary.value("SELECT COUNT(*) FROM app.one")? == "0");
+        wait_said(&scene.proxy, ahead.name(), "position", ahead.applied_position()?)?;
+        let seen = scene.told_to(&mut session, READ)?;
+        ensure!(seen == ("1".to_owned(), true), "{seen:?}");
+        drain(&scene, behind, "undrain")?;
+        drain(&scene, ahead, "drain")?;
+        let reading = scope.spawn(move || (say(&mut session, READ), session));
+        for _ in 0..5 {
+            scene.told("SELECT v FROM bystander WHERE id = 1")?;
+        }
+        drop(released);
+        writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+        let (first, mut session) = reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+        Ok((first, say(&mut session, READ)))
+    })?;
+    ensure!(told.0 == "1" && told.1 == "1", "{READ} gave the session {told:?} after it had given 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// The same session is answered by another replica in between, about something else: that one need not have what the
+/// first has shown.
+pub(super) fn what_a_former_replica_showed(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 2)?;
+    let mut relays = Vec::new();
+    for replica in &cluster.replicas {
+        let relay = Relay::to(cluster.primary.address())?;
+        replicate_through(replica, &relay)?;
+        relays.push(relay);
+    }
+    semi_sync(&cluster, flavour.family())?;
+    switch_semi_sync(&cluster, Some("AFTER_SYNC"))?;
+    // That the first replica has more than the second is not to be known otherwise.
+    let table = |config: clonelove_testkit::Config| {
+        config.set("routing", "freshness", "\"table\"").set("monitor", "interval", "\"1h\"")
+    };
+    let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
+    let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    drain(&scene, behind, "drain")?;
+    let held = scene.hold()?;
+    relays.iter().for_each(|relay| relay.delay(0, NEVER));
+    let mut writer = scene.client(false)?;
+    let mut session = scene.client(true)?;
+    let told = std::thread::scope(|scope| -> Result<String> {
+        let writing = scope.spawn(|| writer.ask("INSERT INTO one VALUES (1, 1)", Way::Text));
+        let released = Released(&relays);
+        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
+        })?;
+        let seen = scene.told_to(&mut session, READ)?;
+        ensure!(seen == ("1".to_owned(), true), "{seen:?}");
+        drain(&scene, behind, "undrain")?;
+        drain(&scene, ahead, "drain")?;
+        let other = scene.told_to(&mut session, "SELECT v FROM bystander WHERE id = 1")?;
+        ensure!(other == ("1".to_owned(), true), "the other replica is not read from: {other:?}");
+        let reading = scope.spawn(|| say(&mut session, READ));
+        for _ in 0..5 {
+            scene.told("SELECT v FROM bystander WHERE id = 1")?;
+        }
+        drop(released);
+        let written = writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        written.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))
+    })?;
+    ensure!(told == "1", "{READ} gave the session {told} after it had given 1");
+    held.release(&scene.cluster.primary)
+}
+
+/// The primary shows a session what somebody else wrote there, and the log, which is late, has not told of it.
+pub(super) fn what_the_log_has_not_told(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    cluster.primary.query(&format!("GRANT REPLICATION SLAVE ON *.* TO {MONITOR_USER}@'%'"))?;
+    let relay = Relay::of_logs(cluster.primary.address())?;
+    let (primary, replica) = (format!("127.0.0.1:{}", relay.port()), cluster.replicas[0].address());
+    // Nor does a probe see that the primary has more than the log told.
+    let scene = Scene::on(cluster, &[ONE.to_owned()], |config| {
+        let config = config.set("routing", "freshness", "\"table\"").set("monitor", "interval", "\"1h\"");
+        let config = config.set("routing", "freshness_scope", "\"cluster\"").without_servers();
+        config.server("primary", &primary, "tls = \"disabled\"").server("replica1", &replica, "")
+    })?;
+    wait_until("the log to be followed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(scene.proxy.status()?["freshness"]["followed"].is_string())
+    })?;
+    let held = scene.hold()?;
+    ensure!(scene.told(READ)? == ("nothing".to_owned(), true));
+    relay.delay(NEVER, 0);
+    scene.cluster.primary.query("INSERT INTO app.one VALUES (1, 1)")?;
+    let mut session = scene.client(true)?;
+    perform(&mut session, &["BEGIN"], str::to_owned)?;
+    let seen = say(&mut session, READ);
+    ensure!(seen == "1", "the primary says {seen}");
+    perform(&mut session, &["COMMIT"], str::to_owned)?;
+    let told = say(&mut session, READ);
+    relay.delay(0, 0);
     ensure!(told == "1", "{READ} gave the session {told} after it had given 1");
     held.release(&scene.cluster.primary)
 }

@@ -22,6 +22,7 @@ enum CaughtBy {
     Check(fn(Flavour) -> Result<()>),
     /// A rule of [`writes`], not by a stale read, but by one that is kept on the primary for nothing.
     Wide(&'static str),
+    WideCheck(fn(Flavour) -> Result<()>),
 }
 
 const fn rule(dropped: &'static str, name: &'static str) -> Mutant {
@@ -30,6 +31,10 @@ const fn rule(dropped: &'static str, name: &'static str) -> Mutant {
 
 const fn check(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutant {
     Mutant { dropped, only: None, caught_by: CaughtBy::Check(check) }
+}
+
+const fn wide_check(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutant {
+    Mutant { dropped, only: None, caught_by: CaughtBy::WideCheck(check) }
 }
 
 const fn wide(dropped: &'static str, name: &'static str) -> Mutant {
@@ -64,11 +69,19 @@ const MUTANTS: &[Mutant] = &[
     check("SAME_OR_LATER", early::another_replica),
     check("UNION", positions::gaps),
     mariadb(check("SEVERAL_COMMITS", positions::gap_in_a_block)),
-    // Either guards what the other does: a server that is back has new connections, and those are looked at.
+    // Here either guards what the other does: a server that is back has new connections, and those are looked at.
     check("VOID_ON_BREAK|NO_WAY_BACK", positions::a_replica_that_came_back_earlier),
+    mariadb(check("VOID_ON_BREAK", positions::set_back_unwatched)),
+    mariadb(check("NO_WAY_BACK", positions::set_back_in_sight)),
+    mariadb(check("APPLIED_ONLY", positions::own_binlog)),
+    check("FORMER_REPLICA", early::what_a_former_replica_showed),
+    check("AHEAD_OF_LOG", early::what_the_log_has_not_told),
+    mariadb(wide_check("OWED", writes::an_owed_position)),
     check("FILTERED", positions::filters),
     check("HISTORY", positions::reset_log),
+    check("HISTORY", positions::reset_log_in_session),
     check("SHOWN_EARLY", early::what_a_replica_shows_early),
+    check("OTHERS_EARLY", early::what_a_replica_shows_early_of_others),
     check("FLOOR_ON_FORGET", positions::a_replica_that_serves_later),
     check("FLOOR_AT_START", positions::a_restart_of_clonelove),
 ];
@@ -83,12 +96,12 @@ pub(super) fn are_caught(flavour: Flavour) -> Result<()> {
         }
         let found = without(dropped, || match caught_by {
             CaughtBy::Rule(name) | CaughtBy::Wide(name) => writes::hold_one(flavour, name),
-            CaughtBy::Check(check) => check(flavour),
+            CaughtBy::Check(check) | CaughtBy::WideCheck(check) => check(flavour),
         });
         // Anything else that goes wrong is no catch.
         let caught = match caught_by {
             CaughtBy::Rule(_) | CaughtBy::Check(_) => is_stale,
-            CaughtBy::Wide(_) => is_wide,
+            CaughtBy::Wide(_) | CaughtBy::WideCheck(_) => is_wide,
         };
         match found {
             Err(error) if caught(&format!("{error:#}")) => {}

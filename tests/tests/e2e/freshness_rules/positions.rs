@@ -58,11 +58,19 @@ pub(super) fn a_replica_that_came_back_earlier(flavour: Flavour) -> Result<()> {
     replica.start()?;
     ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the backup is not old enough");
     let position = replica.applied_position()?;
+    let mut stale = None;
     wait_until("the replica to be known again", DEFAULT_TIMEOUT, || {
         let told = scene.told(READ)?;
+        if told.0 == "0" {
+            stale = Some(told);
+            return Ok(true);
+        }
         ensure!(!told.1 && told.0 == "1", "{READ} gave {told:?} while the replica came back");
         wait_said_now(&scene.proxy, &position)
     })?;
+    if let Some(told) = stale {
+        anyhow::bail!("{READ} gave {told:?} while the replica came back");
+    }
     wait_eligible(&scene.proxy, replica.name())?;
     for _ in 0..20 {
         must_be_told(&scene, READ, "1", false)?;
@@ -74,6 +82,36 @@ pub(super) fn a_replica_that_came_back_earlier(flavour: Flavour) -> Result<()> {
 /// told over them says nothing any more.
 pub(super) fn set_back_unseen(flavour: Flavour) -> Result<()> {
     set_back(flavour, true)
+}
+
+/// A replica is set back, the connections that watch it break, and no other can be made: reads over those that are open
+/// go on as before, and nobody can tell how far it is.
+pub(super) fn set_back_unwatched(flavour: Flavour) -> Result<()> {
+    let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+        let config = config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"");
+        config.set("monitor", "fall", "1000")
+    })?;
+    let replica = &scene.cluster.replicas[0];
+    let earlier = replica.applied_position()?;
+    write(&scene, &[WRITE])?;
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    must_be_told(&scene, READ, "1", true)?;
+    scene.proxy.process().freeze()?;
+    replica.query(&format!(
+        "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = '{earlier}'; SET sql_log_bin = 0; \
+         UPDATE app.one SET v = 0; ALTER USER {MONITOR_USER}@'%' ACCOUNT LOCK; KILL USER {MONITOR_USER}"
+    ))?;
+    scene.proxy.process().thaw()?;
+    wait_until("the proxy to see that it is not told anything", DEFAULT_TIMEOUT, || {
+        let status = scene.proxy.status()?;
+        let servers = status["servers"].as_array().context("no servers")?;
+        let said = servers.iter().find(|server| server["name"] == "replica1").context("no replica1")?;
+        Ok::<_, anyhow::Error>(!said["last_error"].is_null() && said["eligible"] == true)
+    })?;
+    for _ in 0..20 {
+        must_be_told(&scene, READ, "1", false)?;
+    }
+    Ok(())
 }
 
 /// The same over the connections that watch it: they tell an earlier position than before.
@@ -125,8 +163,34 @@ fn wait_probed(server: &Server) -> Result<()> {
 
 /// RESET MASTER: positions begin anew, below those that the replica has from before.
 pub(super) fn reset_log(flavour: Flavour) -> Result<()> {
+    let reads = |scene: &Scene| {
+        write(scene, &[WRITE])?;
+        (0..20).try_for_each(|_| must_be_told(scene, READ, "1", false))
+    };
+    after_reset(flavour, "table", &reads)
+}
+
+/// The same for a session that is promised no more than its own writes.
+pub(super) fn reset_log_in_session(flavour: Flavour) -> Result<()> {
+    let reads = |scene: &Scene| {
+        let mut session = scene.client(true)?;
+        perform(&mut session, &[WRITE], str::to_owned)?;
+        for _ in 0..20 {
+            let told = scene.told_to(&mut session, READ)?;
+            ensure!(
+                told == ("1".to_owned(), false),
+                "{READ} gave the session {told:?} after it had written 1"
+            );
+        }
+        Ok(())
+    };
+    after_reset(flavour, "session", &reads)
+}
+
+fn after_reset(flavour: Flavour, freshness: &str, reads: &dyn Fn(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
-        config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
+        let config = config.set("routing", "freshness", &format!("\"{freshness}\""));
+        config.set("routing", "max_lag", "\"24h\"")
     })?;
     let replica = &scene.cluster.replicas[0];
     for _ in 0..20 {
@@ -142,10 +206,7 @@ pub(super) fn reset_log(flavour: Flavour) -> Result<()> {
     wait_until("the new history to be noticed", DEFAULT_TIMEOUT, || {
         Ok::<_, anyhow::Error>(scene.proxy.status()?["epoch"].as_u64() > epoch)
     })?;
-    write(&scene, &[WRITE])?;
-    for _ in 0..20 {
-        must_be_told(&scene, READ, "1", false)?;
-    }
+    reads(&scene)?;
     drop(lock);
     Ok(())
 }
@@ -349,10 +410,10 @@ pub(super) fn own_binlog(flavour: Flavour) -> Result<()> {
     write(&scene, &[WRITE])?;
     ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "the replica was not held back");
     let before = replica.status_counter("Com_select")?;
-    wait_until("the proxy to ask how far it is, again and again", DEFAULT_TIMEOUT, || {
+    // The proxy asks how far it is, again and again.
+    while replica.status_counter("Com_select")? <= before + 20 {
         must_be_told(&scene, READ, "1", false)?;
-        Ok::<_, anyhow::Error>(replica.status_counter("Com_select")? > before + 20)
-    })?;
+    }
     lock.query("ROLLBACK").map(drop)
 }
 
