@@ -106,11 +106,6 @@ fn a_replica_that_was_set_back_and_is_not_watched_gets_no_read() -> Result<()> {
 }
 
 #[test]
-fn a_position_that_comes_late_is_nobody_elses() -> Result<()> {
-    writes::an_owed_position(Flavour::MariaDbDistribution)
-}
-
-#[test]
 fn a_replica_that_was_set_back_in_the_proxys_sight_is_known_to_be() -> Result<()> {
     positions::set_back_in_sight(Flavour::MariaDbDistribution)
 }

@@ -124,12 +124,7 @@ impl ClientSession {
         let Ok(floor) = asked else {
             return self.spill_or_not(statement, not, routing, "the primary did not answer").await;
         };
-        let chosen = self.find_in_time(statement, not, routing, (floor, reason)).await;
-        if matches!(chosen, Replica::Primary(_)) && self.observed.unshown && self.others_come_early(routing) {
-            self.observed.unshown = false;
-            self.outlast_others().await;
-        }
-        chosen
+        self.find_in_time(statement, not, routing, (floor, reason)).await
     }
 
     /// A replica that is fresh, or becomes so within `fresh_wait`; else what follows from there being none.
@@ -176,7 +171,7 @@ impl ClientSession {
     /// Looks at what else the session may have seen; whether it is to be searched for a replica once more.
     async fn may_find_more(&mut self, statement: &Statement, routing: &Routing) -> bool {
         self.outlast_early(statement).await
-            || self.observed.unsure && self.others_come_early(routing) && self.ask_former().await
+            || self.observed.unsure && self.others_come_early(routing) && Box::pin(self.ask_former()).await
     }
 
     /// Whether a replica may have shown this session what is not known here to be under way, and is nowhere else yet.
@@ -191,16 +186,21 @@ impl ClientSession {
     async fn ask_former(&mut self) -> bool {
         self.observed.unsure = false;
         let Some(last) = self.state.last_replica else { return false };
-        let shown = Box::pin(self.shared.cluster.shown_by(last, ASK_PRIMARY)).await;
+        let shown = self.shared.cluster.shown_by(last, ASK_PRIMARY).await;
         self.state.seen = shown.map(|shown| shown.position).or(self.state.seen.take());
         true
     }
 
     /// Before the primary is asked for what a replica may have shown: waits until it has committed that, but not for long.
-    async fn outlast_others(&self) {
+    pub(super) async fn outlast_others(&mut self) {
+        let settings = self.shared.settings.load_full();
+        let routing = &settings.routing;
+        if !self.observed.unshown || !routing.freshness.is_global() || !self.others_come_early(routing) {
+            return;
+        }
+        self.observed.unshown = false;
         let Some(last) = self.state.last_replica else { return };
-        let cluster = Arc::clone(&self.shared.cluster);
-        if !Box::pin(cluster.primary_shows(last, MOST_EARLY)).await {
+        if !self.shared.cluster.primary_shows(last, routing.max_wait).await {
             tracing::debug!("the primary may not show yet what a replica has shown");
         }
     }

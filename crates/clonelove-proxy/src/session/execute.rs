@@ -319,6 +319,7 @@ impl ClientSession {
             let why = self.shared.cluster.snapshot().faults();
             return self.refuse(&statement, &ClientError::no_server(&why), Reason::NoServer).await;
         }
+        self.outlast_others().await;
         self.run_on_primary(statement, reason).await
     }
 
@@ -499,8 +500,7 @@ impl ClientSession {
         conn.native = true;
         conn.diagnostics = self.state.held.is_some();
         conn.tainted |= !statement.is_read();
-        let owed = self.shared.cluster.freshness.keeps(Rules::OWED);
-        conn.owes_position |= owed && !statement.is_read() && (heard.failed || heard.plain_eofs);
+        conn.owes_position |= !statement.is_read() && (heard.failed || heard.plain_eofs);
         if moved_id {
             conn.last_insert_id = None;
         }

@@ -62,8 +62,6 @@ bitflags::bitflags! {
         const OTHERS_EARLY = 1 << 27;
         /// A replica has what it has applied, whatever its own binary log says.
         const APPLIED_ONLY = 1 << 28;
-        /// A position that a reply did not tell comes with a later one, which may be another client's.
-        const OWED = 1 << 29;
     }
 }
 

@@ -22,7 +22,6 @@ enum CaughtBy {
     Check(fn(Flavour) -> Result<()>),
     /// A rule of [`writes`], not by a stale read, but by one that is kept on the primary for nothing.
     Wide(&'static str),
-    WideCheck(fn(Flavour) -> Result<()>),
 }
 
 const fn rule(dropped: &'static str, name: &'static str) -> Mutant {
@@ -31,10 +30,6 @@ const fn rule(dropped: &'static str, name: &'static str) -> Mutant {
 
 const fn check(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutant {
     Mutant { dropped, only: None, caught_by: CaughtBy::Check(check) }
-}
-
-const fn wide_check(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutant {
-    Mutant { dropped, only: None, caught_by: CaughtBy::WideCheck(check) }
 }
 
 const fn wide(dropped: &'static str, name: &'static str) -> Mutant {
@@ -76,7 +71,6 @@ const MUTANTS: &[Mutant] = &[
     mariadb(check("APPLIED_ONLY", positions::own_binlog)),
     check("FORMER_REPLICA", early::what_a_former_replica_showed),
     check("AHEAD_OF_LOG", early::what_the_log_has_not_told),
-    mariadb(wide_check("OWED", writes::an_owed_position)),
     check("FILTERED", positions::filters),
     check("HISTORY", positions::reset_log),
     check("HISTORY", positions::reset_log_in_session),
@@ -96,12 +90,12 @@ pub(super) fn are_caught(flavour: Flavour) -> Result<()> {
         }
         let found = without(dropped, || match caught_by {
             CaughtBy::Rule(name) | CaughtBy::Wide(name) => writes::hold_one(flavour, name),
-            CaughtBy::Check(check) | CaughtBy::WideCheck(check) => check(flavour),
+            CaughtBy::Check(check) => check(flavour),
         });
         // Anything else that goes wrong is no catch.
         let caught = match caught_by {
             CaughtBy::Rule(_) | CaughtBy::Check(_) => is_stale,
-            CaughtBy::Wide(_) | CaughtBy::WideCheck(_) => is_wide,
+            CaughtBy::Wide(_) => is_wide,
         };
         match found {
             Err(error) if caught(&format!("{error:#}")) => {}

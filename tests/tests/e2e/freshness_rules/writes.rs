@@ -1,9 +1,9 @@
 //! What was written, and what it raises: every way in which something can come to be committed.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clonelove_testkit::{Family, Flavour};
 
-use super::rule::{RULE, Rule, Scene, perform, play, play_all};
+use super::rule::{RULE, Rule, play, play_all};
 
 const ONE: &[&str] = &["CREATE TABLE one_$ (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)"];
 const ONE_WITH_A_ROW: &[&str] =
@@ -480,18 +480,3 @@ const ACCOUNTS: &[Rule] = &[Rule {
     primary_only: false,
     for_good: false,
 }];
-
-/// A reply that ends in a plain EOF does not tell its position; the next client of that connection is told it, and what
-/// that one writes has nothing to do with it.
-pub(super) fn an_owed_position(flavour: Flavour) -> Result<()> {
-    let given = ["CREATE TABLE one (id INT PRIMARY KEY, v INT NOT NULL)".to_owned()];
-    let scene = Scene::set(flavour, "table", &given)?;
-    let held = scene.hold()?;
-    let mut first = scene.client(false)?;
-    let mut second = scene.client(false)?;
-    perform(&mut first, &["INSERT INTO one VALUES (1, 1) RETURNING id"], str::to_owned)?;
-    perform(&mut second, &["UPDATE onlooker SET v = v WHERE id = 1"], str::to_owned)?;
-    let told = scene.told("SELECT v FROM onlooker WHERE id = 1")?;
-    ensure!(told == ("1".to_owned(), true), "onlooker was kept from the replica: {told:?}");
-    held.release(&scene.cluster.primary)
-}
