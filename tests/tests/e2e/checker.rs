@@ -178,7 +178,7 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Res
     let seconds = world.now() as f64 / 1e6;
     let arrivals = world.arrivals.load(Ordering::Relaxed);
     let mut text = format!(
-        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads that replicas may answer were (by trouble: {}): {} breaches",
+        "{freshness}: {reads} reads, {} writes in {seconds:.0} s; {:.1} % of the reads that replicas may answer ran there ({}): {} breaches",
         world.writes.load(Ordering::Relaxed),
         100.0 * on_replicas,
         shares.text(),

@@ -448,7 +448,7 @@ impl ClientSession {
         let sent = self.client.write_all(&self.out).await;
         self.out.clear();
         if !before_reply {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             self.note_writes(statement, ran, &outcome.heard);
         }
         if let Err(error) = sent {

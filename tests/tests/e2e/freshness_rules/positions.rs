@@ -89,7 +89,8 @@ pub(super) fn set_back_unseen(flavour: Flavour) -> Result<()> {
 pub(super) fn set_back_unwatched(flavour: Flavour) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
         let config = config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"");
-        config.set("monitor", "fall", "1000")
+        // A new connection would tell how far the replica is.
+        config.set("monitor", "fall", "1000").set("pool", "min_idle", "0")
     })?;
     let replica = &scene.cluster.replicas[0];
     let earlier = replica.applied_position()?;
@@ -106,7 +107,8 @@ pub(super) fn set_back_unwatched(flavour: Flavour) -> Result<()> {
         let status = scene.proxy.status()?;
         let servers = status["servers"].as_array().context("no servers")?;
         let said = servers.iter().find(|server| server["name"] == "replica1").context("no replica1")?;
-        Ok::<_, anyhow::Error>(!said["last_error"].is_null() && said["eligible"] == true)
+        let refused = said["last_error"].as_str().is_some_and(|error| error.contains("locked"));
+        Ok::<_, anyhow::Error>(refused && said["eligible"] == true)
     })?;
     for _ in 0..20 {
         must_be_told(&scene, READ, "1", false)?;
