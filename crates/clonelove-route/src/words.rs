@@ -21,11 +21,14 @@ fn keeps_old_values(facts: &Facts) -> bool {
 
 /// SET PASSWORD, ALTER USER: what a client proved when it came may not let its next connection in.
 fn changes_password(sql: &[u8], facts: &Facts) -> bool {
-    let mut words = words(sql).map(<[u8]>::to_ascii_uppercase);
-    let verb = (words.next(), words.next());
+    if !facts.effects.contains(&Effect::Accounts) {
+        return false;
+    }
+    let mut words = words(sql);
+    let (Some(first), Some(second)) = (words.next(), words.next()) else { return false };
     let named =
-        |first: &[u8], second: &[u8]| verb.0.as_deref() == Some(first) && verb.1.as_deref() == Some(second);
-    facts.effects.contains(&Effect::Accounts) && (named(b"SET", b"PASSWORD") || named(b"ALTER", b"USER"))
+        |one: &[u8], other: &[u8]| first.eq_ignore_ascii_case(one) && second.eq_ignore_ascii_case(other);
+    named(b"SET", b"PASSWORD") || named(b"ALTER", b"USER")
 }
 
 /// FLUSH STATUS, SHOW SESSION STATUS: who looks at counters, or begins to count anew, means to look again, and they are
