@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
+use clonelove_route::failed::{NO_ROUTINE, missing_routine};
 use clonelove_route::freshness::Rules;
 use clonelove_route::position::Position;
 use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, Transaction};
 use clonelove_sql::{Charset, Modes};
 use clonelove_wire::frame::{FrameHead, HEADER, MAX_FRAME};
+use clonelove_wire::packet::err::Err as ErrPacket;
 use clonelove_wire::packet::ok::{self, Ok as OkPacket};
 use clonelove_wire::packet::prepare::PrepareOk;
 use clonelove_wire::reply::{EofKind, Event, ProtocolFault, ReplyTracker, Scan, Then};
@@ -296,6 +298,7 @@ impl Relay<'_> {
             Event::Err { code, .. } => {
                 progress.heard.failed = true;
                 progress.heard.error = Some(code);
+                progress.heard.missing = missing(code, &frame);
                 progress.error = Some(code);
                 if !progress.forwarded && self.out.is_empty() && (self.hold)(code) {
                     return Ok(Some(code));
@@ -446,6 +449,15 @@ fn matched(info: &[u8]) -> Option<(u64, u64)> {
     }
     let number = |digits| std::str::from_utf8(digits).ok()?.parse().ok();
     Some((number(matched)?, number(changed)?))
+}
+
+/// The routine that does not exist, of an error that says so.
+fn missing(code: u16, frame: &[u8]) -> Option<Box<[u8]>> {
+    if code != NO_ROUTINE {
+        return None;
+    }
+    let error = ErrPacket::parse(frame.get(HEADER..)?).ok()?;
+    missing_routine(&error.message).map(Into::into)
 }
 
 fn cursor(status: Status) -> Option<bool> {

@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod decide;
 pub mod election;
+pub mod failed;
 pub mod freshness;
 pub mod health;
 pub mod journal;

@@ -6,6 +6,7 @@ use clonelove_sql::{
     text_to_prepare,
 };
 
+use crate::failed::never_ran;
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins, Text};
 use crate::position::Position;
@@ -146,6 +147,8 @@ pub struct Heard {
     pub failed: bool,
     /// Its code.
     pub error: Option<u16>,
+    /// The routine that does not exist, as the error's text names it.
+    pub missing: Option<Box<[u8]>>,
     /// A new default schema; `Some(None)` when it was dropped.
     pub schema: Option<Option<String>>,
     /// A new sql_mode, as far as it changes how statements are read.
@@ -554,7 +557,7 @@ fn may_leave_anything(facts: &Facts) -> bool {
         || facts.parts.iter().any(may_leave_anything)
 }
 
-fn may_leave(leaves: Leaves, facts: &Facts) -> bool {
+pub(crate) fn may_leave(leaves: Leaves, facts: &Facts) -> bool {
     match leaves {
         Leaves::Unknown => may_leave_anything(facts),
         Leaves::Nothing => false,
@@ -564,18 +567,6 @@ fn may_leave(leaves: Leaves, facts: &Facts) -> bool {
 
 fn is_empty(sql: &[u8], dialect: &Dialect) -> bool {
     !sql.is_empty() && Lexer::new(sql, dialect).next().is_none()
-}
-
-/// The error says that nothing was begun. What a routine does may have met it in the middle.
-pub fn never_ran(leaves: Leaves, facts: &Facts, heard: &Heard) -> bool {
-    /// Syntax, an empty statement.
-    const NEVER_READ: [u16; 3] = [1064, 1065, 1149];
-    /// No right, no database, syntax, no such column, table, procedure, function or prepared statement, an empty
-    /// statement, the wrong number of arguments, something that this version cannot do.
-    const NEVER_ENTERED: [u16; 14] =
-        [1044, 1046, 1054, 1064, 1065, 1142, 1146, 1149, 1235, 1243, 1305, 1318, 1370, 1630];
-    let says_so: &[u16] = if may_leave(leaves, facts) { &NEVER_READ } else { &NEVER_ENTERED };
-    heard.error.is_some_and(|code| says_so.contains(&code))
 }
 
 /// Whether an effect is one that servers report as a change of session state, and that is kept track of.

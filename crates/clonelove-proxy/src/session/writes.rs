@@ -1,10 +1,11 @@
 //! What the session's statements write, told to the watermarks before the client hears of it. Owns the transaction's
 //! write set and the judgement of a reply that told no position; the watermarks are `freshness`'s.
 
+use clonelove_route::failed::never_ran;
 use clonelove_route::freshness::{Rules, Writes};
 use clonelove_route::journal::Journal;
 use clonelove_route::report::Flavour;
-use clonelove_route::session::{Heard, never_ran};
+use clonelove_route::session::Heard;
 use clonelove_sql::keys::{Keys, Session as KeySession};
 use clonelove_sql::{Effect, Facts, Kind, Lexer, Resolved, TableId, Why};
 use clonelove_wire::Caps;
