@@ -156,8 +156,12 @@ fn set_up_is_said_once(flavour: Flavour) -> Result<()> {
 
 /// A thousand requests of Drupal to a proxy that has just begun, so many at a time.
 fn thousand_requests(cluster: &Cluster, concurrency: usize) -> Result<()> {
-    // What is opened ahead of use is besides the point here.
-    let config = quick(cluster).set("pool", "min_idle", "0").set("pool", "queue_timeout", PATIENT);
+    // What is opened ahead of use is besides the point here, and so is what the monitor opens once a minute.
+    let config = quick(cluster).set("pool", "min_idle", "0").set("pool", "queue_timeout", PATIENT).set(
+        "monitor",
+        "schema_interval",
+        "\"1h\"",
+    );
     let proxy = Clonelove::start_with(config)?;
     wait_eligible(&proxy, "replica1")?;
     let mut witnesses =
