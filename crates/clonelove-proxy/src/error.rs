@@ -185,6 +185,13 @@ impl ClientError {
         Self::new(1235, b"42000", Fault::ClientProtocol, text)
     }
 
+    /// A KILL whose expression does more than read.
+    pub fn kill_leaves() -> Self {
+        let text = "KILL takes a number, a variable or an expression that only reads: what this one sets, locks or writes \
+                    would be left behind on a connection that others use; do that in a statement before it";
+        Self::new(1235, b"42000", Fault::ClientProtocol, text)
+    }
+
     /// KILL of what a stored function says, in the words of a server.
     pub fn kill_by_function(mysql: bool) -> Self {
         let (code, message) = if mysql {

@@ -191,11 +191,15 @@ impl ClientSession {
         true
     }
 
-    /// Before the primary is asked for what a replica may have shown: waits until it has committed that, but not for long.
+    /// Before the primary is asked for what a replica may have shown: waits until it has committed that, for `max_wait` at
+    /// most.
     pub(super) async fn outlast_others(&mut self) {
-        let settings = self.shared.settings.load_full();
+        if !self.observed.unshown {
+            return;
+        }
+        let settings = Arc::clone(self.settings.load());
         let routing = &settings.routing;
-        if !self.observed.unshown || !routing.freshness.is_global() || !self.others_come_early(routing) {
+        if !routing.freshness.is_global() || !self.others_come_early(routing) {
             return;
         }
         self.observed.unshown = false;

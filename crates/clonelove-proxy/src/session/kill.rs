@@ -13,7 +13,7 @@ use clonelove_wire::frame::HEADER;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
 
-use self::said::{How, Named, Said, said};
+use self::said::{How, Named, Said, only_reads, said};
 use super::connections::life_ended;
 use super::prepared::{Prepared, number_bound};
 use super::statement::Statement;
@@ -118,6 +118,9 @@ impl ClientSession {
             return Err(Victim::Refused(ClientError::kill_by_function(
                 self.state.dialect.flavour == Flavour::MySql,
             )));
+        }
+        if !only_reads(&facts) {
+            return Err(Victim::Refused(ClientError::kill_leaves()));
         }
         if self.asks_for_traces(&facts, &sql)
             && let Some(with) = substitute(&sql, &self.state.dialect, &self.traces())

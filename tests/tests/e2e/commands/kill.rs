@@ -70,6 +70,10 @@ fn astray(flavour: Flavour) -> Result<()> {
         ensure!(refused.code == code, "{flavour:?}: {sql}: {refused}");
         still_there(&mut bystander, number, &sql)?;
     }
+    // Nor does it leave anything on the connection that is asked for its number.
+    let refused = error_of(killer.query("KILL GET_LOCK('left', 0)"))?;
+    ensure!(refused.code == HIDDEN, "{flavour:?}: {refused}");
+    ensure!(value(&mut direct(&cluster.primary)?, "SELECT IS_FREE_LOCK('left')")? == "1", "it holds a lock");
     // Prepared, with and without a parameter, and the command of its own.
     let mut peer = Peer::through(&proxy, 0)?;
     for prepared in ["KILL ?", "KILL QUERY ?", "KILL ? + 0"] {

@@ -68,6 +68,11 @@ pub(super) fn said<'a>(sql: &'a [u8], facts: &Facts, dialect: &Dialect) -> Said<
     if hides { Said::Hidden } else { Said::Otherwise }
 }
 
+/// Whether a question leaves its connection as it was: nobody keeps account of one that the client did not ask.
+pub(super) fn only_reads(question: &Facts) -> bool {
+    question.kind == Kind::Read && question.effects.is_empty() && question.parts.is_empty()
+}
+
 /// Whether a literal would be a KILL if it were prepared.
 fn is_kill(sql: &[u8], dialect: &Dialect) -> bool {
     let facts = analyse(sql, dialect);
@@ -193,6 +198,31 @@ mod tests {
         let sql = b"KILL SOFT QUERY 7";
         let said = said(sql, &analyse(sql, &dialect), &dialect);
         assert_eq!(said, Said::Kill(How::default(), Named::Expression(b"SOFT QUERY 7")));
+    }
+
+    #[test]
+    fn an_expression_may_read_and_leaves_nothing_behind() {
+        let reads = |expression: &str| {
+            only_reads(&analyse(
+                format!("SELECT CAST(({expression}) AS SIGNED)").as_bytes(),
+                &Dialect::default(),
+            ))
+        };
+        for expression in
+            ["7 + 1", "@a", "'7'", "-1", "NULL", "CONNECTION_ID() + 1", "(SELECT MAX(id) FROM t)"]
+        {
+            assert!(reads(expression), "{expression}");
+        }
+        for expression in [
+            "@a := 7",
+            "GET_LOCK('a', 0)",
+            "RELEASE_ALL_LOCKS()",
+            "LAST_INSERT_ID(7)",
+            "1) AS SIGNED); DROP TABLE t; SELECT (1",
+            "1) AS SIGNED) INTO @a; SELECT CAST((1",
+        ] {
+            assert!(!reads(expression), "{expression}");
+        }
     }
 
     #[test]
