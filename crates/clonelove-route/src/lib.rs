@@ -16,4 +16,5 @@ pub mod reason;
 pub mod report;
 pub mod session;
 pub mod topology;
+pub mod unhashed;
 mod words;

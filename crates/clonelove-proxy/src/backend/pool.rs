@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clonelove_route::unhashed::Unhashed;
 use clonelove_wire::Caps;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -49,26 +50,6 @@ impl Hash for Key {
     }
 }
 
-/// Keys bring their hash.
-#[derive(Default)]
-struct OwnHash(u64);
-
-impl Hasher for OwnHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 /// What a connection is wanted for, as far as the reserve goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -98,7 +79,7 @@ pub(crate) trait Pooled {
 pub(crate) struct Pool<C: Pooled>(Arc<Mutex<State<C>>>);
 
 struct State<C: Pooled> {
-    idle: HashMap<Arc<Key>, Vec<Idle<C>>, BuildHasherDefault<OwnHash>>,
+    idle: HashMap<Arc<Key>, Vec<Idle<C>>, BuildHasherDefault<Unhashed>>,
     /// Connections that exist or are being opened.
     open: usize,
     limit: usize,

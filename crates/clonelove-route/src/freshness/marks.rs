@@ -4,12 +4,13 @@
 //! read's values, and the last write that this column did not bound.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use clonelove_sql::TableId;
 use clonelove_sql::keys::{ColumnId, ColumnKeys, KeyId, Keys};
 
 use super::{Reads, Stamp, Writes};
+use crate::unhashed::Unhashed;
 
 /// Columns of one table by which keys are kept.
 const MOST_COLUMNS: usize = 8;
@@ -217,24 +218,5 @@ impl Table {
     }
 }
 
-type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<Unhashed>>;
-
 /// Ids are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash ^ hash.rotate_left(32);
-    }
-}
+type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<Unhashed>>;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use clonelove_testkit::{Break, DEFAULT_TIMEOUT, Flavour, Link, MONITOR_USER, Server, wait_until};
+use clonelove_testkit::{Break, Cluster, DEFAULT_TIMEOUT, Flavour, Link, MONITOR_USER, Server, wait_until};
 
 use super::super::checker::client::Way;
 use super::super::checker::relay::Relay;
@@ -66,9 +66,8 @@ fn receive(scene: &Scene) -> Result<()> {
     scene.cluster.wait_caught_up()
 }
 
-/// Acknowledged before it is committed, a write is seen on a replica before it is seen on the primary: whoever saw it
-/// must go on seeing it, on another replica and on the primary.
-pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
+/// Two replicas behind relays, ready for semi-synchronous replication.
+fn acknowledging(flavour: Flavour) -> Result<(Cluster, Vec<Relay>)> {
     let cluster = uniform_of(flavour, 2)?;
     let mut relays = Vec::new();
     for replica in &cluster.replicas {
@@ -77,6 +76,19 @@ pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
         relays.push(relay);
     }
     semi_sync(&cluster, flavour.family())?;
+    Ok((cluster, relays))
+}
+
+fn shows_the_row(replica: &Server) -> Result<()> {
+    wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(replica.value("SELECT COUNT(*) FROM app.one")? == "1")
+    })
+}
+
+/// Acknowledged before it is committed, a write is seen on a replica before it is seen on the primary: whoever saw it
+/// must go on seeing it, on another replica and on the primary.
+pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
+    let (cluster, relays) = acknowledging(flavour)?;
     let table = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"table\"");
     let scene = Scene::on(cluster, &[ONE.to_owned()], table)?;
     let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
@@ -91,9 +103,7 @@ pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
     let told = std::thread::scope(|scope| -> Result<String> {
         let writing = scope.spawn(|| writer.ask("INSERT INTO one VALUES (1, 1)", Way::Text));
         let released = Released(&relays);
-        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
-            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
-        })?;
+        shows_the_row(ahead)?;
         ensure!(scene.cluster.primary.value("SELECT COUNT(*) FROM app.one")? == "0");
         let seen = scene.told_to(&mut session, READ)?;
         ensure!(seen == ("1".to_owned(), true), "{seen:?}");
@@ -115,14 +125,7 @@ pub(super) fn what_a_replica_shows_early(flavour: Flavour) -> Result<()> {
 /// The same of a write that this proxy knows nothing of, where a read reflects others' writes: the session's next
 /// replica has it too, and the primary is asked once it has.
 pub(super) fn what_a_replica_shows_early_of_others(flavour: Flavour) -> Result<()> {
-    let cluster = uniform_of(flavour, 2)?;
-    let mut relays = Vec::new();
-    for replica in &cluster.replicas {
-        let relay = Relay::to(cluster.primary.address())?;
-        replicate_through(replica, &relay)?;
-        relays.push(relay);
-    }
-    semi_sync(&cluster, flavour.family())?;
+    let (cluster, relays) = acknowledging(flavour)?;
     let strict = |config: clonelove_testkit::Config| config.set("routing", "freshness", "\"strict\"");
     let scene = Scene::on(cluster, &[ONE.to_owned()], strict)?;
     let [behind, ahead] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
@@ -137,9 +140,7 @@ pub(super) fn what_a_replica_shows_early_of_others(flavour: Flavour) -> Result<(
     let told = std::thread::scope(|scope| -> Result<(String, String)> {
         let writing = scope.spawn(move || writer.query("INSERT INTO app.one VALUES (1, 1)").map(drop));
         let released = Released(&relays);
-        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
-            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
-        })?;
+        shows_the_row(ahead)?;
         ensure!(scene.cluster.primary.value("SELECT COUNT(*) FROM app.one")? == "0");
         wait_said(&scene.proxy, ahead.name(), "position", ahead.applied_position()?)?;
         let seen = scene.told_to(&mut session, READ)?;
@@ -160,14 +161,7 @@ pub(super) fn what_a_replica_shows_early_of_others(flavour: Flavour) -> Result<(
 /// The same session is answered by another replica in between, about something else: that one need not have what the
 /// first has shown.
 pub(super) fn what_a_former_replica_showed(flavour: Flavour) -> Result<()> {
-    let cluster = uniform_of(flavour, 2)?;
-    let mut relays = Vec::new();
-    for replica in &cluster.replicas {
-        let relay = Relay::to(cluster.primary.address())?;
-        replicate_through(replica, &relay)?;
-        relays.push(relay);
-    }
-    semi_sync(&cluster, flavour.family())?;
+    let (cluster, relays) = acknowledging(flavour)?;
     switch_semi_sync(&cluster, Some("AFTER_SYNC"))?;
     // That the first replica has more than the second is not to be known otherwise.
     let table = |config: clonelove_testkit::Config| {
@@ -186,9 +180,7 @@ pub(super) fn what_a_former_replica_showed(flavour: Flavour) -> Result<()> {
     let told = std::thread::scope(|scope| -> Result<String> {
         let writing = scope.spawn(|| writer.ask("INSERT INTO one VALUES (1, 1)", Way::Text));
         let released = Released(&relays);
-        wait_until("the row to be seen on a replica", DEFAULT_TIMEOUT, || {
-            Ok::<_, anyhow::Error>(ahead.value("SELECT COUNT(*) FROM app.one")? == "1")
-        })?;
+        shows_the_row(ahead)?;
         let seen = scene.told_to(&mut session, READ)?;
         ensure!(seen == ("1".to_owned(), true), "{seen:?}");
         drain(&scene, behind, "undrain")?;

@@ -84,6 +84,18 @@ pub(super) fn set_back_unseen(flavour: Flavour) -> Result<()> {
     set_back(flavour, true)
 }
 
+/// A write is known to have come to a replica, and the proxy sees nothing from then on: the replica, and where it was
+/// before.
+fn unwatched_after_a_write(scene: &Scene) -> Result<(&Server, String)> {
+    let replica = &scene.cluster.replicas[0];
+    let earlier = replica.applied_position()?;
+    write(scene, &[WRITE])?;
+    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+    must_be_told(scene, READ, "1", true)?;
+    scene.proxy.process().freeze()?;
+    Ok((replica, earlier))
+}
+
 /// A replica is set back, the connections that watch it break, and no other can be made: reads over those that are open
 /// go on as before, and nobody can tell how far it is.
 pub(super) fn set_back_unwatched(flavour: Flavour) -> Result<()> {
@@ -92,12 +104,7 @@ pub(super) fn set_back_unwatched(flavour: Flavour) -> Result<()> {
         // A new connection would tell how far the replica is.
         config.set("monitor", "fall", "1000").set("pool", "min_idle", "0")
     })?;
-    let replica = &scene.cluster.replicas[0];
-    let earlier = replica.applied_position()?;
-    write(&scene, &[WRITE])?;
-    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
-    must_be_told(&scene, READ, "1", true)?;
-    scene.proxy.process().freeze()?;
+    let (replica, earlier) = unwatched_after_a_write(&scene)?;
     replica.query(&format!(
         "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = '{earlier}'; SET sql_log_bin = 0; \
          UPDATE app.one SET v = 0; ALTER USER {MONITOR_USER}@'%' ACCOUNT LOCK; KILL USER {MONITOR_USER}"
@@ -126,12 +133,7 @@ fn set_back(flavour: Flavour, unseen: bool) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
         config.set("routing", "freshness", "\"table\"").set("routing", "max_lag", "\"24h\"")
     })?;
-    let replica = &scene.cluster.replicas[0];
-    let earlier = replica.applied_position()?;
-    write(&scene, &[WRITE])?;
-    wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
-    must_be_told(&scene, READ, "1", true)?;
-    scene.proxy.process().freeze()?;
+    let (replica, earlier) = unwatched_after_a_write(&scene)?;
     replica.query(&format!(
         "STOP SLAVE; RESET MASTER; SET GLOBAL gtid_slave_pos = '{earlier}'; SET sql_log_bin = 0; \
          UPDATE app.one SET v = 0"
