@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{cargo, show, target_folder};
 
 const USAGE: &str = "cargo xtask checker [--reads 10000000] [--on mariadb|mariadb_sid|mysql_sid] \
-    [--freshness key|table|strict|session|eventual] [--troubles Nothing,ConstantLag,…]";
+    [--freshness key|table|strict|session|eventual] [--troubles Nothing,ConstantLag,…] [--visitors 8]";
 
 /// Runs the checker on one kind of server, with the daemon as it is released.
 pub(crate) fn run(args: &[&str]) -> Result<bool> {
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &[&str]) -> Result<bool> {
             "--on" => on = value,
             "--freshness" => drop(test.env("CLONELOVE_CHECKER_FRESHNESS", value)),
             "--troubles" => drop(test.env("CLONELOVE_CHECKER_TROUBLES", value)),
+            "--visitors" => drop(test.env("CLONELOVE_CHECKER_VISITORS", value)),
             _ => bail!("not understood: {arg}\n{USAGE}"),
         }
     }

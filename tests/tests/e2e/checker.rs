@@ -26,6 +26,8 @@ use world::World;
 
 /// How long a run is to be: reads in all. For `cargo xtask checker`.
 const READS_ENV: &str = "CLONELOVE_CHECKER_READS";
+/// How many visitors open a new connection for each request.
+const VISITORS_ENV: &str = "CLONELOVE_CHECKER_VISITORS";
 /// Which `routing.freshness` is checked, in place of the strictest that a test asks for.
 pub(crate) const FRESHNESS_ENV: &str = "CLONELOVE_CHECKER_FRESHNESS";
 /// Troubles by name, separated by commas; all of them when it is not set.
@@ -120,8 +122,9 @@ fn run(plan: &Plan) -> Result<Report> {
     let mut shares = Shares::default();
     let rounds = usize::try_from(plan.reads / ROUND)?.max(1);
     let outcome = std::thread::scope(|scope| {
-        for seed in 0..VISITORS + STAYING {
-            let habit = if seed < VISITORS { Habit::Requests } else { Habit::Stays };
+        let visitors = number_in(VISITORS_ENV, VISITORS);
+        for seed in 0..visitors + STAYING {
+            let habit = if seed < visitors { Habit::Requests } else { Habit::Stays };
             let world = &world;
             scope.spawn(move || visit(world, habit, seed));
         }
@@ -134,10 +137,15 @@ fn run(plan: &Plan) -> Result<Report> {
             });
         }
         let mut all = || {
-            for trouble in troubles.iter().cycle().take(troubles.len() * rounds) {
+            let turns = troubles.len() * rounds;
+            for (turn, trouble) in troubles.iter().cycle().take(turns).enumerate() {
                 let begun = world.now();
                 let before = stage.counted()?;
-                stage.endure(&world, *trouble, plan.reads / (troubles.len() * rounds) as u64)?;
+                stage.endure(
+                    &world,
+                    *trouble,
+                    share(plan.reads, world.reads.load(Ordering::Relaxed), (turn, turns)),
+                )?;
                 shares.add(*trouble, stage.counted()?.since(before), world.now() - begun);
                 let found = world.breaches.lock().len();
                 if world.is_over() || plan.until_caught && found > 0 {
@@ -163,6 +171,12 @@ fn run(plan: &Plan) -> Result<Report> {
         inspect(&world, world.spots());
     }
     report(&world, &stage, &freshness, &shares)
+}
+
+/// How many reads a turn takes of all that are wanted: reads go on between turns, while servers catch up, and count.
+fn share(wanted: u64, made: u64, (turn, turns): (usize, usize)) -> u64 {
+    let least = wanted / turns as u64 * 4 / 5;
+    (wanted.saturating_sub(made) / (turns - turn) as u64).max(least)
 }
 
 fn troubles() -> Vec<Trouble> {
@@ -196,13 +210,12 @@ fn report(world: &World, stage: &Stage, freshness: &str, shares: &Shares) -> Res
     Ok(Report { text, reads, on_replicas, breaches })
 }
 
-/// How many reads a test makes.
-fn reads(otherwise: u64) -> u64 {
-    std::env::var(READS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+fn number_in(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 fn holds(plan: &Plan) -> Result<()> {
-    let plan = Plan { reads: reads(plan.reads), ..*plan };
+    let plan = Plan { reads: number_in(READS_ENV, plan.reads), ..*plan };
     let report = run(&plan)?;
     ensure!(report.breaches.is_empty(), "{}", report.text);
     println!("{}: {}", plan.flavour.name(), report.text);
