@@ -445,7 +445,7 @@ impl Server {
         }
         let like = (target.like)();
         let by_client = || self.by_client.holds();
-        let set_up = conn.set_up(need.report, &like, &by_client);
+        let set_up = conn.set_up(need.report, &like, &by_client, self.keeps(Rules::ONE_SERVER));
         let position = timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;
@@ -536,6 +536,7 @@ impl Warm {
             last_insert_id: None,
             no_variables: false,
             no_diagnostics: false,
+            no_position: false,
             asks_diagnostics: false,
         }
     }

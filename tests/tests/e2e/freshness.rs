@@ -2,15 +2,17 @@
 //! settings but the primary's.
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
-use anyhow::{Result, bail, ensure};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
 use clonelove_testkit::{
-    APP_USER, Clonelove, Cluster, ClusterOptions, Connection, DEFAULT_TIMEOUT, Family, Flavour, Server,
-    wait_until,
+    APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Family, Flavour,
+    LogEntry, MONITOR_USER, Server, wait_until,
 };
 
 use crate::support::{
-    Held, client, direct, error_of, kill_connections_of, queries, quick, reason, table, uniform, uniform_of,
-    unwaiting, value, wait_defined, wait_eligible, wait_known, wait_out,
+    Held, client, direct, error_of, kill_connections_of, queries, quick, reason, said_of, table, uniform,
+    uniform_of, unwaiting, value, wait_defined, wait_eligible, wait_known, wait_out, wait_said,
 };
 
 /// One replica, and a proxy that does not wait long for it.
@@ -91,6 +93,117 @@ fn a_read_waits_for_the_replica_as_long_as_it_may() -> Result<()> {
     assert_eq!((reason(&proxy, "read_waited")?, reason(&proxy, "stale")?), (1.0, 0.0));
     assert_eq!(queries(&proxy, "replica1")?, 1.0);
     assert_eq!(proxy.metric("clonelove_fresh_wait_seconds_count", &[])?, 1.0);
+    Ok(())
+}
+
+/// A replica is only made to wait for a position while somebody needs to know; else it is looked at now and then.
+fn nobody_waits_in_vain(flavour: Flavour) -> Result<()> {
+    let (cluster, proxy) = with_one_replica(flavour, "\"30s\"")?;
+    let replica = &cluster.replicas[0];
+    replica.general_log(true)?;
+    let waits = |entries: Vec<LogEntry>| {
+        let name = match flavour.family() {
+            Family::MariaDb => "MASTER_GTID_WAIT",
+            Family::MySql => "WAIT_FOR_EXECUTED_GTID_SET",
+        };
+        let ours = |entry: &&LogEntry| entry.user.as_deref() == Some(MONITOR_USER);
+        entries.iter().filter(ours).filter(|entry| entry.is_statement() && entry.text.contains(name)).count()
+    };
+    let mut session = client(&proxy)?;
+    session.query("UPDATE t SET v = 100 WHERE id = 1")?;
+    wait_known(&proxy, replica, &cluster.primary)?;
+    ensure!(waits(replica.general_log_entries()?) == 0, "nobody read what was written");
+    let held = Held::new(replica)?;
+    session.query("UPDATE t SET v = 101 WHERE id = 1")?;
+    session.send(READ)?;
+    wait_until("the read to wait at the replica", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(waits(replica.general_log_entries()?) >= 1)
+    })?;
+    held.release(&cluster.primary)?;
+    assert_eq!(session.receive()?[0][0].as_deref(), Some("101"));
+    assert_eq!((reason(&proxy, "read_waited")?, reason(&proxy, "stale")?), (1.0, 0.0));
+    Ok(())
+}
+
+#[test]
+fn replicas_wait_for_a_position_while_somebody_needs_it_on_mariadb() -> Result<()> {
+    nobody_waits_in_vain(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn replicas_wait_for_a_position_while_somebody_needs_it_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { nobody_waits_in_vain(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// By the oldest write that the replica lacks; and which table's reads stay on the primary meanwhile.
+fn lag_and_spills(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 5)?;
+    cluster.primary.query("CREATE TABLE app.other (v INT); INSERT INTO app.other VALUES (7)")?;
+    cluster.wait_caught_up()?;
+    let proxy = Clonelove::start_with(unwaiting(quick(&cluster)).set("routing", "max_lag", "\"1h\""))?;
+    wait_eligible(&proxy, "replica1")?;
+    wait_known(&proxy, &cluster.replicas[0], &cluster.primary)?;
+    let lag = || -> Result<f64> { said_of(&proxy, "replica1")?["lag_seconds"].as_f64().context("no lag") };
+    wait_said(&proxy, "replica1", "lag_seconds", 0.0)?;
+
+    let held = Held::new(&cluster.replicas[0])?;
+    let (sent, mut session) = (Instant::now(), client(&proxy)?);
+    session.query("UPDATE t SET v = 100 WHERE id = 1")?;
+    let before = wait_until("half a second of lag", DEFAULT_TIMEOUT, || -> Result<_> {
+        let lag = lag()?;
+        ensure!(lag <= sent.elapsed().as_secs_f64(), "{lag} s, though nothing is as old");
+        Ok((lag >= 0.5).then_some(lag))
+    })?;
+    session.query("UPDATE t SET v = 101 WHERE id = 1")?;
+    let after = wait_until("the lag to be told anew", DEFAULT_TIMEOUT, || -> Result<_> {
+        let lag = lag()?;
+        Ok((lag != before).then_some(lag))
+    })?;
+    ensure!(
+        after > before,
+        "a newer write made the replica seem less far behind: {before} s, then {after} s"
+    );
+    assert!(proxy.metric("clonelove_server_lag_seconds", &["server=\"replica1\""])? > before);
+
+    for _ in 0..3 {
+        assert_eq!(value(&mut client(&proxy)?, READ)?, "101");
+    }
+    assert_eq!(value(&mut client(&proxy)?, "SELECT v FROM other")?, "7");
+    let status = proxy.status()?;
+    let kept = &status["freshness"]["keeps_on_primary"];
+    assert_eq!(*kept, serde_json::json!([{ "table": "app.t", "reads": 3, "unlogged": false }]), "{status}");
+    assert_eq!(status["reads_on_replicas"], 0.25, "{status}");
+    assert_eq!(status["queries"]["primary"]["stale"], 3, "{status}");
+    assert_eq!(proxy.metric("clonelove_stale_spills_total", &["table=\"app.t\""])?, 3.0);
+    held.release(&cluster.primary)?;
+    wait_said(&proxy, "replica1", "lag_seconds", 0.0)
+}
+
+#[test]
+fn the_status_tells_how_old_the_oldest_missing_write_is_and_what_stays_on_the_primary_on_mariadb()
+-> Result<()> {
+    lag_and_spills(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn the_status_tells_how_old_the_oldest_missing_write_is_and_what_stays_on_the_primary_on_mysql_sid()
+-> Result<()> {
+    if Flavour::MySqlSid.covered()? { lag_and_spills(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+#[test]
+fn where_the_primary_has_no_positions_nothing_is_promised_and_the_status_says_so() -> Result<()> {
+    let extra = vec!["--skip-log-bin".to_owned()];
+    let options = ClusterOptions { replicas: 0, uniform: true, extra, ..ClusterOptions::default() };
+    let cluster = Cluster::start(Flavour::MariaDbDistribution, options)?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_until("the status to say so", DEFAULT_TIMEOUT, || -> Result<_> {
+        let degraded = proxy.status()?["freshness"]["degraded"].clone();
+        let causes = degraded.as_array().into_iter().flatten();
+        Ok(causes.filter(|one| one["cause"] == "no_gtid" && one["hint"].is_string()).count() == 1)
+    })?;
+    assert_eq!(proxy.metric("clonelove_freshness_degraded", &["cause=\"no_gtid\""])?, 1.0);
     Ok(())
 }
 
@@ -392,25 +505,33 @@ fn settings_witness(flavour: Flavour) -> Result<()> {
 /// A read of a written table that stays on the primary for a while.
 const SLOW: &str = "SELECT SLEEP(30), v FROM t WHERE id = 1";
 
-/// What becomes of a read beyond the budget: `over_budget` is the policy.
-fn beyond_the_budget(over_budget: &str) -> Result<(Cluster, Clonelove, Result<String>)> {
-    let cluster = uniform_of(Flavour::MariaDbDistribution, 1)?;
-    table(&cluster, 5)?;
-    let config = quick(&cluster)
-        .set("routing", "fresh_wait", "\"1ms\"")
-        .set("routing", "max_wait", "\"300ms\"")
-        .set("routing", "max_primary_reads", "1")
-        .set("routing", "over_budget", over_budget);
-    let proxy = Clonelove::start_with(config)?;
-    wait_eligible(&proxy, "replica1")?;
+/// One read that only the primary can answer is one too many.
+fn with_budget(cluster: &Cluster, over_budget: &str) -> Result<Config> {
+    table(cluster, 5)?;
+    let config = quick(cluster).set("routing", "fresh_wait", "\"1ms\"");
+    Ok(config.set("routing", "max_primary_reads", "1").set("routing", "over_budget", over_budget))
+}
+
+/// Something is written that the replica lacks, and a read of it goes on on the primary.
+fn spend_the_budget<'a>(cluster: &'a Cluster, proxy: &Clonelove) -> Result<(Held<'a>, Connection)> {
+    wait_eligible(proxy, "replica1")?;
     let held = Held::new(&cluster.replicas[0])?;
-    client(&proxy)?.query("UPDATE t SET v = 500 WHERE id = 1")?;
-    let mut slow = client(&proxy)?;
+    client(proxy)?.query("UPDATE t SET v = 500 WHERE id = 1")?;
+    let mut slow = client(proxy)?;
     slow.send(SLOW)?;
     let listed = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(30)%'";
     wait_until("the slow read to be on the primary", DEFAULT_TIMEOUT, || {
         Ok::<_, anyhow::Error>(cluster.primary.value(listed)? == "1")
     })?;
+    Ok((held, slow))
+}
+
+/// What becomes of a read beyond the budget: `over_budget` is the policy.
+fn beyond_the_budget(over_budget: &str) -> Result<(Cluster, Clonelove, Result<String>)> {
+    let cluster = uniform_of(Flavour::MariaDbDistribution, 1)?;
+    let config = with_budget(&cluster, over_budget)?.set("routing", "max_wait", "\"300ms\"");
+    let proxy = Clonelove::start_with(config)?;
+    let (held, slow) = spend_the_budget(&cluster, &proxy)?;
     let answer = value(&mut client(&proxy)?, READ);
     slow.vanish();
     held.release(&cluster.primary)?;
@@ -425,6 +546,27 @@ fn reads_beyond_the_budget_are_refused_with_the_tables_name() -> Result<()> {
         ensure!(error.code == 1205 && error.message.contains("app.t "), "{policy}: {error:?}");
         assert_eq!((reason(&proxy, "over_budget")?, reason(&proxy, "stale")?), (1.0, 1.0), "{policy}");
     }
+    Ok(())
+}
+
+/// Whoever waits beyond the budget is answered once a replica has what was written.
+#[test]
+fn reads_beyond_the_budget_wait_for_a_replica() -> Result<()> {
+    let cluster = uniform_of(Flavour::MariaDbDistribution, 1)?;
+    let config = with_budget(&cluster, "\"wait\"")?.set("routing", "max_wait", "\"60s\"");
+    let proxy = Clonelove::start_with(config)?;
+    let (held, slow) = spend_the_budget(&cluster, &proxy)?;
+    let mut session = client(&proxy)?;
+    session.send(READ)?;
+    let waits =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT MASTER_GTID_WAIT%'";
+    wait_until("the read to wait at the replica", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(cluster.replicas[0].value(waits)? == "1")
+    })?;
+    held.release(&cluster.primary)?;
+    assert_eq!(session.receive()?[0][0].as_deref(), Some("500"));
+    assert_eq!((reason(&proxy, "over_budget")?, queries(&proxy, "replica1")?), (0.0, 1.0));
+    slow.vanish();
     Ok(())
 }
 

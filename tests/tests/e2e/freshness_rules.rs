@@ -4,6 +4,7 @@
 
 mod early;
 mod keys;
+mod late;
 mod mutants;
 mod positions;
 mod rule;
@@ -76,6 +77,9 @@ on_all!(positions::a_restart_of_clonelove => a_restart_forgets_no_write_on_maria
     a_restart_forgets_no_write_on_mariadb_sid, a_restart_forgets_no_write_on_mysql_sid);
 on_all!(positions::more_than_is_remembered => what_is_forgotten_raises_the_floor_on_mariadb,
     what_is_forgotten_raises_the_floor_on_mariadb_sid, what_is_forgotten_raises_the_floor_on_mysql_sid);
+on_all!(positions::another_server_at_its_address => another_server_at_a_replicas_address_gets_no_read_on_mariadb,
+    another_server_at_a_replicas_address_gets_no_read_on_mariadb_sid,
+    another_server_at_a_replicas_address_gets_no_read_on_mysql_sid);
 on_all!(positions::gaps => a_later_write_does_not_stand_for_an_earlier_one_on_mariadb,
     a_later_write_does_not_stand_for_an_earlier_one_on_mariadb_sid,
     a_later_write_does_not_stand_for_an_earlier_one_on_mysql_sid);
@@ -88,6 +92,25 @@ fn a_position_amid_a_transaction_is_not_the_transactions() -> Result<()> {
 #[test]
 fn a_block_that_writes_in_two_domains_is_asked_for() -> Result<()> {
     positions::gap_in_a_block(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_position_that_comes_late_is_nobody_elses() -> Result<()> {
+    late::a_position_that_comes_late(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_position_that_comes_late_is_nobody_elses_mariadb_sid() -> Result<()> {
+    if Flavour::MariaDbSid.covered()? {
+        late::a_position_that_comes_late(Flavour::MariaDbSid)
+    } else {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_position_that_comes_late_is_shown_to_nobody_else() -> Result<()> {
+    late::a_position_that_comes_to_another(Flavour::MariaDbDistribution)
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub(crate) struct Target<'a> {
     pub(crate) no_variables: bool,
     /// There must be no warnings of before.
     pub(crate) no_diagnostics: bool,
+    /// What the reply tells of a position, or does not, will be judged: there must be none of before.
+    pub(crate) no_position: bool,
     /// The statement asks for warnings: nor may there be any of what the connection must hear.
     pub(crate) asks_diagnostics: bool,
 }
@@ -159,6 +161,10 @@ const fn clear(flavour: Flavour) -> &'static [u8] {
     }
 }
 
+/// Its OK carries a position that no reply before it could. MariaDB tells one with the next change of the session's state,
+/// for which it takes any SET: this one changes nothing. MySQL (9.7) never tells it at all.
+const FETCH_POSITION: &[u8] = b"SET SESSION session_track_schema = 1";
+
 impl BackendConn {
     /// Whether it can still be used, as far as can be told without a round trip.
     pub(crate) fn is_fit(&mut self) -> bool {
@@ -221,12 +227,14 @@ impl BackendConn {
         }
     }
 
-    /// The set-up burst on a new connection, with the check of who answers. Answers what a replica has executed.
+    /// The set-up burst on a new connection, with the check of who answers, which `must_be_it`. Answers what a replica
+    /// has executed.
     pub(crate) async fn set_up(
         &mut self,
         report: &Report,
         like: &[(String, String)],
         read_only_by_client: &(dyn Fn() -> bool + Sync),
+        must_be_it: bool,
     ) -> Result<Option<Position>, ServerFault> {
         let mut statements = vec![setup::burst(self.flavour, self.usage, like, self.manner())];
         if self.charset == SERVER_CHARSET {
@@ -249,7 +257,7 @@ impl BackendConn {
         };
         let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
         match setup::check_identity(row, report) {
-            None => Err(ServerFault::new(
+            None if must_be_it => Err(ServerFault::new(
                 &self.server,
                 Fault::ServerConnect,
                 "another server answers at its address than the one the probe saw; \
@@ -258,7 +266,7 @@ impl BackendConn {
             Some(true) if self.usage == Use::Primary && !read_only_by_client() => {
                 Err(ServerFault::new(&self.server, Fault::NoPrimary, "it has become read-only"))
             }
-            Some(_) => {
+            _ => {
                 let position = row.get(5).and_then(Option::as_deref);
                 Ok(position.and_then(|text| Position::parse(self.flavour, text).ok()))
             }
@@ -304,8 +312,8 @@ impl BackendConn {
             steps.statements.push((Command::Query, format!("SET last_insert_id = {id}").into_bytes()));
         }
         let heard = steps.reset || target.asks_diagnostics && !steps.statements.is_empty();
-        if target.no_diagnostics && self.owes_position {
-            steps.statements.push((Command::Query, b"DO 0".to_vec()));
+        if target.no_position && self.owes_position {
+            steps.statements.push((Command::Query, FETCH_POSITION.to_vec()));
         }
         if target.no_diagnostics && (self.diagnostics || heard) {
             steps.statements.push((Command::Query, clear(self.flavour).to_vec()));
@@ -339,7 +347,8 @@ impl BackendConn {
                 continue;
             }
             // One that may not do as little as that, as with max_session_mem_used, is worn out.
-            let unfit = at < steps.own || text.as_slice() == clear(self.flavour);
+            let own = [clear(self.flavour), FETCH_POSITION];
+            let unfit = at < steps.own || own.contains(&text.as_slice());
             return Err(if unfit { NotBrought::Unfit(fault) } else { NotBrought::Refused(fault) });
         }
         if steps.reset {
@@ -352,10 +361,8 @@ impl BackendConn {
         if target.last_insert_id.is_some() {
             self.last_insert_id = target.last_insert_id;
         }
-        if target.no_diagnostics {
-            self.owes_position = false;
-            self.diagnostics = false;
-        }
+        self.owes_position &= !target.no_position;
+        self.diagnostics &= !target.no_diagnostics;
         self.journal = target.journal.clone();
         if let Some(fault) = no_schema {
             // It is still in the one that it was in.

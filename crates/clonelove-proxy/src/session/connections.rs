@@ -89,12 +89,21 @@ pub(super) struct Needs {
     no_diagnostics: bool,
     /// It asks for what the statement before left on its connection.
     previous: bool,
+    /// If its reply tells no position, what it wrote was not logged.
+    no_position: bool,
 }
 
 impl Needs {
     /// Nothing special.
     pub(super) fn of_class(class: Class) -> Self {
-        Self { class, last_insert_id: false, no_variables: false, no_diagnostics: false, previous: false }
+        Self {
+            class,
+            last_insert_id: false,
+            no_variables: false,
+            no_diagnostics: false,
+            previous: false,
+            no_position: false,
+        }
     }
 }
 
@@ -222,15 +231,18 @@ impl ClientSession {
             || facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_)))
             || facts.kind == Kind::Unknown;
         let unset = |name: &String| !self.state.journal.sets_user_variable(name);
+        let previous =
+            facts.previous.intersects(Previous::DIAGNOSTICS | Previous::ROW_COUNT | Previous::FOUND_ROWS);
         Needs {
             class: if facts.why.is_none() { Class::Read } else { Class::Write },
             // While it may have moved, the connection that moved it is kept.
             last_insert_id: asks_id && !self.state.traces.last_insert_id_moved,
             no_variables: facts.user_variables.iter().any(unset),
             no_diagnostics: facts.previous.contains(Previous::DIAGNOSTICS) && self.state.held.is_none(),
-            previous: facts
-                .previous
-                .intersects(Previous::DIAGNOSTICS | Previous::ROW_COUNT | Previous::FOUND_ROWS),
+            previous,
+            no_position: matches!(facts.kind, Kind::Write | Kind::Ddl)
+                && !self.state.transaction.open
+                && !previous,
         }
     }
 
@@ -386,6 +398,7 @@ impl ClientSession {
             no_variables: needs.no_variables,
             // What the one before left must not be taken for this session's.
             no_diagnostics: true,
+            no_position: true,
             asks_diagnostics: needs.no_diagnostics,
         };
         let need = Need {
@@ -538,6 +551,7 @@ async fn bring_kept(
         // What it has, the session itself left there.
         no_variables: false,
         no_diagnostics: needs.no_diagnostics,
+        no_position: needs.no_position,
         asks_diagnostics: needs.no_diagnostics,
     };
     server.bring(&mut leased.conn, &target, along, || until).await

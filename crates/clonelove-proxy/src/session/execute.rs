@@ -9,6 +9,7 @@ use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
+use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, OwnWrites, Ran, Settled, Traces};
 use clonelove_sql::{Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
@@ -500,7 +501,10 @@ impl ClientSession {
         conn.native = true;
         conn.diagnostics = self.state.held.is_some();
         conn.tainted |= !statement.is_read();
-        conn.owes_position |= !statement.is_read() && (heard.failed || heard.plain_eofs);
+        conn.owes_position |= !statement.is_read()
+            && (heard.failed || heard.plain_eofs)
+            && conn.flavour == Flavour::MariaDb
+            && self.shared.cluster.freshness.keeps(Rules::LATE_POSITION);
         if moved_id {
             conn.last_insert_id = None;
         }

@@ -485,6 +485,7 @@ impl ClientSession {
             last_insert_id: None,
             no_variables: false,
             no_diagnostics: false,
+            no_position: false,
             asks_diagnostics: false,
         };
         let moved = server.bring(&mut leased.conn, &target, None, || until).await;

@@ -62,6 +62,10 @@ bitflags::bitflags! {
         const OTHERS_EARLY = 1 << 27;
         /// A replica has what it has applied, whatever its own binary log says.
         const APPLIED_ONLY = 1 << 28;
+        /// A position that a reply could not carry is fetched before it comes with another statement's.
+        const LATE_POSITION = 1 << 29;
+        /// What answers at an address must be the server whose position is known.
+        const ONE_SERVER = 1 << 30;
     }
 }
 

@@ -28,6 +28,11 @@ struct Delays {
 impl Relay {
     /// A relay to `target` that forwards at once.
     pub(crate) fn to(target: String) -> Result<Self> {
+        Self::choosing(move || target.clone())
+    }
+
+    /// One to whichever server `target` names when a connection comes.
+    pub(crate) fn choosing(target: impl Fn() -> String + Send + Sync + 'static) -> Result<Self> {
         Self::delaying(target, |_| true)
     }
 
@@ -35,15 +40,18 @@ impl Relay {
     pub(crate) fn of_logs(target: String) -> Result<Self> {
         // COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID: commands begin at the fifth byte of what a client sends, and are the
         // first of their sequence.
-        Self::delaying(target, |said| matches!(said, [_, _, _, 0, 0x12 | 0x1e, ..]))
+        Self::delaying(move || target.clone(), |said| matches!(said, [_, _, _, 0, 0x12 | 0x1e, ..]))
     }
 
     /// Delays a connection from when its client has said something that is `meant`.
-    fn delaying(target: String, meant: fn(&[u8]) -> bool) -> Result<Self> {
+    fn delaying(
+        target: impl Fn() -> String + Send + Sync + 'static,
+        meant: fn(&[u8]) -> bool,
+    ) -> Result<Self> {
         let delays = Arc::new(Delays::default());
         let given = Arc::clone(&delays);
         let peer = Peer::start(move |client| {
-            let Ok(server) = TcpStream::connect(&target) else { return };
+            let Ok(server) = TcpStream::connect(target()) else { return };
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
             let delays = Arc::clone(&given);

@@ -10,6 +10,7 @@ use clonelove_testkit::{
     wait_until,
 };
 
+use super::dice::Dice;
 use super::relay::Relay;
 use super::world::{Process, World};
 
@@ -24,7 +25,7 @@ pub(crate) enum Trouble {
     ConstantLag,
     /// Now one replica applies nothing, now the other, though they seem well.
     Stutter,
-    /// The applying thread of now one replica, now the other is stopped.
+    /// The applying thread of one replica or the other, as the dice will, is stopped for a while.
     StoppedApplier,
     /// One replica applies nothing at all, the other is a little behind.
     OneFarBehind,
@@ -254,14 +255,13 @@ impl Stage {
     }
 
     fn stop_appliers(&self, world: &World, goal: u64) -> Result<()> {
-        for replica in self.cluster.replicas.iter().cycle() {
-            if passed(world, goal) {
-                break;
-            }
+        let mut dice = Dice::new(goal);
+        while !passed(world, goal) {
+            let replica = &self.cluster.replicas[dice.below(self.cluster.replicas.len())];
             replica.stop_sql_thread()?;
-            pass_some(world, goal, 250)?;
+            pass_some(world, goal, 50 + dice.below(400) as u64)?;
             replica.start_sql_thread()?;
-            pass_some(world, goal, 400)?;
+            pass_some(world, goal, 100 + dice.below(600) as u64)?;
         }
         Ok(())
     }

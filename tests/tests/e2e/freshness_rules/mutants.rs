@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clonelove_testkit::{Family, Flavour};
 
 use super::rule::without;
-use super::{early, positions, writes};
+use super::{early, late, positions, writes};
 
 /// A rule that the proxy does not keep, or several with `|` between them where each guards what the other does.
 struct Mutant {
@@ -76,6 +76,9 @@ const MUTANTS: &[Mutant] = &[
     check("HISTORY", positions::reset_log_in_session),
     check("SHOWN_EARLY", early::what_a_replica_shows_early),
     check("OTHERS_EARLY", early::what_a_replica_shows_early_of_others),
+    mariadb(check("LATE_POSITION", late::a_position_that_comes_late)),
+    mariadb(check("LATE_POSITION", late::a_position_that_comes_to_another)),
+    check("ONE_SERVER", positions::another_server_at_its_address),
     check("FLOOR_ON_FORGET", positions::a_replica_that_serves_later),
     check("FLOOR_AT_START", positions::a_restart_of_clonelove),
 ];

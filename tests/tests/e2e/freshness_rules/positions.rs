@@ -1,12 +1,15 @@
 //! What a replica has: how far it is, what it lost, and what is remembered of what it must have.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
     Clonelove, ClusterOptions, Connection, DEFAULT_TIMEOUT, Family, Flavour, MONITOR_USER, Server, wait_until,
 };
 
+use super::super::checker::relay::Relay;
 use super::super::support::{uniform_of, wait_eligible, wait_known, wait_said};
 use super::rule::{Scene, config, open, overridden, perform, say, with_replica};
 
@@ -215,18 +218,54 @@ fn after_reset(flavour: Flavour, freshness: &str, reads: &dyn Fn(&Scene) -> Resu
     Ok(())
 }
 
+/// Another server answers at a replica's address, as where a name stands for several: one that is as far, and lacks the
+/// rows. The connections that watch the replica are still to the one they began with.
+pub(super) fn another_server_at_its_address(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 2)?;
+    let [known, other] = &cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    let is_other = Arc::new(AtomicBool::new(false));
+    let (addresses, asked) = ([known.address(), other.address()], Arc::clone(&is_other));
+    let relay = Relay::choosing(move || addresses[usize::from(asked.load(Ordering::SeqCst))].clone())?;
+    for sql in given() {
+        cluster.primary.query(&format!("USE app; {sql}"))?;
+    }
+    cluster.wait_caught_up()?;
+    leave_out(other)?;
+    let config = config(&cluster).without_servers().set("routing", "freshness", "\"table\"");
+    let config = config.set("pool", "min_idle", "0").server("primary", &cluster.primary.address(), "");
+    let address = format!("127.0.0.1:{}", relay.port());
+    let proxy = Clonelove::start_with(overridden(config.server(known.name(), &address, "")))?;
+    wait_eligible(&proxy, known.name())?;
+    let scene = Scene { cluster, proxy };
+    let [known, other] = &scene.cluster.replicas[..] else { anyhow::bail!("two replicas were asked for") };
+    is_other.store(true, Ordering::SeqCst);
+    write(&scene, &[WRITE])?;
+    wait_known(&scene.proxy, known, &scene.cluster.primary)?;
+    other.wait_caught_up(&scene.cluster.primary)?;
+    ensure!(other.value("SELECT v FROM app.one WHERE id = 1")? == "0", "nothing was left out");
+    must_be_told(&scene, READ, "1", false)?;
+    ensure!(scene.proxy.log().contains("another server answers at its address"), "nobody was told why");
+    Ok(())
+}
+
+/// A replica applies everything but what is written to one table.
+fn leave_out(replica: &Server) -> Result<()> {
+    replica.query(match replica.flavour().family() {
+        Family::MariaDb => "STOP SLAVE; SET GLOBAL replicate_ignore_table = 'app.one'; START SLAVE",
+        Family::MySql => {
+            "STOP REPLICA; CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = (app.one); START REPLICA"
+        }
+    })?;
+    Ok(())
+}
+
 /// A replica that leaves a table out goes on in its position, and lacks the rows.
 pub(super) fn filters(flavour: Flavour) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
         config.set("routing", "freshness", "\"table\"")
     })?;
     let replica = &scene.cluster.replicas[0];
-    replica.query(match flavour.family() {
-        Family::MariaDb => "STOP SLAVE; SET GLOBAL replicate_ignore_table = 'app.one'; START SLAVE",
-        Family::MySql => {
-            "STOP REPLICA; CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE = (app.one); START REPLICA"
-        }
-    })?;
+    leave_out(replica)?;
     write(&scene, &[WRITE])?;
     replica.wait_caught_up(&scene.cluster.primary)?;
     ensure!(replica.value("SELECT v FROM app.one WHERE id = 1")? == "0", "nothing was left out");
