@@ -235,7 +235,7 @@ impl Play<'_> {
                 let sql = self.expanded(rest);
                 self.send(&sql)?;
             }
-            "reap" => self.reap()?,
+            "reap" => self.drain()?,
             "source" => self.source(rest, depth)?,
             "connect" => self.connect(rest),
             "connection" => self.switch(rest),
@@ -305,6 +305,7 @@ impl Play<'_> {
             }
             Fault::Lost => self.judge.tally.lost += 1,
         }
+        self.site.until_gone(id);
         if self.late > MOST_LATE {
             return Err(End::TooManyLate);
         }
@@ -333,10 +334,6 @@ impl Play<'_> {
             self.sent.insert(name, ());
         }
         Ok(())
-    }
-
-    fn reap(&mut self) -> Result<(), End> {
-        self.drain()
     }
 
     /// Reads what the current connection still has to say.
@@ -428,8 +425,10 @@ impl Play<'_> {
 
     fn disconnect(&mut self, rest: &[u8]) {
         let name = String::from_utf8_lossy(&self.expanded(rest)).trim().to_owned();
-        self.players.remove(&name);
         self.sent.remove(&name);
+        if let Some(player) = self.players.remove(&name).flatten() {
+            self.site.leave(player.client);
+        }
         self.judge.disturbed();
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clonelove_route::report::{Flavour as Family, Report, ResultRows, probe_statements, report_from};
@@ -23,6 +23,8 @@ const MOVING: &[&str] =
     &["gtid_", "timestamp", "innodb_buffer_pool_load", "log_bin", "pseudo_", "rand_seed", "last_"];
 /// How long a replica may need.
 const CATCH_UP: u32 = 20;
+/// How long the end of a connection may need.
+const GONE: Duration = Duration::from_secs(20);
 
 /// The servers, with a connection of our own to each.
 pub(super) struct Site {
@@ -186,6 +188,23 @@ impl Site {
         self.side
             .value("SELECT @@global.gtid_binlog_pos")
             .map_err(|fault| anyhow::anyhow!("the primary: {fault:?}"))
+    }
+
+    /// Leaves the primary, and waits until it has noticed.
+    pub(super) fn leave(&mut self, client: Client) {
+        let id = client.id;
+        drop(client);
+        self.until_gone(id);
+    }
+
+    /// Waits until the primary has ended that connection: what its end still does (a rollback, the dropping of temporary
+    /// tables, which is logged) must not be taken for the next statement's. Where it takes longer than [`GONE`], goes on.
+    pub(super) fn until_gone(&mut self, connection: u32) {
+        let count = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection}");
+        let until = Instant::now() + GONE;
+        while self.side.value(&count).is_ok_and(|left| left != "0") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until the replica has applied all up to `position`; says why when it does not.
