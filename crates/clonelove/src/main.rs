@@ -37,3 +37,22 @@ fn main() -> ExitCode {
         Command::Reload(options) => client::reload(&options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::read_to_string;
+
+    /// `hg` marks memory for which large pages were asked (proc(5), `VmFlags`). Where the kernel gives them to everybody
+    /// or to nobody the allocator does not ask.
+    #[test]
+    fn memory_is_in_large_pages_where_the_kernel_lends_them() {
+        let lends = read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+        let some: Vec<Box<u64>> = (0..100_000).map(Box::new).collect();
+        let marked = read_to_string("/proc/self/smaps")
+            .unwrap()
+            .lines()
+            .any(|line| line.starts_with("VmFlags:") && line.ends_with(" hg "));
+        assert_eq!(some.len(), 100_000);
+        assert!(marked || !lends.contains("[madvise]"), "no memory is marked; the kernel says {lends:?}");
+    }
+}
