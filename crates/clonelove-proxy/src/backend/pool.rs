@@ -59,6 +59,10 @@ pub(crate) enum Class {
     Write,
 }
 
+impl Class {
+    const ALL: [Self; 2] = [Self::Read, Self::Write];
+}
+
 /// What a pool asks of its connections.
 pub(crate) trait Pooled {
     /// Whether it can still be used, as far as can be told without a round trip.
@@ -87,21 +91,60 @@ struct State<C: Pooled> {
     reserve: usize,
     leased: usize,
     reading: usize,
-    waiters: VecDeque<Waiter<C>>,
+    waiting: Waiting<C>,
     /// Connections from before are not taken back.
     cleared: Instant,
 }
 
+/// A connection and what is asked of it before it is chosen: many are looked at, and each is somewhere else in memory.
 struct Idle<C> {
     conn: C,
+    state: u64,
+    home: usize,
     since: Instant,
+}
+
+impl<C: Pooled> Idle<C> {
+    fn new(conn: C, since: Instant) -> Self {
+        Self { state: conn.state(), home: conn.home(), conn, since }
+    }
+}
+
+/// Those who wait, by class, each class in the order in which they came: who is served next is known without a search,
+/// however many wait.
+struct Waiting<C: Pooled> {
+    reads: VecDeque<Waiter<C>>,
+    writes: VecDeque<Waiter<C>>,
+    /// Of the next who comes.
+    number: u64,
 }
 
 struct Waiter<C: Pooled> {
     key: Arc<Key>,
     wanted: (u64, usize),
-    class: Class,
+    /// Grows with each who comes.
+    number: u64,
     answer: oneshot::Sender<(Lease<C>, Leasing<C>)>,
+}
+
+impl<C: Pooled> Waiting<C> {
+    fn of(&mut self, class: Class) -> &mut VecDeque<Waiter<C>> {
+        match class {
+            Class::Read => &mut self.reads,
+            Class::Write => &mut self.writes,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Waiter<C>> {
+        self.writes.iter().chain(&self.reads)
+    }
+
+    /// Who came first of a class and still waits.
+    fn first(&mut self, class: Class) -> Option<&Waiter<C>> {
+        let queue = self.of(class);
+        while queue.pop_front_if(|waiter| waiter.answer.is_closed()).is_some() {}
+        queue.front()
+    }
 }
 
 /// So many idle connections are looked at, those used last, for one at home.
@@ -177,7 +220,7 @@ impl<C: Pooled> Pool<C> {
             reserve: 0,
             leased: 0,
             reading: 0,
-            waiters: VecDeque::new(),
+            waiting: Waiting { reads: VecDeque::new(), writes: VecDeque::new(), number: 0 },
             cleared: Instant::now(),
         })))
     }
@@ -194,8 +237,7 @@ impl<C: Pooled> Pool<C> {
         let mut debris = Debris::none();
         let (wait, limit) = {
             let mut state = self.0.lock();
-            let first = !state.waiters.iter().any(|waiter| state.admits(waiter.class));
-            if first
+            if state.next().is_none()
                 && state.admits(class)
                 && let Some(found) = state.find(&self.0, key, wanted, &mut debris)
             {
@@ -204,7 +246,10 @@ impl<C: Pooled> Pool<C> {
                 return Ok((found, Leasing { pool: Arc::clone(&self.0), class }));
             }
             let (answer, wait) = oneshot::channel();
-            state.waiters.push_back(Waiter { key: Arc::clone(key), wanted, class, answer });
+            state.waiting.number = state.waiting.number.wrapping_add(1);
+            let number = state.waiting.number;
+            let waiter = Waiter { key: Arc::clone(key), wanted, number, answer };
+            state.waiting.of(class).push_back(waiter);
             (wait, state.limit)
         };
         // The place of one that had to go is for the first who waits.
@@ -221,7 +266,8 @@ impl<C: Pooled> Pool<C> {
         let mut state = self.0.lock();
         let idle = state.idle.get(key).map_or(0, Vec::len);
         let room = state.open < state.limit.saturating_sub(state.reserve);
-        if !state.waiters.is_empty() || idle >= most || !room {
+        let waited_for = Class::ALL.iter().any(|class| state.waiting.first(*class).is_some());
+        if waited_for || idle >= most || !room {
             return None;
         }
         state.open = state.open.saturating_add(1);
@@ -256,16 +302,16 @@ impl<C: Pooled> Pool<C> {
         if conn.born() < state.cleared || state.open > state.limit {
             return Some(conn);
         }
-        let waited_for = state.waiters.iter().any(|waiter| waiter.key == *key);
+        let waited_for = state.waiting.all().any(|waiter| waiter.key == *key);
         if let Some(list) = state.idle.get_mut(key) {
             if list.len() >= max_idle && !waited_for {
                 return Some(conn);
             }
-            list.push(Idle { conn, since: now });
+            list.push(Idle::new(conn, now));
         } else if max_idle == 0 && !waited_for {
             return Some(conn);
         } else {
-            state.idle.insert(Arc::clone(key), vec![Idle { conn, since: now }]);
+            state.idle.insert(Arc::clone(key), vec![Idle::new(conn, now)]);
         }
         None
     }
@@ -320,7 +366,7 @@ impl<C: Pooled> Pool<C> {
         Counts {
             idle: state.idle.values().map(Vec::len).sum::<usize>() as u64,
             leased: state.leased as u64,
-            waiting: state.waiters.iter().filter(|waiter| !waiter.answer.is_closed()).count() as u64,
+            waiting: state.waiting.all().filter(|waiter| !waiter.answer.is_closed()).count() as u64,
             limit: state.limit as u64,
         }
     }
@@ -330,6 +376,15 @@ impl<C: Pooled> State<C> {
     /// Whether one more of this class may be leased.
     fn admits(&self, class: Class) -> bool {
         class == Class::Write || self.reading < self.limit.saturating_sub(self.reserve)
+    }
+
+    /// Of those who wait and may have one, the class of who came first.
+    fn next(&mut self) -> Option<Class> {
+        let fronts = Class::ALL.map(|class| {
+            let admitted = self.admits(class);
+            admitted.then(|| self.waiting.first(class).map(|waiter| (waiter.number, class))).flatten()
+        });
+        fronts.into_iter().flatten().min_by_key(|(number, _)| *number).map(|(_, class)| class)
     }
 
     fn count(&mut self, class: Class) {
@@ -359,10 +414,10 @@ impl<C: Pooled> State<C> {
             while !list.is_empty() {
                 // Another state costs a round trip, another home only a registration, and a long search more than that.
                 let first = list.len().saturating_sub(LOOKED_AT);
-                let here = |one: &Idle<C>| one.conn.home() == home && one.conn.state() == state;
+                let here = |one: &Idle<C>| one.home == home && one.state == state;
                 let exact = list.iter().skip(first).rposition(here).map(|at| at.saturating_add(first));
                 let at = exact
-                    .or_else(|| list.iter().rposition(|one| one.conn.state() == state))
+                    .or_else(|| list.iter().rposition(|one| one.state == state))
                     .unwrap_or(list.len().saturating_sub(1));
                 let mut conn = list.swap_remove(at).conn;
                 if conn.is_fit() {
@@ -401,7 +456,7 @@ fn close<C: Pooled>(conns: impl IntoIterator<Item = C>) {
 
 /// Gives what there is to those who wait for it, in their order. Lets the lock go.
 fn serve<'a, C: Pooled>(pool: &'a Arc<Mutex<State<C>>>, mut state: MutexGuard<'a, State<C>>) {
-    while !state.waiters.is_empty() {
+    loop {
         let mut debris = Debris::none();
         give(pool, &mut state, &mut debris);
         drop(state);
@@ -414,19 +469,19 @@ fn serve<'a, C: Pooled>(pool: &'a Arc<Mutex<State<C>>>, mut state: MutexGuard<'a
 }
 
 fn give<C: Pooled>(pool: &Arc<Mutex<State<C>>>, state: &mut State<C>, debris: &mut Debris<C>) {
-    state.waiters.retain(|waiter| !waiter.answer.is_closed());
-    while let Some(at) = state.waiters.iter().position(|waiter| state.admits(waiter.class)) {
-        let Some((key, wanted)) = state.waiters.get(at).map(|one| (Arc::clone(&one.key), one.wanted)) else {
+    while let Some(class) = state.next() {
+        let Some((key, wanted)) = state.waiting.first(class).map(|one| (Arc::clone(&one.key), one.wanted))
+        else {
             return;
         };
         let Some(found) = state.find(pool, &key, wanted, debris) else { return };
-        let Some(waiter) = state.waiters.remove(at) else { return };
-        state.count(waiter.class);
-        let leasing = Leasing { pool: Arc::clone(pool), class: waiter.class };
+        let Some(waiter) = state.waiting.of(class).pop_front() else { return };
+        state.count(class);
+        let leasing = Leasing { pool: Arc::clone(pool), class };
         match waiter.answer.send((found, leasing)) {
             Ok(()) => {}
             Err((Lease::Idle(conn), leasing)) => {
-                state.idle.entry(key).or_default().push(Idle { conn, since: Instant::now() });
+                state.idle.entry(key).or_default().push(Idle::new(conn, Instant::now()));
                 debris.undelivered.push((None, leasing));
             }
             Err((Lease::Slot(slot), leasing)) => debris.undelivered.push((Some(slot), leasing)),

@@ -155,20 +155,45 @@ async fn a_connection_is_handed_to_the_first_who_waits() {
     let held = all.lease("u", 1, Class::Write).await.unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
-    for number in 0..3 {
+    for (number, class) in [Class::Write, Class::Read, Class::Write, Class::Read].into_iter().enumerate() {
         let (all2, order) = (Arc::clone(&all), Arc::clone(&order));
         tasks.push(all.tasks.spawn(async move {
-            let leased = all2.lease("u", 1, Class::Write).await.unwrap();
+            let leased = all2.lease("u", 1, class).await.unwrap();
             order.lock().push((number, leased.0.id));
             all2.back("u", leased);
         }));
-        all.until_waiting(number + 1).await;
+        all.until_waiting(number as u64 + 1).await;
     }
     all.back("u", held);
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(*order.lock(), [(0, 0), (1, 0), (2, 0)], "in order, and on the same connection");
+    assert_eq!(*order.lock(), [(0, 0), (1, 0), (2, 0), (3, 0)], "in order, and on the same connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gave_up_is_passed_over() {
+    let all = Fixture::new(1, 0);
+    let held = all.lease("u", 1, Class::Write).await.unwrap();
+    let wait = |class| {
+        let all = Arc::clone(&all);
+        all.tasks.clone().spawn(async move { all.lease("u", 1, class).await.unwrap() })
+    };
+    let gave_up = [wait(Class::Read), wait(Class::Write)];
+    all.until_waiting(2).await;
+    gave_up.iter().for_each(tokio::task::JoinHandle::abort);
+    all.until_waiting(0).await;
+    let served = wait(Class::Read);
+    all.until_waiting(1).await;
+    all.back("u", held);
+    let leased = served.await.unwrap();
+    let gave_up = wait(Class::Write);
+    all.until_waiting(1).await;
+    gave_up.abort();
+    all.until_waiting(0).await;
+    all.back("u", leased);
+    let at_once = tokio::time::timeout(Duration::from_millis(1), all.lease("u", 1, Class::Read)).await;
+    assert_eq!(at_once.unwrap().unwrap().0.id, 0);
 }
 
 #[tokio::test(start_paused = true)]
