@@ -397,8 +397,14 @@ impl Judge {
         how: (&str, bool),
     ) {
         let (position, carry) = how;
+        if site.replica_lost {
+            self.tally.alone += 1;
+            return;
+        }
         if let Err(why) = site.catch_up(position) {
             self.tally.broken_replication.push(format!("{}:{}: {why}", case.place.file, case.place.line));
+            self.tally.alone += 1;
+            site.replica_lost = true;
             return;
         }
         let answer =

@@ -52,7 +52,7 @@ pub(super) enum End {
     NotOurs,
     TooLong,
     TooManyLate,
-    /// The replica does not replicate any more: new servers are needed.
+    /// The replica does not replicate any more: the rest was judged on the primary alone, and new servers are needed.
     BrokenReplication,
     /// The primary is gone: likewise.
     Crashed,
@@ -66,7 +66,7 @@ impl End {
             End::NotOurs => Some("needs a debug build or other servers"),
             End::TooLong => Some("over its time or its number of statements"),
             End::TooManyLate => Some("several statements over their time"),
-            End::BrokenReplication => Some("replication broke, or the replica fell behind"),
+            End::BrokenReplication => Some("replication broke: the rest was judged on the primary alone"),
             End::Crashed => Some("the server crashed or hung"),
         }
     }
@@ -123,7 +123,10 @@ pub(super) fn play(site: &mut Site, judge: &mut Judge, root: &Path, path: &Path,
     let ended = play.steps_of(&text, 0);
     (play.judge.busy_others, play.judge.delayed) = (false, false);
     play.judge.disturbed();
-    ended.err().unwrap_or(End::Finished)
+    match ended.err().unwrap_or(End::Finished) {
+        End::Finished | End::Left if play.site.replica_lost => End::BrokenReplication,
+        end => end,
+    }
 }
 
 impl Play<'_> {
@@ -270,7 +273,6 @@ impl Play<'_> {
         };
         let place = Place { file: self.file.clone(), line };
         self.judge.busy_others = !self.sent.is_empty();
-        let broken = self.judge.tally.broken_replication.len();
         match self.judge.statement(self.site, &mut player, sql, &place) {
             Ok(reply) => {
                 let code = reply.code().unwrap_or(0);
@@ -279,7 +281,7 @@ impl Play<'_> {
             }
             Err(fault) => return self.failed(fault, player, sql, line),
         }
-        if self.judge.tally.broken_replication.len() > broken { Err(End::BrokenReplication) } else { Ok(()) }
+        Ok(())
     }
 
     fn within_limits(&self) -> Result<(), End> {

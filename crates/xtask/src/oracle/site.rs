@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clonelove_route::report::{Flavour as Family, Report, ResultRows, probe_statements, report_from};
 use clonelove_sql::{Dialect, Facts, Modes, Resolved, Schema, schema};
-use clonelove_testkit::{Cluster, ClusterOptions, Flavour};
+use clonelove_testkit::{Cluster, ClusterOptions, Flavour, wait_until};
 
 use super::client::{Client, Fault, Reply, Rows};
 
@@ -47,6 +47,8 @@ pub(super) struct Site {
     repeatable: bool,
     /// What the replica is known to have applied.
     applied: String,
+    /// The replica does not replicate any more: nothing is compared with it, and the next file wants new servers.
+    pub(super) replica_lost: bool,
 }
 
 /// What is wanted of the servers.
@@ -115,6 +117,7 @@ impl Site {
             knowing,
             schema: None,
             sees_locks,
+            replica_lost: false,
             globals: BTreeMap::new(),
             fingerprint: Vec::new(),
             settings: Vec::new(),
@@ -201,10 +204,8 @@ impl Site {
     /// tables, which is logged) must not be taken for the next statement's. Where it takes longer than [`GONE`], goes on.
     pub(super) fn until_gone(&mut self, connection: u32) {
         let count = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection}");
-        let until = Instant::now() + GONE;
-        while self.side.value(&count).is_ok_and(|left| left != "0") && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let _ =
+            wait_until("a connection to end", GONE, || self.side.value(&count).is_ok_and(|left| left == "0"));
     }
 
     /// Waits until the replica has applied all up to `position`; says why when it does not.
@@ -237,6 +238,9 @@ impl Site {
 
     /// Makes all as it was at the start. `false`: that did not work, and new servers are needed.
     pub(super) fn tidy(&mut self) -> Result<bool> {
+        if self.replica_lost {
+            return Ok(false);
+        }
         self.outdate();
         self.forget_transactions()?;
         for row in rows(&mut self.side, "SHOW DATABASES")? {

@@ -70,6 +70,8 @@ pub(super) struct Tally {
     pub(super) routed: u64,
     /// Of sessions that clonelove pins, their state carried by value.
     pub(super) carried: u64,
+    /// Not compared, since the replica had broken in that file.
+    pub(super) alone: u64,
     pub(super) equal: u64,
     differing: BTreeMap<&'static str, u64>,
     unready: BTreeMap<String, u64>,
@@ -203,6 +205,7 @@ impl Tally {
         line("the same, but the session could not be looked at", self.unseen);
         line("routed to the replica and run there", self.routed);
         line("... of sessions that clonelove pins, with their state carried by value", self.carried);
+        line("not compared with a replica, which had broken in that file", self.alone);
         line("with the same rows", self.equal);
         line("failures", self.failures.len() as u64);
         line("harmless SELECTs kept that name no exclusion", self.wasted());
