@@ -18,7 +18,7 @@ struct Part {
     args: &'static str,
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     part("point", "--workload point --clients 1,16,128 --seconds 2 --rounds 5"),
     part("php", "--workload php --clients 16 --seconds 2 --rounds 5 --no-idle"),
     part(
@@ -30,6 +30,7 @@ const PARTS: [Part; 11] = [
         "--workload point@500,point@2000,point@8000 --clients 16 --seconds 1.5 --rounds 3 --no-idle --no-syscalls",
     ),
     part("far", "--workload php+0.5ms --clients 1,4,16 --seconds 1.5 --rounds 3 --no-idle --no-syscalls"),
+    part("sites", "--workload drupal7,drupal10 --clients 16 --seconds 2 --rounds 3 --no-idle --no-syscalls"),
     part("writes", "--workload read_write --clients 8 --seconds 2 --rounds 3 --no-idle --no-syscalls"),
     part("stream", "--workload stream --clients 1,8 --seconds 3 --rounds 3 --no-idle --no-syscalls"),
     part(
