@@ -86,6 +86,8 @@ pub struct Retries {
     pub frozen: IntCounter,
     /// A replica refused access.
     pub access: IntCounter,
+    /// A replica lacks what was named.
+    pub missing: IntCounter,
 }
 
 /// `clonelove_settings_total`.
@@ -538,6 +540,7 @@ impl Maker {
             read_only: retries.with_label_values(&["read_only"]),
             frozen: retries.with_label_values(&["frozen"]),
             access: retries.with_label_values(&["access"]),
+            missing: retries.with_label_values(&["missing"]),
         })
     }
 

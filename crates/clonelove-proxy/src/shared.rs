@@ -218,6 +218,13 @@ impl View {
     pub(crate) fn client(&self) -> &str {
         self.behind.get().unwrap_or(&self.peer)
     }
+
+    /// Whether that is this host.
+    pub(crate) fn is_at(&self, host: &str) -> bool {
+        let client = self.client();
+        let address = client.rsplit_once(':').map_or(client, |(address, _)| address).trim_matches(['[', ']']);
+        address == host || client == "unix" && host == "localhost"
+    }
 }
 
 /// Which connections a session holds, for those who would end its work.
@@ -317,6 +324,14 @@ impl Clients {
     /// The client of this number.
     pub(crate) fn find(&self, id: u32) -> Option<Arc<View>> {
         self.connected.lock().get(&id).cloned()
+    }
+
+    /// The clients of this user, in the order they came.
+    pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<View>> {
+        let mut found: Vec<_> =
+            self.connected.lock().values().filter(|view| *view.user.lock() == *user).cloned().collect();
+        found.sort_unstable_by_key(|view| view.id);
+        found
     }
 
     pub(crate) fn leave(&self, id: u32) {

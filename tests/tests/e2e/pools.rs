@@ -10,6 +10,7 @@ use clonelove_testkit::{
 };
 
 use crate::clients::php_extensions;
+use crate::commands::peer::{DEPRECATE_EOF, FOUND_ROWS, IGNORE_SPACE, MULTI_STATEMENTS, Peer, Say};
 use crate::support::{
     client, error_of, kill_connections_of, queries, quick, reason, retries, said_of, table, uniform,
     uniform_of, value, wait_eligible,
@@ -576,6 +577,77 @@ fn several_at_once(proxy: &Clonelove, cluster: &Cluster, count: usize) -> Result
     wait_until("them to be idle", DEFAULT_TIMEOUT, || {
         Ok::<_, anyhow::Error>(in_use(proxy, replica.name(), "busy")? == 0.0)
     })
+}
+
+#[test]
+fn who_says_how_long_it_may_be_idle_is_put_out_alone_on_mariadb() -> Result<()> {
+    put_out_alone(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn who_says_how_long_it_may_be_idle_is_put_out_alone_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { put_out_alone(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// It is between the client and the proxy: the connection to the server serves others, and hears nothing of it.
+fn put_out_alone(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 0)?;
+    table(&cluster, 1)?;
+    let proxy = Clonelove::start_with(quick(&cluster).set("pool", "min_idle", "0"))?;
+    let (mut brief, mut other) = (client(&proxy)?, client(&proxy)?);
+    other.query(READS[1])?;
+    let before = threads(&cluster.primary)?;
+    let settings = cluster.primary.status_counter("Com_set_option")?;
+    brief.query("SET SESSION wait_timeout = 1")?;
+    assert_eq!(value(&mut brief, "SELECT CONCAT(@@wait_timeout, ' ', COUNT(*)) FROM t")?, "1 1");
+    assert!(brief.is_closed()?);
+    assert_eq!(value(&mut other, "SELECT COUNT(*) FROM t WHERE @@wait_timeout > 1")?, "1");
+    assert_eq!(threads(&cluster.primary)?, before, "on the same connection");
+    assert_eq!(cluster.primary.status_counter("Com_set_option")?, settings);
+    Ok(())
+}
+
+#[test]
+fn clients_of_other_capabilities_get_other_connections_on_mariadb() -> Result<()> {
+    of_other_capabilities(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn clients_of_other_capabilities_get_other_connections_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { of_other_capabilities(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// What a server counts, ends its rows with, and takes for one statement, hangs on what its connection began with.
+fn of_other_capabilities(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 0)?;
+    table(&cluster, 2)?;
+    let config = quick(&cluster).without_servers().set("pool", "queue_timeout", PATIENT).server(
+        "primary",
+        &cluster.primary.address(),
+        "max_connections = 1",
+    );
+    let proxy = Clonelove::start_with(config)?;
+    // A server that wants the whole password once has had it then.
+    client(&proxy)?.query("DO 1")?;
+    let both = |flags| Ok((Peer::direct(&cluster.primary, flags)?, Peer::through(&proxy, flags)?));
+    let kinds = [0, FOUND_ROWS, MULTI_STATEMENTS, DEPRECATE_EOF, IGNORE_SPACE];
+    let mut pairs = kinds.into_iter().map(both).collect::<Result<Vec<_>>>()?;
+    for sql in [
+        "UPDATE t SET v = 1 WHERE id = 1",
+        "SELECT v FROM t ORDER BY id",
+        "SELECT 1; SELECT 2",
+        "SELECT COUNT (*) FROM t",
+        "SELECT v FROM t ORDER BY id",
+    ] {
+        for (kind, (direct, through)) in pairs.iter_mut().enumerate() {
+            let (wanted, got) = (direct.say(&Say::Query(sql))?, through.say(&Say::Query(sql))?);
+            ensure!(got == wanted, "{kind}: {sql}\n{got}\nis not\n{wanted}");
+            // An error keeps the connection until the next statement.
+            let next = Say::Query("SELECT COUNT(*) FROM t");
+            ensure!(through.say(&next)? == direct.say(&next)?, "{kind}: after {sql}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

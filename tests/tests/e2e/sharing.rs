@@ -4,6 +4,7 @@
 pub(crate) mod client;
 mod pins;
 mod random;
+mod replicas;
 mod scripts;
 pub(crate) mod stage;
 mod traces;

@@ -161,35 +161,75 @@ impl BackendConn {
 
     /// The reply to COM_STMT_PREPARE; the definitions in it are the client's business, which has had its own.
     async fn read_prepared(&mut self) -> Result<PrepareOk, NotPrepared> {
-        let mut tracker = ReplyTracker::new(Command::StmtPrepare, self.caps);
+        let tracker = ReplyTracker::new(Command::StmtPrepare, self.caps);
+        let (mut told, mut error) = (None, None);
+        let hear = |event, frame: &[u8]| match event {
+            Event::PrepareOk { prepared, .. } => told = Some(prepared),
+            Event::Err { .. } => error = Some(frame.to_vec()),
+            _ => {}
+        };
+        self.pass_over(tracker, hear).await.map_err(NotPrepared::Fault)?;
+        if let Some(frame) = error {
+            return Err(self.refused(&frame));
+        }
+        told.ok_or_else(|| {
+            NotPrepared::Fault(self.wrong("it did not answer a request to prepare a statement"))
+        })
+    }
+
+    /// Says what a client has said elsewhere, for the sake of what that leaves here: nobody wants the answer.
+    pub(crate) async fn say_again(
+        &mut self,
+        command: Command,
+        (request, reply_sequence): (&[u8], u8),
+    ) -> Result<(), ServerFault> {
+        let mut out = self.statements.take_closing().unwrap_or_default();
+        out.extend_from_slice(request);
+        self.native = false;
+        self.io.write_all(&out).await.map_err(|error| ServerFault::lost(&self.server, &error))?;
+        let mut tracker = ReplyTracker::new(command, self.caps);
+        tracker.expect_sequence(reply_sequence);
+        let mut prepared = None;
+        let hear = |event, _: &[u8]| {
+            if let Event::PrepareOk { prepared: there, .. } = event {
+                prepared = Some(there.statement_id);
+            }
+        };
+        self.pass_over(tracker, hear).await?;
+        self.statements.closing.extend(prepared);
+        Ok(())
+    }
+
+    /// Reads a reply to its end, in constant memory.
+    async fn pass_over(
+        &mut self,
+        mut tracker: ReplyTracker,
+        mut hear: impl FnMut(Event, &[u8]) + Send,
+    ) -> Result<(), ServerFault> {
         self.io.expect(tracker.sequence());
-        let mut told = None;
         loop {
             let scan = tracker.scan(&self.io.input).map_err(|fault| self.wrong(fault))?;
             self.io.input.advance(scan.pass.min(self.io.input.len()));
             match scan.then {
-                Then::End => break,
+                Then::End => return Ok(()),
                 Then::More | Then::NeedWhole(_) => {
                     let read = self.io.fill().await;
-                    if read.map_err(|error| NotPrepared::Fault(ServerFault::lost(&self.server, &error)))? == 0
-                    {
+                    if read.map_err(|error| ServerFault::lost(&self.server, &error))? == 0 {
                         return Err(self.wrong("it closed the connection"));
                     }
                 }
                 Then::Event { event, used } => {
                     let frame = self.io.input.split_to(used.min(self.io.input.len()));
-                    match event {
-                        Event::PrepareOk { prepared, .. } => told = Some(prepared),
-                        Event::Err { .. } => return Err(self.refused(&frame)),
-                        _ => {}
+                    if let Event::LocalInfile = event {
+                        return Err(self.wrong("it asks for a file"));
                     }
+                    hear(event, &frame);
                     if event.ends() {
-                        break;
+                        return Ok(());
                     }
                 }
             }
         }
-        told.ok_or_else(|| self.wrong("it did not answer a request to prepare a statement"))
     }
 
     fn refused(&self, frame: &[u8]) -> NotPrepared {
@@ -198,11 +238,11 @@ impl BackendConn {
                 let message = String::from_utf8_lossy(&error.message).into_owned();
                 NotPrepared::Refused(Refusal { code: error.code, state: error.state, message })
             }
-            Err(error) => self.wrong(error),
+            Err(error) => NotPrepared::Fault(self.wrong(error)),
         }
     }
 
-    fn wrong(&self, what: impl std::fmt::Display) -> NotPrepared {
-        NotPrepared::Fault(ServerFault::new(&self.server, Fault::ServerProtocol, what))
+    fn wrong(&self, what: impl std::fmt::Display) -> ServerFault {
+        ServerFault::new(&self.server, Fault::ServerProtocol, what)
     }
 }

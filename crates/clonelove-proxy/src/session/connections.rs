@@ -483,7 +483,9 @@ impl ClientSession {
     }
 
     pub(super) fn give_back_replica(&mut self, now: Instant) {
-        let open = self.state.transaction.open && matches!(self.state.ran, Ran::Replica(_));
+        // Whatever pins was left here, where there was no primary to leave it on.
+        let left = self.state.transaction.open || self.state.pins.current().is_some();
+        let open = left && matches!(self.state.ran, Ran::Replica(_));
         let leased = self.replica.take();
         if self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_))) {
             self.state.held = None;

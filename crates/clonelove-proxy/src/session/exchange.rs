@@ -95,7 +95,7 @@ pub(super) fn writes(kind: Kind) -> bool {
 
 /// Errors of a replica that its client must not see while another server can answer.
 pub(super) fn held_back(code: u16) -> bool {
-    is_read_only(code) || is_access(code) || is_replicas_own(code)
+    is_read_only(code) || is_access(code) || is_missing(code) || is_replicas_own(code)
 }
 
 /// It refuses a write for being read-only, not for the transaction's being so.
@@ -110,6 +110,11 @@ pub(super) fn is_read_only(code: u16) -> bool {
 /// Rights may differ, or have not arrived yet.
 pub(super) fn is_access(code: u16) -> bool {
     matches!(code, 1044 | 1045 | 1142 | 1143 | 1370)
+}
+
+/// A table or schema that it does not have. The primary may: not all that is made there is replicated.
+pub(super) fn is_missing(code: u16) -> bool {
+    matches!(code, 1049 | 1146)
 }
 
 /// Damage, overload or the end of this one server.

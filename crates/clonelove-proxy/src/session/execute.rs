@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use super::choice::Replica;
 use super::connections::{Leased, Unready, life_ended};
 use super::exchange::{
-    ends_connection, exchange, held_back, is_access, is_read_only, refuses_as_replica, vanished, writes,
+    ends_connection, exchange, held_back, is_access, is_missing, is_read_only, refuses_as_replica, vanished,
+    writes,
 };
 use super::kill::speaks_of;
 use super::prepared::NotPut;
@@ -71,6 +72,11 @@ impl ClientSession {
     /// Finds out where a statement belongs, and has it answered there.
     pub(super) async fn execute(&mut self, mut statement: Statement) -> Next {
         self.resolve(&mut statement);
+        if self.must_leave_replica(&statement)
+            && let Err(fault) = Box::pin(self.move_transaction()).await
+        {
+            return Box::pin(self.lost_before(&statement, &fault)).await;
+        }
         if statement.tracking && self.replica_of_transaction().is_none() {
             return Box::pin(self.run_on_primary(statement, Reason::SessionSetting)).await;
         }
@@ -79,7 +85,11 @@ impl ClientSession {
             repeatable_by_default: self.repeatable_by_default(&statement),
         };
         let plan = plan(&statement.facts, &self.state, policy);
-        self.let_go_for(plan, &statement).await;
+        if self.state.held.is_some()
+            && let Err(fault) = Box::pin(self.let_go_for(plan, &statement)).await
+        {
+            return Box::pin(self.lost_before(&statement, &fault)).await;
+        }
         match plan {
             Plan::Primary(_) if self.refuses_writes() && writes(statement.facts.kind) => {
                 let error = ClientError::read_only_mode();
@@ -95,22 +105,6 @@ impl ClientSession {
                 Box::pin(self.run_where_it_lives(statement, at, reason)).await
             }
             Plan::Replica(reason) => self.run_on_replica(statement, reason).await,
-        }
-    }
-
-    /// A connection that is kept for nothing but what this statement ends is given back before another is waited
-    /// for: two sessions that each keep what the other wants would wait in vain.
-    async fn let_go_for(&mut self, plan: Plan, statement: &Statement) {
-        let Some(held) = self.state.held.filter(|_| !self.state.transaction.open) else { return };
-        let elsewhere = matches!(
-            (plan, held.ran),
-            (Plan::Replica(_), Ran::Primary) | (Plan::Primary(_), Ran::Replica(_))
-        );
-        if elsewhere && self.state.ends_hold(&statement.facts) {
-            self.state.held = None;
-            Box::pin(self.settle()).await;
-        } else if elsewhere && self.left.is_some() {
-            Box::pin(self.leave_on_primary()).await;
         }
     }
 
@@ -336,11 +330,15 @@ impl ClientSession {
                 return Tried::Elsewhere(statement);
             }
         };
-        if self.put_prepared(Ran::Replica(at), &mut statement).await.is_err() {
-            // Another server may have what this one refuses; what it broke on is closed.
-            self.lose_replica();
-            self.shared.metrics.retries.server_lost.inc();
-            return Tried::Elsewhere(statement);
+        match self.put_prepared(Ran::Replica(at), &mut statement).await {
+            Ok(()) => {}
+            Err(NotPut::Refused(error)) if is_missing(error.code) => return self.held(statement, error.code),
+            Err(_) => {
+                // Another server may have what this one refuses; what it broke on is closed.
+                self.lose_replica();
+                self.shared.metrics.retries.server_lost.inc();
+                return Tried::Elsewhere(statement);
+            }
         }
         let seen = self.replica.as_ref().and_then(|leased| leased.server.known());
         let Self { client, caps, replica, out, wishes, .. } = self;
@@ -371,7 +369,8 @@ impl ClientSession {
 
     /// A replica refused, and the client has not heard of it.
     fn held(&mut self, statement: Statement, code: u16) -> Tried {
-        let Some(leased) = &self.replica else { return Tried::Elsewhere(statement) };
+        let Some(leased) = &mut self.replica else { return Tried::Elsewhere(statement) };
+        leased.conn.diagnostics = true;
         if is_read_only(code) {
             leased.server.metrics.replies_read_only.inc();
             self.shared.metrics.retries.read_only.inc();
@@ -385,6 +384,10 @@ impl ClientSession {
         leased.server.metrics.replies_retryable.inc();
         if is_access(code) {
             self.shared.metrics.retries.access.inc();
+            return Tried::Primary(statement, Reason::Retried);
+        }
+        if is_missing(code) {
+            self.shared.metrics.retries.missing.inc();
             return Tried::Primary(statement, Reason::Retried);
         }
         self.shared.metrics.retries.server_lost.inc();
@@ -429,8 +432,8 @@ impl ClientSession {
         if let Some(told) = outcome.prepared {
             self.note_prepared(ran, statement, told);
         }
-        self.note_cursor(ran, statement, outcome.cursor, traces);
         self.note_left(statement, heard);
+        self.note_cursor(ran, statement, outcome.cursor, traces);
         let sql = statement.sql();
         let moved = self.state.traces.last_insert_id_moved && !traces.last_insert_id_moved;
         self.note_on_connection(ran, statement, heard, moved);

@@ -13,7 +13,7 @@ use clonelove_wire::frame::HEADER;
 use clonelove_wire::{Caps, Command};
 use tokio::time::{Instant, timeout};
 
-use self::said::{How, Named, Said, only_reads, said};
+use self::said::{How, Named, Said, Whom, only_reads, said, whom};
 use super::connections::life_ended;
 use super::prepared::{Prepared, number_bound};
 use super::statement::Statement;
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 enum Victim {
     /// Whoever has this number, which need be nobody.
     Client(u64, How),
+    /// All of a user, of which there may be none.
+    User(Whom, How),
     /// No client: the server may have it as it is.
     Otherwise,
     /// Whom cannot be told.
@@ -49,6 +51,7 @@ impl ClientSession {
     pub(super) async fn kill_or_run(&mut self, mut statement: Statement) -> Next {
         let (number, how) = match self.victim(&statement).await {
             Victim::Client(number, how) => (number, how),
+            Victim::User(whom, how) => return self.kill_user(statement, &whom, how).await,
             Victim::Otherwise => return self.execute(statement).await,
             Victim::Refused(error) => return self.refuse(&statement, &error, Reason::NotAllowed).await,
             Victim::Gone(error) => {
@@ -76,7 +79,7 @@ impl ClientSession {
             let error = ClientError::not_owner(target.id);
             return self.refuse(&statement, &error, Reason::NotAllowed).await;
         }
-        self.end(&target, how).await;
+        self.end(&target, how, None).await;
         self.answer_ok(Reason::AnsweredHere).await
     }
 
@@ -91,6 +94,10 @@ impl ClientSession {
         let sql = statement.sql();
         match said(sql, &statement.facts, &dialect) {
             Said::Otherwise => Victim::Otherwise,
+            Said::User(how, account) => match whom(account, &dialect) {
+                Some(whom) => Victim::User(whom, how),
+                None => Victim::Otherwise,
+            },
             Said::Hidden => Victim::Refused(ClientError::kill_hidden()),
             _ if statement.command == Command::StmtBulkExecute => Victim::Refused(ClientError::kill_hidden()),
             Said::Kill(how, Named::Number(number)) => Victim::Client(number, how),
@@ -185,11 +192,38 @@ impl ClientSession {
         self.query(frame).await
     }
 
-    /// Ends what a client does, or all of it.
-    async fn end(&mut self, target: &Arc<View>, how: How) {
+    /// Carries a KILL of a user out: the primary ends what is connected there and says what there is to say, and who is
+    /// connected here ends with it, also without a connection there.
+    async fn kill_user(&mut self, statement: Statement, Whom { user, host }: &Whom, how: How) -> Next {
+        let own = self.account.user.to_string();
+        let user = user.as_ref().unwrap_or(&own);
+        let mut victims = self.shared.clients.of_user(user);
+        victims.retain(|victim| host.as_ref().is_none_or(|host| victim.is_at(host)));
+        if let Some(victim) = victims.first().filter(|_| *user != own)
+            && !self.may_kill_others().await
+        {
+            // The primary says so only of those whom it sees.
+            let error = ClientError::not_owner(victim.id);
+            return self.refuse(&statement, &error, Reason::NotAllowed).await;
+        }
+        self.state.traces.row_count = 0;
+        let next = self.execute(statement).await;
+        // Where its own connection was among them, there was no answer.
+        if self.state.traces.row_count >= 0 {
+            let primary = self.shared.cluster.snapshot().topology.primary;
+            for victim in victims {
+                // What the primary has ended is not ended twice: the next statement is there by now.
+                self.end(&victim, how, primary).await;
+            }
+        }
+        next
+    }
+
+    /// Ends what a client does, or all of it, but for what it does on one of the servers.
+    async fn end(&mut self, target: &Arc<View>, how: How, but: Option<usize>) {
         let killing = Killing::begin(target);
         let works: Vec<_> = target.work.lock().on.clone();
-        for (index, thread) in works {
+        for (index, thread) in works.into_iter().filter(|(index, _)| Some(*index) != but) {
             let Some(server) = self.shared.cluster.snapshot().servers.get(index).cloned() else { continue };
             let soft = if how.soft { "SOFT " } else { "" };
             let what = if how.query { "QUERY" } else { "CONNECTION" };

@@ -11,6 +11,7 @@ mod identity;
 mod kill;
 pub(crate) mod login;
 mod long;
+mod moved;
 mod prepared;
 mod proxied;
 mod remembered;

@@ -69,7 +69,22 @@ pub(super) struct Open {
     cursor: bool,
     /// What stood for it at its last execution, with values for what it asked of the statement before: the cursor is of
     /// that.
-    put: Arc<What>,
+    pub(super) put: Arc<What>,
+}
+
+impl Open {
+    /// For the same execution elsewhere. What was sent ahead of it is of no use to the next one.
+    pub(super) fn again(&mut self) -> Self {
+        Self {
+            prepared: Arc::clone(&self.prepared),
+            params: self.params,
+            types: Arc::clone(&self.types),
+            long: std::mem::take(&mut self.long),
+            long_len: self.long_len,
+            cursor: false,
+            put: Arc::clone(&self.put),
+        }
+    }
 }
 
 /// Why a statement could not be put where it is to be executed.
@@ -419,7 +434,7 @@ impl ClientSession {
     }
 
     /// Has a connection prepare a statement, in the state that it belongs to.
-    async fn put_on(&self, leased: &mut Leased, what: &Arc<What>) -> Result<(), NotPut> {
+    pub(super) async fn put_on(&self, leased: &mut Leased, what: &Arc<What>) -> Result<(), NotPut> {
         if leased.conn.statements.find(what).is_some() {
             return Ok(());
         }
@@ -514,7 +529,7 @@ fn payload(frame: &BytesMut) -> &[u8] {
 
 /// Writes the connection's number for a statement into the request, and what the server there has not heard yet before
 /// and into it.
-fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statement) {
+pub(super) fn address(leased: &mut Leased, what: &What, open: &Open, statement: &mut Statement) {
     let conn = &mut leased.conn;
     let caps = conn.caps;
     let Some(there) = conn.statements.find(what) else { return };

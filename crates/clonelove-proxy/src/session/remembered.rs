@@ -9,7 +9,7 @@ use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::{Ran, Settled};
 use clonelove_sql::{
-    Assignment, Charset, Dialect, Effect, Facts, Kind, Lexer, Modes, Previous, Setting, Substitutes,
+    Assignment, Charset, Dialect, Effect, Facts, Flavour, Kind, Lexer, Modes, Previous, Setting, Substitutes,
     TokenKind, Value, sole_row, substitute,
 };
 use clonelove_wire::frame::{HEADER, MAX_FRAME, write_packet};
@@ -23,9 +23,10 @@ use crate::known::{After, Before, JournalKey};
 
 impl ClientSession {
     /// Whether settings may be answered here: in a transaction, or where the session's state lives on one
-    /// connection, that connection is told.
+    /// connection, that connection is told. What a read left on a replica was left in the settings of its time.
     fn may_answer(&self) -> bool {
-        self.primary.is_none() && !self.state.transaction.open && self.state.pin().is_none()
+        let kept = self.state.held.is_some() && self.state.dialect.flavour == Flavour::MariaDb;
+        self.primary.is_none() && !kept && !self.state.transaction.open && self.state.pin().is_none()
     }
 
     /// Where a setting leads, if it was accepted before in this very state.
@@ -270,4 +271,33 @@ fn tells_threads(statement: &Statement) -> bool {
 
 fn is_global(effect: &Effect) -> bool {
     matches!(effect, Effect::GlobalSetting | Effect::Accounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use clonelove_route::journal::Journal;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_that_came_to_something_else_is_not_remembered() {
+        let dialect = Dialect { modes: Modes::from_sql_mode("ANSI_QUOTES"), ..Dialect::default() };
+        let before = Before {
+            user: "u".into(),
+            schema: None,
+            charset: 45,
+            journal: JournalKey(Journal::default()),
+            epoch: 1,
+            dialect: Dialect::default(),
+        };
+        let after = After { journal: Journal::default(), dialect, told: None };
+        let check = ToCheck { before, sql: b"SET sql_mode = @@what".as_slice().into(), after };
+        let agrees = |name, value| check.agrees_with([(name, value)].into_iter());
+        assert!(agrees("sql_mode", Some("ANSI_QUOTES")));
+        assert!(!agrees("sql_mode", Some("")));
+        assert!(!agrees("sql_mode", Some("ANSI_QUOTES,NO_BACKSLASH_ESCAPES")));
+        assert!(agrees("character_set_client", Some("utf8mb4")));
+        assert!(!agrees("character_set_client", Some("sjis")));
+        assert!(agrees("time_zone", Some("+05:00")), "how statements are read does not hang on it");
+    }
 }

@@ -3,30 +3,29 @@
 
 use std::time::Duration;
 
+use clonelove_route::decide::Plan;
 use clonelove_route::pins::Pin;
 use clonelove_route::session::{Heard, Held, Ran};
 use clonelove_wire::Command;
 use tokio::time::{Instant, timeout};
 
 use super::ClientSession;
-use super::connections::Needs;
+use super::connections::{Leased, Needs, life_ended};
+use super::prepared::{NotPut, Open, address};
 use super::remembered::ToCheck;
 use super::statement::Statement;
 use crate::backend::pool::Class;
 use crate::backend::reply::{Reply, Rows};
-
-/// A longer text than this is not said once more.
-const LONGEST_LEFT: usize = 16 * 1024;
-
-/// Nor one with more rows than this.
-const MOST_ROWS_LEFT: u64 = 10_000;
+use crate::error::ServerFault;
 
 /// How long a server may take to tell a value of its own.
 const ASK: Duration = Duration::from_secs(5);
 
 /// A read that left something on a replica. In a box, for few sessions have one.
 pub(super) struct Left {
-    sql: Box<[u8]>,
+    statement: Statement,
+    /// What was executed, with its values.
+    open: Option<Open>,
 }
 
 impl ClientSession {
@@ -97,38 +96,77 @@ impl ClientSession {
         leased.conn.diagnostics |= rows;
     }
 
-    /// Keeps the text of a read that left warnings or an error on a replica, if it may be said once more.
+    /// A connection that is kept for nothing but what this statement ends is given back before another is waited
+    /// for: two sessions that each keep what the other wants would wait in vain. An error ends the client: what was kept
+    /// for it is gone.
+    pub(super) async fn let_go_for(&mut self, plan: Plan, statement: &Statement) -> Result<(), ServerFault> {
+        let Some(held) = self.state.held.filter(|_| !self.state.transaction.open) else { return Ok(()) };
+        let elsewhere = matches!(
+            (plan, held.ran),
+            (Plan::Replica(_), Ran::Primary) | (Plan::Primary(_), Ran::Replica(_))
+        );
+        if elsewhere && self.state.ends_hold(&statement.facts) {
+            self.state.held = None;
+            self.settle().await;
+        } else if elsewhere && self.left.is_some() {
+            return self.leave_on_primary().await;
+        }
+        Ok(())
+    }
+
+    /// Keeps a read that left warnings or an error on a replica, to be said once more.
     pub(super) fn note_left(&mut self, statement: &Statement, heard: &Heard) {
         let on_replica = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
         if !on_replica {
             self.left = None;
         } else if heard.failed || heard.warnings > 0 {
-            let sql = statement.sql();
-            let short = sql.len() <= LONGEST_LEFT && heard.rows.is_none_or(|rows| rows <= MOST_ROWS_LEFT);
-            let has_values = statement.executes().is_some() && sql.contains(&b'?');
-            // Only one result is read then.
-            let single = statement.facts.parts.is_empty();
-            let again = short && single && !has_values && statement.is_read();
-            self.left = again.then(|| Box::new(Left { sql: sql.into() }));
+            let executes = statement.executes().is_some();
+            let open = if executes { self.open.get_mut(&statement.number).map(Open::again) } else { None };
+            let again = statement.is_read() && !statement.frame.is_empty() && executes == open.is_some();
+            self.left = again.then(|| Box::new(Left { statement: statement.again(), open }));
         }
     }
 
     /// What a read left on a replica is left on the primary, where the next statement runs and leaves it, or asks for it:
-    /// by the same read.
-    pub(super) async fn leave_on_primary(&mut self) {
-        let Some(left) = self.left.take() else { return };
+    /// by the same read, however long that takes. An error is that of a server that broke under it.
+    pub(super) async fn leave_on_primary(&mut self) -> Result<(), ServerFault> {
         let replica = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
-        if !replica || self.ready_primary(Needs::of_class(Class::Write), None).await.is_err() {
-            return;
+        let left = replica && self.left.is_some();
+        if !left || self.ready_primary(Needs::of_class(Class::Write), None).await.is_err() {
+            return Ok(());
         }
-        let Some(leased) = &mut self.primary else { return };
-        let life = leased.conn.life.clone();
-        let statement = [(Command::Query, &*left.sql)];
-        let asked = life.run(leased.conn.ask(&statement));
-        let Ok(Some(Ok(_))) = timeout(ASK, asked).await else { return self.lose_primary() };
+        let (Some(left), Some(mut leased)) = (self.left.take(), self.primary.take()) else { return Ok(()) };
+        let Left { mut statement, open } = *left;
+        if let Err(fault) = self.say_again(&mut leased, &mut statement, open.as_ref()).await {
+            self.lose_primary();
+            return Err(fault);
+        }
         leased.conn.diagnostics = true;
+        self.primary = Some(leased);
         self.give_back_replica(Instant::now());
         self.state.held = Some(Held { pin: Pin::Diagnostics, ran: Ran::Primary });
+        Ok(())
+    }
+
+    /// Has a server run what another one has run, `open` being what that executed.
+    async fn say_again(
+        &self,
+        leased: &mut Leased,
+        statement: &mut Statement,
+        open: Option<&Open>,
+    ) -> Result<(), ServerFault> {
+        if let Some(open) = open {
+            match self.put_on(leased, &open.put).await {
+                Ok(()) => address(leased, &open.put, open, statement),
+                Err(NotPut::Fault(fault)) => return Err(fault),
+                // That is what it leaves.
+                Err(NotPut::Refused(_)) => return Ok(()),
+            }
+        }
+        let whole = [&statement.ahead[..], &statement.frame[..]].concat();
+        let life = leased.conn.life.clone();
+        let said = leased.conn.say_again(statement.command, (&whole, statement.reply_sequence()));
+        life.run(said).await.unwrap_or_else(|| Err(life_ended(&leased.server.name)))
     }
 
     fn traces_moved(&self) -> bool {

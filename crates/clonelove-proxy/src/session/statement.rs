@@ -104,6 +104,14 @@ impl Statement {
         }
     }
 
+    /// The same once more.
+    pub(super) fn again(&self) -> Self {
+        let mut again = Self::new(self.command, self.frame.clone(), Arc::clone(&self.facts));
+        (again.text_at, again.number) = (self.text_at, self.number);
+        again.prepared.clone_from(&self.prepared);
+        again
+    }
+
     /// A command of which only its name is known.
     pub(super) fn opaque(command: Command, frame: BytesMut) -> Self {
         Self::new(command, frame, opaque(Why::UnknownStatement))

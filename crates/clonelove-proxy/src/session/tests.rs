@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::backend::conn::BackendConn;
+use crate::backend::conn::{BackendConn, Target};
 use crate::backend::pool::{Class, Key, Lease};
 use crate::backend::setup::Use;
 use crate::listener;
@@ -199,6 +199,53 @@ async fn a_server_may_ask_for_a_file_only_where_one_is_loaded() {
         client_end.read_to_end(&mut told).await.unwrap();
         assert_eq!(told.starts_with(request), passes, "{sql}: {told:?}");
     }
+}
+
+/// What a connection must hear, and the read that needs it, are one write: the server has both before it has answered.
+#[tokio::test]
+async fn settings_and_the_read_that_needs_them_go_out_together() {
+    use clonelove_route::session::{Heard, Ran, Session};
+    use clonelove_wire::frame::FrameHead;
+    let metrics = Metrics::new("0", "test").unwrap();
+    let shared = Shared::new(settings(), Arc::clone(&metrics), Arc::default()).unwrap();
+    let server = Arc::clone(&shared.cluster.snapshot().servers[0]);
+    let (mut leased, mut server_end) = lease(&server).await;
+    let mut wanted = Session::new(Some("app".into()), clonelove_sql::Dialect::default());
+    let set = b"SET sql_mode = 'ANSI', time_zone = '+05:00'";
+    let facts = clonelove_sql::analyse(set, &wanted.dialect);
+    wanted.after(set, &facts, Ran::Primary, &Heard::default());
+    let target = Target {
+        usage: Use::Primary,
+        charset: 45,
+        schema: wanted.schema.as_deref(),
+        journal: &wanted.journal,
+        like: &Vec::new,
+        last_insert_id: None,
+        no_variables: false,
+        no_diagnostics: false,
+        asks_diagnostics: false,
+    };
+    let mut read = BytesMut::new();
+    write_packet(&mut read, 0, b"\x03SELECT 1");
+    let steps = leased.conn.steps(&target).unwrap();
+    let serve = async {
+        let mut heard = vec![0; 4_096];
+        let count = server_end.read(&mut heard).await.unwrap();
+        let mut rest = &heard[..count];
+        let mut texts = Vec::new();
+        while let Some(head) = FrameHead::parse(rest) {
+            texts.push(String::from_utf8_lossy(&rest[5..head.whole()]).into_owned());
+            rest = &rest[head.whole()..];
+        }
+        for _ in 1..texts.len() {
+            server_end.write_all(b"\x07\0\0\x01\0\0\0\x02\0\0\0").await.unwrap();
+        }
+        texts
+    };
+    let (texts, taken) = tokio::join!(serve, leased.conn.take(&steps, &target, Some(&read)));
+    assert!(taken.is_ok(), "{taken:?}");
+    assert!(texts.len() > 2 && texts[0] == "app" && texts.last().unwrap() == "SELECT 1", "{texts:?}");
+    assert!(leased.conn.steps(&target).unwrap().is_empty(), "it is there");
 }
 
 #[tokio::test]

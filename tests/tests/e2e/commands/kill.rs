@@ -1,12 +1,14 @@
 //! KILL goes by the numbers that clients know, however they are said, and never comes to a server with one of them.
 
 use anyhow::{Context, Result, ensure};
-use clonelove_testkit::{Clonelove, Cluster, Connection, Family, Flavour};
+use clonelove_testkit::{
+    Clonelove, Cluster, Connection, DEFAULT_TIMEOUT, Family, Flavour, SqlError, wait_until,
+};
 
-use super::begin;
 use super::peer::{Peer, Say};
 use super::rare::{execute, is_ended};
-use crate::support::{client, direct, error_of, value};
+use super::{ADMIN, begin, with_boss};
+use crate::support::{client, direct, error_of, quick, table, uniform, value, wait_eligible};
 
 /// What a KILL of a number that no client has is answered with.
 const NOBODY: u16 = 1094;
@@ -172,5 +174,61 @@ fn as_directly(flavour: Flavour, cluster: &Cluster, proxy: &Clonelove) -> Result
         let (expected, found) = (direct.say(&Say::Query(sql))?, through.say(&Say::Query(sql))?);
         ensure!(found == expected, "{flavour:?}: {sql}\n{found}\nis not\n{expected}");
     }
+    Ok(())
+}
+
+/// Whom the primary does not see, for having no connection there at the moment, is one of the user's all the same.
+#[test]
+fn a_kill_of_a_user_ends_who_has_no_connection_there_too() -> Result<()> {
+    let cluster = uniform(1)?;
+    table(&cluster, 3)?;
+    let other = ("other", "other-password");
+    cluster.primary.query(&format!("CREATE USER {}@'%' IDENTIFIED BY '{}'", other.0, other.1))?;
+    cluster.primary.query(&format!("GRANT SELECT ON app.* TO {}@'%'", other.0))?;
+    cluster.wait_caught_up()?;
+    let config = with_boss(&cluster, quick(&cluster), false)?.user(other.0, other.1);
+    let proxy = Clonelove::start_with(config)?;
+    wait_eligible(&proxy, "replica1")?;
+    let open = |(user, password)| Connection::open_tcp(&proxy.addr(), user, password, Some("app"));
+    let (mut app, mut boss, mut idle) = (client(&proxy)?, open(ADMIN)?, open(other)?);
+    value(&mut idle, "SELECT v FROM t WHERE id = 1")?;
+
+    // By those alone who may, and nobody at another host.
+    let refused = error_of(app.query("KILL USER other"))?;
+    ensure!(refused.code == 1095, "{refused}");
+    boss.query("KILL USER 'other'@'10.9.8.7'")?;
+    boss.query("KILL USER nobody")?;
+    ensure!(value(&mut idle, "SELECT 2")? == "2");
+
+    // Only what it does, which may be on a replica.
+    idle.send("SELECT SLEEP(60) FROM t LIMIT 1")?;
+    wait_until("the statement to run", DEFAULT_TIMEOUT, || {
+        let list = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
+        let counts = cluster.servers().map(|server| server.value(list)).collect::<Result<Vec<_>>>()?;
+        Ok::<_, anyhow::Error>(counts.iter().any(|count| count == "1"))
+    })?;
+    boss.query("KILL QUERY USER other")?;
+    match idle.receive() {
+        Ok(rows) => ensure!(rows == [[Some("1".to_owned())]], "{rows:?}"),
+        Err(error) => ensure!(SqlError::of(&error).is_some_and(|error| error.code == 1317), "{error:#}"),
+    }
+    ensure!(value(&mut idle, "SELECT 3")? == "3");
+
+    // All of it, at rest and at work.
+    let mut working = open(other)?;
+    working.query("START TRANSACTION")?;
+    boss.query("KILL USER other")?;
+    for session in [&mut idle, &mut working] {
+        ensure!(is_ended(session)?, "it lives on");
+    }
+    ensure!(value(&mut app, "SELECT 4")? == "4" && value(&mut boss, "SELECT 5")? == "5");
+
+    // And whoever says it is one of them.
+    let mut second = client(&proxy)?;
+    app.send("KILL USER CURRENT_USER")?;
+    for session in [&mut app, &mut second] {
+        ensure!(is_ended(session)?, "it lives on");
+    }
+    ensure!(value(&mut client(&proxy)?, "SELECT 6")? == "6" && value(&mut boss, "SELECT 7")? == "7");
     Ok(())
 }

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{Clonelove, DEFAULT_TIMEOUT, Flavour, wait_until};
 
-use super::client::{Way, first_value};
+use super::client::{Side, Way, first_value};
 use super::stage::Stage;
 
 /// A pin, what causes it, and what ends it.
@@ -48,6 +48,16 @@ const CAUSES: &[Cause] = &[
     ("diagnostics", &["INSERT INTO t (n) VALUES (1000)"], &["DELETE FROM t WHERE 0"]),
 ];
 
+/// What only MariaDB has.
+const CAUSES_ON_MARIADB: &[Cause] = &[
+    ("last_insert_id", &["SELECT NEXTVAL(more_$.s)", "SELECT LASTVAL(more_$.s)"], &["COM_RESET_CONNECTION"]),
+    ("last_insert_id", &["SELECT PREVIOUS VALUE FOR more_$.s"], &["COM_RESET_CONNECTION"]),
+];
+
+/// Of a procedure only its definition tells what it leaves.
+const CAUSES_OF_ROUTINES: &[Cause] =
+    &[("session_setting", &["CALL more_$.locks()"], &["COM_RESET_CONNECTION"])];
+
 /// The pins that the proxy shows, with the statements that made them.
 fn shown(proxy: &Clonelove) -> Result<Vec<(String, String)>> {
     let status = proxy.status()?;
@@ -60,9 +70,16 @@ fn shown(proxy: &Clonelove) -> Result<Vec<(String, String)>> {
 
 fn each_pin_ends_with_its_cause(flavour: Flavour) -> Result<()> {
     let Some(stage) = Stage::set(flavour, 0)? else { return Ok(()) };
+    for side in Side::BOTH {
+        stage.root(&side.names("CREATE PROCEDURE more_$.locks() DO GET_LOCK('lock_$', 1)"))?;
+        if stage.is_mariadb() {
+            stage.root(&side.names("CREATE SEQUENCE more_$.s"))?;
+        }
+    }
+    let of_mariadb = if stage.is_mariadb() { CAUSES_ON_MARIADB } else { &[] };
     let proxy = Clonelove::start_with(stage.config(1))?;
     let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
-    for (pin, causes, ends) in CAUSES {
+    for (pin, causes, ends) in CAUSES.iter().chain(CAUSES_OF_ROUTINES).chain(of_mariadb) {
         let about = || format!("{pin} by {causes:?}");
         b.ask("SELECT COUNT(*) FROM t", Way::Text)?;
         for sql in *causes {

@@ -317,6 +317,10 @@ const SCRIPTS: &[Script] = &[
             s(B, "SELECT @@interactive_timeout, @@wait_timeout"),
             s(A, "SET timestamp = 86400"),
             v(A, "SELECT UNIX_TIMESTAMP()", "86400"),
+            // The servers report the old value of this.
+            s(A, "SET timestamp = DEFAULT"),
+            v(A, "SELECT UNIX_TIMESTAMP() = 86400", "0"),
+            s(A, "SET timestamp = 86400"),
             s(A, "COM_RESET_CONNECTION"),
             v(B, "SELECT UNIX_TIMESTAMP() = 86400", "0"),
         ],

@@ -39,7 +39,7 @@ impl Stage {
         self.flavour.family() == Family::MariaDb
     }
 
-    fn root(&self, sql: &str) -> Result<()> {
+    pub(crate) fn root(&self, sql: &str) -> Result<()> {
         self.cluster.primary.query(sql).map(drop).with_context(|| sql.to_owned())
     }
 

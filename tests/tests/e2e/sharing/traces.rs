@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{Clonelove, Flavour};
 
-use super::client::{Answer, Client, Part, Way, first_value, leaves_diagnostics};
+use super::client::{Answer, Bind, Client, Part, Way, first_value, leaves_diagnostics};
 use super::stage::{Pair, Stage};
 
 /// Statements of one client, and what it may be asked about each. Another client asks the same in between, wherever
@@ -201,6 +201,87 @@ fn what_is_left_on_a_replica_stays_on_mariadb() -> Result<()> {
 #[test]
 fn what_is_left_on_a_replica_stays_on_mysql() -> Result<()> {
     what_is_left_on_a_replica_stays(Flavour::MySqlSid)
+}
+
+/// A read that warns, in a form that is no short text; and how it is said.
+type Form = (&'static str, fn(&mut Client) -> Result<Answer>);
+
+const FORMS: &[Form] = &[
+    ("with a bound value", |client| {
+        let statement = client.prepare(WARNS)?;
+        let answer = client.execute(statement, &[Bind::Text("x")])?;
+        client.close(statement)?;
+        Ok(answer)
+    }),
+    ("with a bound value, its type said before", |client| {
+        let statement = client.prepare(WARNS)?;
+        client.execute(statement, &[Bind::Int(5)])?;
+        client.execute_again(statement, &[Bind::Int(-3)])
+    }),
+    ("with a value sent ahead", |client| {
+        let statement = client.prepare(WARNS)?;
+        client.execute(statement, &[Bind::Long("x")])
+    }),
+    ("with an error of its preparation", |client| {
+        let refused = client.prepare("SELECT no_such_column FROM t WHERE id = ?");
+        ensure!(refused.is_err(), "there is such a column");
+        Ok(Answer::new())
+    }),
+    ("of a long text", |client| {
+        let long = format!("SELECT CAST(CONCAT(v, 'x') AS SIGNED), '{}' FROM t LIMIT 2", "a".repeat(40_000));
+        client.ask(&long, Way::Text)
+    }),
+    ("of many rows", |client| {
+        // 3 to the power of 9.
+        let tables: Vec<String> = (1..9).map(|number| format!("t AS t{number}")).collect();
+        let many = format!("SELECT CAST(CONCAT(t.v, 'x') AS SIGNED) FROM t, {}", tables.join(", "));
+        client.ask(&many, Way::Text)
+    }),
+];
+
+const WARNS: &str = "SELECT CAST(CONCAT(v, ?) AS SIGNED) FROM t ORDER BY id LIMIT 2";
+
+/// The same of reads in any form, asked for by what runs on the primary alone.
+fn reads_of_any_form_leave_theirs(flavour: Flavour) -> Result<()> {
+    let Some(stage) = Stage::set(flavour, 1)? else { return Ok(()) };
+    let proxy = Clonelove::start_with(stage.config(2))?;
+    let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
+    let mut wrong = Vec::new();
+    for (form, say) in FORMS {
+        for asks in [
+            &["SHOW COUNT(*) WARNINGS", "SHOW WARNINGS"][..],
+            &["GET DIAGNOSTICS @n = NUMBER", "SELECT @n"],
+            &["SELECT @@warning_count, LAST_INSERT_ID()"],
+            &["BEGIN", "SHOW WARNINGS", "COMMIT"],
+            &["SET NAMES utf8mb4", "SET NAMES utf8mb4", "BEGIN", "SHOW COUNT(*) WARNINGS", "COMMIT"],
+        ] {
+            let (wanted, got) = (say(&mut a.direct)?, say(&mut a.proxied)?);
+            if got != wanted {
+                wrong.push(format!("{form}: it differs itself"));
+            }
+            a.said = vec![(*form).to_owned()];
+            b.ask("SELECT COUNT(*) FROM t", Way::Text)?;
+            for sql in asks {
+                ask(&mut a, sql, Way::Text, &mut wrong)?;
+            }
+            // The variable pins, and what was prepared is closed.
+            a.ask("COM_RESET_CONNECTION", Way::Text)?;
+        }
+    }
+    let on_replica = proxy.metric("clonelove_server_queries_total", &["server=\"replica1\""])?;
+    assert!(on_replica >= 30.0, "only {on_replica} reads on the replica");
+    assert!(wrong.is_empty(), "{} answers were wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn reads_of_any_form_leave_theirs_on_mariadb() -> Result<()> {
+    reads_of_any_form_leave_theirs(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn reads_of_any_form_leave_theirs_on_mysql() -> Result<()> {
+    reads_of_any_form_leave_theirs(Flavour::MySqlSid)
 }
 
 /// FOUND_ROWS() of what was read, or is being read, by a cursor; asked by text, by execution and by another cursor.

@@ -25,12 +25,23 @@ pub(super) enum Named<'a> {
     Expression(&'a [u8]),
 }
 
+/// An account, as KILL USER names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whom {
+    /// None is whoever says it.
+    pub(super) user: Option<String>,
+    /// None is any.
+    pub(super) host: Option<String>,
+}
+
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
     /// A KILL of a connection, and nothing else.
     Kill(How, Named<'a>),
-    /// Nothing that names a connection: by the server's own numbers of queries, of a user, or no KILL at all.
+    /// A KILL of a user's connections, whom [`whom`] reads out of this (MariaDB).
+    User(How, &'a [u8]),
+    /// Nothing that names a client: by the server's own numbers of queries, or no KILL at all.
     Otherwise,
     /// A KILL beside or inside of something else.
     Hidden,
@@ -113,13 +124,13 @@ fn one<'a>(sql: &'a [u8], dialect: &Dialect) -> Said<'a> {
     }
     let left = tokens.get(at..).unwrap_or_default();
     let (Some(first), Some(last)) = (left.first(), left.last()) else { return Said::Otherwise };
-    let of_server = match word(at).as_deref() {
-        Some(b"USER") => !left.get(1).is_some_and(|next| next.kind == TokenKind::Sign(b'(')),
-        Some(b"ID") => how.query && left.len() > 1,
-        _ => false,
-    };
-    if of_server {
-        return Said::Otherwise;
+    match (word(at).as_deref(), left.get(1)) {
+        (Some(b"USER"), Some(next)) if next.kind != TokenKind::Sign(b'(') => {
+            return Said::User(how, sql.get(next.range.start..last.range.end).unwrap_or_default());
+        }
+        (Some(b"USER"), None) => return Said::Otherwise,
+        (Some(b"ID"), Some(_)) if how.query => return Said::Otherwise,
+        _ => {}
     }
     let expression = sql.get(first.range.start..last.range.end).unwrap_or_default();
     let number = || std::str::from_utf8(expression).ok()?.parse().ok();
@@ -137,6 +148,38 @@ fn one<'a>(sql: &'a [u8], dialect: &Dialect) -> Said<'a> {
         _ => Named::Expression(expression),
     };
     Said::Kill(how, named)
+}
+
+/// Whom `user`, `'user'@'host'` or CURRENT_USER is; none where the server will have something to say about it.
+pub(super) fn whom(account: &[u8], dialect: &Dialect) -> Option<Whom> {
+    let mut tokens = Lexer::new(account, dialect);
+    let mut next = || tokens.next().map(|token| (token.kind, account.get(token.range).unwrap_or_default()));
+    let (kind, user) = next()?;
+    if kind == TokenKind::Word && user.eq_ignore_ascii_case(b"CURRENT_USER") {
+        let rest = [next(), next(), next()].map(|token| token.map(|(kind, _)| kind));
+        let braces = [Some(TokenKind::Sign(b'(')), Some(TokenKind::Sign(b')')), None];
+        let alone = rest == [None, None, None] || rest == braces;
+        return alone.then_some(Whom { user: None, host: None });
+    }
+    let named = matches!(kind, TokenKind::Word | TokenKind::Name | TokenKind::QuotedName | TokenKind::Text);
+    let user = Some(unquoted(user)?).filter(|_| named)?;
+    let host = match (next(), next()) {
+        (None, _) => None,
+        (Some((TokenKind::UserVariable, host)), None) => Some(unquoted(host.strip_prefix(b"@")?)?),
+        _ => return None,
+    };
+    Some(Whom { user: Some(user), host: host.filter(|host| host != "%") })
+}
+
+/// A name without its quotes; none if it is written in a way that says something else than it shows.
+fn unquoted(name: &[u8]) -> Option<String> {
+    let quote = name.first().copied().filter(|first| matches!(first, b'\'' | b'"' | b'`'));
+    let bare = match quote {
+        None => name,
+        Some(quote) => name.strip_prefix(&[quote])?.strip_suffix(&[quote])?,
+    };
+    let plain = !bare.iter().any(|byte| *byte == b'\\' || Some(*byte) == quote);
+    String::from_utf8(bare.to_vec()).ok().filter(|_| plain)
 }
 
 #[cfg(test)]
@@ -177,13 +220,7 @@ mod tests {
 
     #[test]
     fn what_names_no_connection_is_the_servers() {
-        for sql in [
-            "KILL QUERY ID 7",
-            "KILL USER a@b",
-            "KILL QUERY USER a",
-            "KILL",
-            "PREPARE s FROM 'SELECT skills FROM t'",
-        ] {
+        for sql in ["KILL QUERY ID 7", "KILL USER", "KILL", "PREPARE s FROM 'SELECT skills FROM t'"] {
             assert_eq!(said_of(sql), Some(Said::Otherwise), "{sql}");
         }
         for sql in [
@@ -198,6 +235,36 @@ mod tests {
         let sql = b"KILL SOFT QUERY 7";
         let said = said(sql, &analyse(sql, &dialect), &dialect);
         assert_eq!(said, Said::Kill(How::default(), Named::Expression(b"SOFT QUERY 7")));
+    }
+
+    #[test]
+    fn a_kill_of_a_user_names_who_that_is() {
+        let user =
+            |query, soft, account: &'static str| Some(Said::User(How { query, soft }, account.as_bytes()));
+        assert_eq!(said_of("KILL USER a"), user(false, false, "a"));
+        assert_eq!(said_of("kill soft connection user 'a'@'b' ;"), user(false, true, "'a'@'b'"));
+        assert_eq!(said_of("KILL QUERY USER a@b"), user(true, false, "a@b"));
+        assert_eq!(said_of("SELECT 1; KILL USER a"), Some(Said::Hidden));
+        let whom = |account: &str| {
+            let dialect = Dialect { flavour: Flavour::MariaDb, ..Dialect::default() };
+            whom(account.as_bytes(), &dialect).map(|Whom { user, host }| {
+                (user.unwrap_or("itself".to_owned()), host.unwrap_or("any".to_owned()))
+            })
+        };
+        for (account, user, host) in [
+            ("a", "a", "any"),
+            ("`a b`", "a b", "any"),
+            ("'a'@'%'", "a", "any"),
+            ("a@localhost", "a", "localhost"),
+            ("'a'@'10.0.0.7'", "a", "10.0.0.7"),
+            ("CURRENT_USER", "itself", "any"),
+            ("current_user()", "itself", "any"),
+        ] {
+            assert_eq!(whom(account), Some((user.to_owned(), host.to_owned())), "{account}");
+        }
+        for account in ["7", "a b", "a@b c", "'a''b'", "current_user(7)", ""] {
+            assert_eq!(whom(account), None, "{account}");
+        }
     }
 
     #[test]
