@@ -223,6 +223,7 @@ async fn settings_and_the_read_that_needs_them_go_out_together() {
         last_insert_id: None,
         no_variables: false,
         no_diagnostics: false,
+        no_position: false,
         asks_diagnostics: false,
     };
     let mut read = BytesMut::new();
