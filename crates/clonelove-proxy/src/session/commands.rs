@@ -12,8 +12,9 @@ use clonelove_wire::packet::ok::{HEAD, HEAD_AFTER_ROWS, Ok as OkPacket};
 use clonelove_wire::track::filter;
 use clonelove_wire::{Caps, Command, Status};
 
-use super::connections::{Needs, Unready, life_ended};
+use super::connections::{Unready, life_ended};
 use super::login::{self, NoLogin};
+use super::needs::Needs;
 use super::statement::{Statement, opaque};
 use super::{ClientSession, Next, UserCount};
 use crate::backend::pool::Class;

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 
 use clonelove_route::report::Report;
 use clonelove_route::session::{Ran, Session};
-use clonelove_sql::{Charset, Dialect, Effect, Facts, Kind, Modes, Previous};
+use clonelove_sql::{Charset, Dialect, Modes};
 use clonelove_wire::{Caps, Command};
 use tokio::time::Instant;
 
 use super::login::CARRIED;
+use super::needs::Needs;
 use super::{ClientSession, Next, login};
 use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::pool::{Class, Key, Leasing, Pooled};
@@ -77,33 +78,6 @@ impl Leased {
     /// Shows whether the session's state lives on this connection.
     pub(super) fn set_pinned(&mut self, pinned: bool) {
         self.pinned.set(pinned);
-    }
-}
-
-/// What a statement needs of its connection, beyond the session's settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Needs {
-    pub(super) class: Class,
-    last_insert_id: bool,
-    no_variables: bool,
-    no_diagnostics: bool,
-    /// It asks for what the statement before left on its connection.
-    previous: bool,
-    /// If its reply tells no position, what it wrote was not logged.
-    no_position: bool,
-}
-
-impl Needs {
-    /// Nothing special.
-    pub(super) fn of_class(class: Class) -> Self {
-        Self {
-            class,
-            last_insert_id: false,
-            no_variables: false,
-            no_diagnostics: false,
-            previous: false,
-            no_position: false,
-        }
     }
 }
 
@@ -221,29 +195,6 @@ impl ClientSession {
             Unready::Queue { .. } => primary.client_error(),
             _ => ClientError::no_server(&snapshot.faults()),
         })
-    }
-
-    /// What a statement needs of the connection that runs it.
-    pub(super) fn needs(&self, facts: &Facts) -> Needs {
-        let asks_id = facts.previous.contains(Previous::LAST_INSERT_ID)
-            // A function that only reads does not ask for it.
-            || !facts.functions.is_empty() && facts.why.is_some()
-            || facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_)))
-            || facts.kind == Kind::Unknown;
-        let unset = |name: &String| !self.state.journal.sets_user_variable(name);
-        let previous =
-            facts.previous.intersects(Previous::DIAGNOSTICS | Previous::ROW_COUNT | Previous::FOUND_ROWS);
-        Needs {
-            class: if facts.why.is_none() { Class::Read } else { Class::Write },
-            // While it may have moved, the connection that moved it is kept.
-            last_insert_id: asks_id && !self.state.traces.last_insert_id_moved,
-            no_variables: facts.user_variables.iter().any(unset),
-            no_diagnostics: facts.previous.contains(Previous::DIAGNOSTICS) && self.state.held.is_none(),
-            previous,
-            no_position: matches!(facts.kind, Kind::Write | Kind::Ddl)
-                && !self.state.transaction.open
-                && !previous,
-        }
     }
 
     /// Makes the primary connection ready for the next statement; `along` is sent behind what it must

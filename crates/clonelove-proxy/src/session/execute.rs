@@ -9,7 +9,6 @@ use clonelove_route::decide::{Plan, Policy, plan};
 use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
-use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, OwnWrites, Ran, Settled, Traces};
 use clonelove_sql::{Facts, Kind, Leaves, Why};
 use clonelove_wire::Command;
@@ -19,7 +18,7 @@ use clonelove_wire::reply::ReplyTracker;
 use tokio::time::Instant;
 
 use super::choice::Replica;
-use super::connections::{Leased, Unready, life_ended};
+use super::connections::{Unready, life_ended};
 use super::exchange::{
     ends_connection, exchange, held_back, is_access, is_missing, is_read_only, refuses_as_replica, vanished,
     writes,
@@ -492,28 +491,6 @@ impl ClientSession {
         self.observed.on_primary(pending, facts.kind != Kind::Session || !facts.tables_read.is_empty());
         let caps = self.caps;
         self.end_write(statement, heard, caps);
-    }
-
-    /// The connection that ran a statement is in the state that this led to.
-    fn note_on_connection(&mut self, ran: Ran, statement: &Statement, heard: &Heard, moved_id: bool) {
-        let leased = match ran {
-            Ran::Replica(_) => &mut self.replica,
-            _ => &mut self.primary,
-        };
-        let Some(Leased { conn, .. }) = leased else { return };
-        conn.native = true;
-        conn.diagnostics = self.state.held.is_some();
-        conn.tainted |= !statement.is_read();
-        conn.owes_position |= !statement.is_read()
-            && (heard.failed || heard.plain_eofs)
-            && conn.flavour == Flavour::MariaDb
-            && self.shared.cluster.freshness.keeps(Rules::LATE_POSITION);
-        if moved_id {
-            conn.last_insert_id = None;
-        }
-        if statement.facts.kind == Kind::Session && conn.journal != self.state.journal {
-            conn.journal = self.state.journal.clone();
-        }
     }
 
     /// Counts it, and tells when that was.

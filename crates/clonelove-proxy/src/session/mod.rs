@@ -12,6 +12,7 @@ mod kill;
 pub(crate) mod login;
 mod long;
 mod moved;
+mod needs;
 mod prepared;
 mod proxied;
 mod remembered;

@@ -8,7 +8,8 @@ use clonelove_sql::{Effect, Facts, Kind, Previous, Why};
 use clonelove_wire::Command;
 use tokio::time::Instant;
 
-use super::connections::{Needs, life_ended};
+use super::connections::life_ended;
+use super::needs::Needs;
 use super::statement::Statement;
 use super::{ClientSession, Next};
 use crate::backend::pool::Class;

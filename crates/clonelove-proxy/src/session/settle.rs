@@ -4,13 +4,17 @@
 use std::time::Duration;
 
 use clonelove_route::decide::Plan;
+use clonelove_route::freshness::Rules;
 use clonelove_route::pins::Pin;
+use clonelove_route::report::Flavour;
 use clonelove_route::session::{Heard, Held, Ran};
+use clonelove_sql::Kind;
 use clonelove_wire::Command;
 use tokio::time::{Instant, timeout};
 
 use super::ClientSession;
-use super::connections::{Leased, Needs, life_ended};
+use super::connections::{Leased, life_ended};
+use super::needs::Needs;
 use super::prepared::{NotPut, Open, address};
 use super::remembered::ToCheck;
 use super::statement::Statement;
@@ -29,6 +33,34 @@ pub(super) struct Left {
 }
 
 impl ClientSession {
+    /// The connection that ran a statement is in the state that this led to.
+    pub(super) fn note_on_connection(
+        &mut self,
+        ran: Ran,
+        statement: &Statement,
+        heard: &Heard,
+        moved_id: bool,
+    ) {
+        let leased = match ran {
+            Ran::Replica(_) => &mut self.replica,
+            _ => &mut self.primary,
+        };
+        let Some(Leased { conn, .. }) = leased else { return };
+        conn.native = true;
+        conn.diagnostics = self.state.held.is_some();
+        conn.tainted |= !statement.is_read();
+        conn.owes_position |= !statement.is_read()
+            && (heard.failed || heard.plain_eofs)
+            && conn.flavour == Flavour::MariaDb
+            && self.shared.cluster.freshness.keeps(Rules::LATE_POSITION);
+        if moved_id {
+            conn.last_insert_id = None;
+        }
+        if statement.facts.kind == Kind::Session && conn.journal != self.state.journal {
+            conn.journal = self.state.journal.clone();
+        }
+    }
+
     /// After a command: the connections go back, unless the session's state lives on them.
     pub(super) async fn settle(&mut self) {
         if self.primary.is_none() && self.replica.is_none() {
