@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 pub use lineage::{Source, source_of};
 
+use crate::freshness::Rules;
 use crate::position::Position;
 use crate::report::Report;
 
@@ -84,12 +85,18 @@ pub enum Verdict {
 pub struct Election {
     current: Option<String>,
     followed: BTreeMap<String, String>,
+    rules: Rules,
 }
 
 impl Election {
     /// Nothing remembered.
     pub fn new() -> Self {
         Election::default()
+    }
+
+    /// The same by these rules: all, but in tests that show what one of them is for.
+    pub fn by(rules: Rules) -> Self {
+        Election { rules, ..Election::default() }
     }
 
     /// Says who is primary now, and remembers it. Servers are remembered by name, so that the list may change.
@@ -102,7 +109,7 @@ impl Election {
         for (candidate, followed) in candidates.iter_mut().zip(followed) {
             candidate.followed = followed;
         }
-        let verdict = elect(current, candidates);
+        let verdict = elect(current, candidates, self.rules);
         // One that its replicas merely miss was not seen to be primary.
         if let Verdict::Primary(index) = verdict {
             self.current = candidates.get(index).map(|one| one.name.to_owned());
@@ -120,7 +127,7 @@ impl Election {
     fn remember_followers(&mut self, candidates: &[Candidate<'_>]) {
         let present = candidates.iter().find(|one| Some(one.name) == self.current());
         let healthy = present.is_some_and(|one| one.answering && one.is_writable());
-        let rivals = if healthy { claimants(candidates) } else { Vec::new() };
+        let rivals = if healthy { claimants(candidates, self.rules) } else { Vec::new() };
         let names: Vec<&str> = rivals.iter().filter_map(|index| Some(candidates.get(*index)?.name)).collect();
         let known = |name: &str| candidates.iter().any(|one| one.name == name);
         self.followed.retain(|name, _| known(name) && !names.contains(&name.as_str()));
@@ -140,14 +147,14 @@ impl Election {
 ///   the present one is unreachable or read-only, and it was the present one's replica.
 /// - One that a client of the proxy made read-only stays all the same, until somebody claims: it refuses writes itself.
 /// - With nobody present, one claimant is it, unless the replicas say that another one is.
-pub fn elect(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
+pub fn elect(current: Option<usize>, candidates: &[Candidate<'_>], rules: Rules) -> Verdict {
     if candidates.iter().any(|one| one.pinned == Pinned::Primary) {
-        return elect_pinned(current, candidates);
+        return elect_pinned(current, candidates, rules);
     }
     let present = current.and_then(|index| Some((index, candidates.get(index)?)));
     match present.filter(|(_, one)| one.pinned != Pinned::Replica) {
-        Some((index, one)) => keep_or_replace(index, one, candidates),
-        None => elect_first(candidates),
+        Some((index, one)) => keep_or_replace(index, one, candidates, rules),
+        None => elect_first(candidates, rules),
     }
 }
 
@@ -182,7 +189,7 @@ impl Candidate<'_> {
     }
 }
 
-fn elect_pinned(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict {
+fn elect_pinned(current: Option<usize>, candidates: &[Candidate<'_>], rules: Rules) -> Verdict {
     let pinned = || candidates.iter().enumerate().filter(|(_, one)| one.pinned == Pinned::Primary);
     let writable: Vec<usize> =
         pinned().filter(|(_, one)| one.is_writable()).map(|(index, _)| index).collect();
@@ -202,24 +209,29 @@ fn elect_pinned(current: Option<usize>, candidates: &[Candidate<'_>]) -> Verdict
                 list(pinned().map(|(_, one)| one.obstacle()))
             ),
         },
-        (None, &[a, b, ..]) => conflict(a, b, candidates),
+        (None, &[a, b, ..]) => conflict(a, b, candidates, rules),
     }
 }
 
-fn keep_or_replace(present: usize, one: &Candidate<'_>, candidates: &[Candidate<'_>]) -> Verdict {
-    let claimants = claimants(candidates);
-    if one.is_writable() {
-        let source = sources(present, candidates).find(|source| claimants.contains(source));
-        return Verdict::Primary(source.unwrap_or(present));
-    }
+fn keep_or_replace(
+    present: usize,
+    one: &Candidate<'_>,
+    candidates: &[Candidate<'_>],
+    rules: Rules,
+) -> Verdict {
+    let claimants = claimants(candidates, rules);
     let heirs: Vec<usize> = claimants
         .iter()
         .copied()
-        .filter(|index| *index != present && was_replica_of(*index, present, candidates))
+        .filter(|index| *index != present && may_succeed(*index, present, candidates, rules))
         .collect();
+    if one.is_writable() && (rules.contains(Rules::PRESENT_STAYS) || heirs.is_empty()) {
+        let source = sources(present, candidates).find(|source| claimants.contains(source));
+        return Verdict::Primary(source.unwrap_or(present));
+    }
     match heirs.as_slice() {
         [heir] => Verdict::Primary(*heir),
-        [a, b, ..] => conflict(*a, *b, candidates),
+        [a, b, ..] => conflict(*a, *b, candidates, rules),
         [] if claimants.is_empty() && one.is_held_by_client() => Verdict::Primary(present),
         [] => Verdict::Gone { last: Some(present), why: no_heir(present, one, &claimants, candidates) },
     }
@@ -245,14 +257,14 @@ fn no_heir(present: usize, one: &Candidate<'_>, claimants: &[usize], candidates:
     }
 }
 
-fn elect_first(candidates: &[Candidate<'_>]) -> Verdict {
+fn elect_first(candidates: &[Candidate<'_>], rules: Rules) -> Verdict {
     if let Some(unprobed) = candidates.iter().find(|one| !one.probed) {
         return Verdict::None { why: unprobed.obstacle() };
     }
     let leader = absent_leader(candidates);
-    match (claimants(candidates).as_slice(), leader) {
-        ([a, b, ..], _) => conflict(*a, *b, candidates),
-        (&[claimant], Some(leader)) if !is_heir(claimant, leader, candidates) => {
+    match (claimants(candidates, rules).as_slice(), leader) {
+        ([a, b, ..], _) => conflict(*a, *b, candidates, rules),
+        (&[claimant], Some(leader)) if !is_heir(claimant, leader, candidates, rules) => {
             disputed(claimant, leader, candidates)
         }
         ([claimant], _) => Verdict::Primary(*claimant),
@@ -261,8 +273,8 @@ fn elect_first(candidates: &[Candidate<'_>]) -> Verdict {
     }
 }
 
-fn is_heir(claimant: usize, leader: usize, candidates: &[Candidate<'_>]) -> bool {
-    is_followed(claimant, candidates) || was_replica_of(claimant, leader, candidates)
+fn is_heir(claimant: usize, leader: usize, candidates: &[Candidate<'_>], rules: Rules) -> bool {
+    is_followed(claimant, candidates) || may_succeed(claimant, leader, candidates, rules)
 }
 
 /// A server that nobody follows claims, while the replicas follow one that is away: it may be an old primary that
@@ -278,7 +290,10 @@ fn disputed(claimant: usize, leader: usize, candidates: &[Candidate<'_>]) -> Ver
     Verdict::Gone { last: Some(leader), why }
 }
 
-fn conflict(a: usize, b: usize, candidates: &[Candidate<'_>]) -> Verdict {
+fn conflict(a: usize, b: usize, candidates: &[Candidate<'_>], rules: Rules) -> Verdict {
+    if !rules.contains(Rules::TWO_CLAIMANTS) {
+        return Verdict::Primary(a);
+    }
     let name = |index| candidates.get(index).map_or("", |one: &Candidate<'_>| one.name);
     let why = format!(
         "{} and {} are both writable and neither replicates from the other: make one of them read-only, or give one \
@@ -289,10 +304,13 @@ fn conflict(a: usize, b: usize, candidates: &[Candidate<'_>]) -> Verdict {
     Verdict::Conflict { a, b, why }
 }
 
-fn claimants(candidates: &[Candidate<'_>]) -> Vec<usize> {
+fn claimants(candidates: &[Candidate<'_>], rules: Rules) -> Vec<usize> {
     let claims = |(index, one): (usize, &Candidate<'_>)| {
-        let independent = !lineage::may_replicate_from_others(index, candidates);
-        (one.pinned != Pinned::Replica && one.is_writable() && independent).then_some(index)
+        let writable =
+            one.is_writable() || one.up && one.report.is_some() && !rules.contains(Rules::WRITABLE);
+        let independent =
+            !lineage::may_replicate_from_others(index, candidates) || !rules.contains(Rules::INDEPENDENT);
+        (one.pinned != Pinned::Replica && writable && independent).then_some(index)
     };
     candidates.iter().enumerate().filter_map(claims).collect()
 }
@@ -326,6 +344,11 @@ fn absent_leader(candidates: &[Candidate<'_>]) -> Option<usize> {
     let mut leaders = (0..candidates.len()).filter(leads);
     let leader = leaders.next()?;
     leaders.next().is_none().then_some(leader)
+}
+
+/// Whether one that claims may take the other's place.
+fn may_succeed(index: usize, present: usize, candidates: &[Candidate<'_>], rules: Rules) -> bool {
+    was_replica_of(index, present, candidates) || !rules.contains(Rules::HEIR)
 }
 
 /// Seen replicating from it; or it has executed all that the other was last known to have written. On MariaDB only

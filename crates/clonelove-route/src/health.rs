@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::freshness::Rules;
 use crate::report::{Identity, Report};
 
 /// The state of a server.
@@ -40,6 +41,8 @@ pub struct HealthRules {
     pub max_lag: Duration,
     /// The difference between its clock and the primary's from which a replica serves no reads.
     pub max_skew: Duration,
+    /// The rules of freshness that are in force.
+    pub kept: Rules,
 }
 
 /// What the rest of the cluster means for one server.
@@ -184,7 +187,7 @@ impl Health {
                 if self.identities.note(&report.identity, now) {
                     self.void();
                 }
-                self.learn(report, now);
+                self.learn(report, rules.kept, now);
                 if self.identities.is_out(now) {
                     self.reach.lose();
                 } else {
@@ -315,9 +318,9 @@ impl Health {
         self.generation = self.generation.saturating_add(1);
     }
 
-    fn learn(&mut self, report: &Report, now: Duration) {
+    fn learn(&mut self, report: &Report, kept: Rules, now: Duration) {
         let before = self.last.take().filter(|seen| seen.report.identity == report.identity);
-        let known_lag = report.reported_lag();
+        let known_lag = report.lag_by(kept);
         self.lag = match &before {
             Some(seen) if known_lag.is_none() => {
                 let passed = now.saturating_sub(seen.at);
@@ -335,7 +338,7 @@ impl Health {
     /// `counts`: this is a probe's news, not the old one seen in another light.
     fn rejudge(&mut self, rules: &HealthRules, counts: bool) {
         let Some(seen) = &self.last else { return };
-        let (state, why) = judge::judge(&seen.report, self.lag, self.surroundings, rules.max_lag);
+        let (state, why) = judge::judge(&seen.report, self.lag, self.surroundings, rules);
         let at_once = self.surroundings.is_primary;
         self.condition.take_in(state, why, if at_once { 0 } else { rules.rise }, counts);
     }
@@ -457,7 +460,13 @@ impl Default for Surroundings {
 
 impl Default for HealthRules {
     fn default() -> Self {
-        HealthRules { fall: 3, rise: 2, max_lag: Duration::from_secs(30), max_skew: Duration::from_secs(1) }
+        HealthRules {
+            fall: 3,
+            rise: 2,
+            max_lag: Duration::from_secs(30),
+            max_skew: Duration::from_secs(1),
+            kept: Rules::all(),
+        }
     }
 }
 

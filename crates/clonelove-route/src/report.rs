@@ -19,6 +19,7 @@ pub use rows::{
     report_from,
 };
 
+use crate::freshness::Rules;
 use crate::position::Position;
 
 /// The word for a flavour, wherever a person or a program outside reads it.
@@ -165,8 +166,15 @@ impl Report {
     /// The largest lag that its channels admit to, an intended delay included, in seconds. `None` when there is no
     /// channel, or one cannot tell.
     pub fn reported_lag(&self) -> Option<f64> {
-        let lags =
-            self.replication.iter().map(|channel| Some(channel.lag?.max(channel.intended_delay as f64)));
+        self.lag_by(Rules::all())
+    }
+
+    pub(crate) fn lag_by(&self, kept: Rules) -> Option<f64> {
+        let lags = self.replication.iter().map(|channel| {
+            let delay =
+                if kept.contains(Rules::INTENDED_DELAY) { channel.intended_delay as f64 } else { 0.0 };
+            Some(channel.lag?.max(delay))
+        });
         lags.reduce(|one, other| Some(one?.max(other?))).flatten()
     }
 

@@ -111,7 +111,7 @@ impl Cluster {
             .collect();
         let fold = Fold {
             slots,
-            election: Election::new(),
+            election: Election::by(settings.rules),
             topology: Topology::unknown(),
             rules: rules(settings),
             warm_up: settings.routing.warm_up,
@@ -240,8 +240,7 @@ impl Cluster {
     pub(crate) async fn look_again(&self) {
         const LONGEST: Duration = Duration::from_secs(2);
         let snapshot = self.snapshot();
-        let primary = snapshot.topology.primary.and_then(|at| snapshot.servers.get(at));
-        let Some(server) = primary else { return };
+        let Some(server) = snapshot.topology.primary.and_then(|at| snapshot.servers.get(at)) else { return };
         let mut probes = server.probes.subscribe();
         let probed = async {
             // One may have been under way.
@@ -581,6 +580,7 @@ fn rules(settings: &Settings) -> HealthRules {
         rise: settings.monitor.rise,
         max_lag: settings.routing.max_lag,
         max_skew: settings.routing.max_skew,
+        kept: settings.rules,
     }
 }
 

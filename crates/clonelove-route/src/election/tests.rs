@@ -639,3 +639,107 @@ fn one_pinned_that_a_client_made_read_only_stays() {
         scene.expect(0);
     });
 }
+
+type Happening = fn(&mut Scene);
+
+/// What happens, and who is primary then without the rule, and must not be.
+const TRAPS: [(Rules, Happening, usize); 8] = [
+    (
+        Rules::WRITABLE,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            scene.down(0);
+            scene.report(1).replication.clear();
+        },
+        1,
+    ),
+    (
+        Rules::INDEPENDENT,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            scene.down(0);
+            scene.report(1).read_only = false;
+        },
+        1,
+    ),
+    (
+        Rules::PRESENT_STAYS,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            scene.promote(1);
+        },
+        1,
+    ),
+    (
+        Rules::HEIR,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            stranger(scene);
+            scene.down(0);
+        },
+        3,
+    ),
+    (
+        Rules::HEIR,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            stranger(scene);
+            scene.report(0).read_only = true;
+        },
+        3,
+    ),
+    (
+        // An old primary came back, and the replicas miss another.
+        Rules::HEIR,
+        |scene| {
+            scene.promote(1);
+            scene.down(0);
+            scene.servers[0].report = None;
+        },
+        1,
+    ),
+    (Rules::TWO_CLAIMANTS, |scene| scene.promote(1), 0),
+    (
+        Rules::TWO_CLAIMANTS,
+        |scene| {
+            assert_eq!(scene.hold(), Verdict::Primary(0));
+            scene.down(0);
+            scene.promote(1);
+            scene.promote(2);
+        },
+        1,
+    ),
+];
+
+/// A server that is writable, and has nothing to do with the others.
+fn stranger(scene: &mut Scene) {
+    let report = primary(scene.flavour, 9, 500);
+    scene.servers.push(Server {
+        name: "db9",
+        host: "host9".into(),
+        report: Some(report),
+        ..scene.servers[0].clone()
+    });
+}
+
+#[test]
+fn each_rule_of_who_is_primary_that_is_dropped_is_missed() {
+    each(|flavour| {
+        for (number, (rule, happens, wrong)) in TRAPS.into_iter().enumerate() {
+            for (kept, is_wrong) in [(Rules::all(), false), (Rules::all() - rule, true)] {
+                let mut scene = Scene::new(flavour);
+                scene.election = Election::by(kept);
+                happens(&mut scene);
+                let verdict = scene.hold();
+                assert_eq!(
+                    verdict == Verdict::Primary(wrong),
+                    is_wrong,
+                    "trap {number}, {flavour:?}, {kept:?}: {verdict:?}"
+                );
+                if rule == Rules::TWO_CLAIMANTS && !is_wrong {
+                    assert!(matches!(verdict, Verdict::Conflict { .. }), "{verdict:?}");
+                }
+            }
+        }
+    });
+}

@@ -3,7 +3,7 @@
 bitflags::bitflags! {
     /// All are in force; tests drop one at a time.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Rules: u32 {
+    pub struct Rules: u64 {
         /// What was written is raised before its client has the reply.
         const RAISED_BEFORE_REPLY = 1;
         /// The trackers of every part of a reply count.
@@ -66,6 +66,20 @@ bitflags::bitflags! {
         const LATE_POSITION = 1 << 29;
         /// What answers at an address must be the server whose position is known.
         const ONE_SERVER = 1 << 30;
+        /// Only who is writable claims to be primary.
+        const WRITABLE = 1 << 33;
+        /// Only who replicates from none of the others claims to be primary.
+        const INDEPENDENT = 1 << 34;
+        /// The present primary stays while it is reachable and writable.
+        const PRESENT_STAYS = 1 << 35;
+        /// Who takes the place of a primary was its replica.
+        const HEIR = 1 << 36;
+        /// Of two that claim to be primary neither is.
+        const TWO_CLAIMANTS = 1 << 37;
+        /// A delay on purpose counts as lag.
+        const INTENDED_DELAY = 1 << 38;
+        /// A replica whose replication does not run is not read from.
+        const BROKEN = 1 << 39;
     }
 }
 

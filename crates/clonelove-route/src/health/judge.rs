@@ -1,8 +1,7 @@
 //! What a report says of a server's replication.
 
-use std::time::Duration;
-
-use super::{State, Surroundings};
+use super::{HealthRules, State, Surroundings};
+use crate::freshness::Rules;
 use crate::report::{Channel, Report};
 
 /// Up, lagging or broken, and why. `lag` is the best that is known of it, in seconds.
@@ -10,19 +9,20 @@ pub(super) fn judge(
     report: &Report,
     lag: Option<f64>,
     surroundings: Surroundings,
-    max_lag: Duration,
+    rules: &HealthRules,
 ) -> (State, String) {
     let fine = (State::Up, String::new());
     if surroundings.is_primary || report.replication.is_empty() {
         return fine;
     }
     for channel in &report.replication {
-        if let Some(why) = fault(channel, surroundings.primary_up) {
+        if let Some(why) = fault(channel, surroundings.primary_up, rules.kept) {
             return (State::Broken, why);
         }
     }
     let delay = report.replication.iter().map(|channel| channel.intended_delay).max().unwrap_or(0);
-    let limit = max_lag.as_secs_f64();
+    let delay = if rules.kept.contains(Rules::INTENDED_DELAY) { delay } else { 0 };
+    let limit = rules.max_lag.as_secs_f64();
     match lag {
         _ if delay as f64 > limit => (
             State::Lagging,
@@ -31,14 +31,14 @@ pub(super) fn judge(
         Some(lag) if lag > limit => {
             (State::Lagging, format!("{lag:.0} s behind, which is more than max_lag ({limit} s)"))
         }
-        None if surroundings.primary_up => {
+        None if surroundings.primary_up && rules.kept.contains(Rules::BROKEN) => {
             (State::Broken, "replication has not connected to its source yet".to_owned())
         }
         _ => fine,
     }
 }
 
-fn fault(channel: &Channel, primary_up: bool) -> Option<String> {
+fn fault(channel: &Channel, primary_up: bool, kept: Rules) -> Option<String> {
     let source = format!("{}:{}", channel.source_host, channel.source_port);
     let error = match channel.last_error.as_str() {
         "" => String::new(),
@@ -46,6 +46,9 @@ fn fault(channel: &Channel, primary_up: bool) -> Option<String> {
     };
     if channel.filtered {
         return Some(format!("replication from {source} is filtered, so that rows are missing unseen"));
+    }
+    if !kept.contains(Rules::BROKEN) {
+        return None;
     }
     if !channel.sql_running {
         return Some(format!("the applying (SQL) thread of replication from {source} does not run{error}"));

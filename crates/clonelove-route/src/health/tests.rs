@@ -2,8 +2,13 @@ use super::*;
 use crate::report::Flavour;
 use crate::report::fixture::{FLAVOURS, primary, replica, written};
 
-const RULES: HealthRules =
-    HealthRules { fall: 3, rise: 2, max_lag: Duration::from_secs(30), max_skew: Duration::from_secs(1) };
+const RULES: HealthRules = HealthRules {
+    fall: 3,
+    rise: 2,
+    max_lag: Duration::from_secs(30),
+    max_skew: Duration::from_secs(1),
+    kept: Rules::all(),
+};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A server that is probed once a second.
@@ -414,4 +419,38 @@ fn the_last_error_and_report_are_kept() {
 fn states_have_their_words() {
     let words: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
     assert_eq!(words, ["up", "down", "draining", "lagging", "broken"]);
+}
+
+type Harm = fn(&mut crate::report::Channel);
+
+/// What comes over a replica that gets no reads then, and would get them without the rule.
+const TRAPS: [(Rules, Harm); 4] = [
+    (Rules::INTENDED_DELAY, |channel| channel.intended_delay = 60),
+    (Rules::BROKEN, |channel| (channel.sql_running, channel.lag) = (false, None)),
+    (Rules::BROKEN, |channel| {
+        (channel.io_running, channel.io_connecting, channel.lag) = (false, false, None)
+    }),
+    (Rules::BROKEN, |channel| (channel.io_running, channel.io_connecting, channel.lag) = (false, true, None)),
+];
+
+#[test]
+fn each_rule_of_who_is_fit_for_reads_that_is_dropped_is_missed() {
+    for flavour in FLAVOURS {
+        for (number, (rule, harm)) in TRAPS.into_iter().enumerate() {
+            for (kept, state) in [(Rules::all(), None), (Rules::all() - rule, Some(State::Up))] {
+                let rules = HealthRules { kept, ..RULES };
+                let mut server = Probed::new(replica(flavour, 2, 1, 50));
+                // Who only tries to connect was never connected: one that was is given time.
+                if number < 3 {
+                    server.health.observe(Ok(&server.report), &rules, server.now);
+                    assert_eq!(server.health.state(), State::Up);
+                    server.tick();
+                }
+                harm(server.channel());
+                server.health.observe(Ok(&server.report), &rules, server.now);
+                let found = Some(server.health.state()).filter(|state| *state == State::Up);
+                assert_eq!(found, state, "trap {number}, {flavour:?}, {kept:?}: {}", server.health.why());
+            }
+        }
+    }
 }
