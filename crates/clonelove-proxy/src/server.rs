@@ -445,7 +445,8 @@ impl Server {
         }
         let like = (target.like)();
         let by_client = || self.by_client.holds();
-        let set_up = conn.set_up(need.report, &like, &by_client, self.keeps(Rules::ONE_SERVER));
+        let kept = |rule| self.keeps(rule);
+        let set_up = conn.set_up(need.report, &like, &by_client, &kept);
         let position = timeout_at(until, set_up).await.map_err(|_| {
             ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
         })??;

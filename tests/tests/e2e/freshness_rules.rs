@@ -7,6 +7,7 @@ mod keys;
 mod late;
 mod mutants;
 mod positions;
+mod roles;
 mod rule;
 mod writes;
 
@@ -136,6 +137,25 @@ fn a_replica_that_was_set_back_in_the_proxys_sight_is_known_to_be() -> Result<()
 #[test]
 fn a_replica_with_an_intended_delay_is_behind() -> Result<()> {
     positions::intended_delay(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_primary_that_has_become_read_only_gets_no_new_connection() -> Result<()> {
+    roles::a_primary_that_has_become_read_only(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_primary_that_has_become_read_only_gets_no_new_connection_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? {
+        roles::a_primary_that_has_become_read_only(Flavour::MySqlSid)
+    } else {
+        Ok(())
+    }
+}
+
+#[test]
+fn connections_of_before_a_change_of_roles_are_closed() -> Result<()> {
+    roles::another_primary(Flavour::MariaDbDistribution)
 }
 
 #[test]

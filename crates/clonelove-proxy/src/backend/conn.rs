@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clonelove_route::freshness::Rules;
 use clonelove_route::journal::{Journal, Way};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Flavour, Report};
@@ -227,14 +228,14 @@ impl BackendConn {
         }
     }
 
-    /// The set-up burst on a new connection, with the check of who answers, which `must_be_it`. Answers what a replica
-    /// has executed.
+    /// The set-up burst on a new connection, with the check of who answers, as far as the rules that are `kept` have it.
+    /// Answers what a replica has executed.
     pub(crate) async fn set_up(
         &mut self,
         report: &Report,
         like: &[(String, String)],
         read_only_by_client: &(dyn Fn() -> bool + Sync),
-        must_be_it: bool,
+        kept: &(dyn Fn(Rules) -> bool + Sync),
     ) -> Result<Option<Position>, ServerFault> {
         let mut statements = vec![setup::burst(self.flavour, self.usage, like, self.manner())];
         if self.charset == SERVER_CHARSET {
@@ -257,13 +258,15 @@ impl BackendConn {
         };
         let row = rows.rows.first().map(Vec::as_slice).unwrap_or_default();
         match setup::check_identity(row, report) {
-            None if must_be_it => Err(ServerFault::new(
+            None if kept(Rules::ONE_SERVER) => Err(ServerFault::new(
                 &self.server,
                 Fault::ServerConnect,
                 "another server answers at its address than the one the probe saw; \
                  a name with several addresses must become one server entry each",
             )),
-            Some(true) if self.usage == Use::Primary && !read_only_by_client() => {
+            Some(true)
+                if self.usage == Use::Primary && !read_only_by_client() && kept(Rules::FOUND_WRITABLE) =>
+            {
                 Err(ServerFault::new(&self.server, Fault::NoPrimary, "it has become read-only"))
             }
             _ => {

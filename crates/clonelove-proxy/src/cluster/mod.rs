@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clonelove_route::election::{Candidate, Election, Pinned, Verdict};
+use clonelove_route::freshness::Rules;
 use clonelove_route::health::{Health, HealthRules, State, Surroundings, Transition};
 use clonelove_route::position::Position;
 use clonelove_route::report::{Report, UnlikeDefaults};
@@ -393,15 +394,12 @@ impl Cluster {
             }
         }
         // A primary that only went away keeps its role; another one in its place changes two roles.
-        let Some(new) = after.primary else { return };
+        let now = after.primary.and_then(|at| slots.get(at)).map(|slot| &*slot.server.name);
         let was = before.last_primary.as_deref();
-        for (at, slot) in slots.iter().enumerate() {
-            let role_changed = was
-                .is_some_and(|was| was != slots.get(new).map_or("", |slot| &slot.server.name))
-                && (at == new || Some(slot.server.name.as_ref()) == was);
-            if role_changed {
-                slot.server.end_life();
-            }
+        let changes = now.is_some() && was.is_some() && now != was;
+        if changes && self.freshness.keeps(Rules::ROLE_CHANGE) {
+            let either = |slot: &&Slot| [now, was].contains(&Some(&*slot.server.name));
+            slots.iter().filter(either).for_each(|slot| slot.server.end_life());
         }
     }
 }

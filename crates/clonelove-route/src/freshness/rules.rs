@@ -66,6 +66,10 @@ bitflags::bitflags! {
         const LATE_POSITION = 1 << 29;
         /// What answers at an address must be the server whose position is known.
         const ONE_SERVER = 1 << 30;
+        /// A new connection to the primary finds it writable, or carries nothing.
+        const FOUND_WRITABLE = 1 << 31;
+        /// Connections to who was primary, and to who is now, end when another one is.
+        const ROLE_CHANGE = 1 << 32;
         /// Only who is writable claims to be primary.
         const WRITABLE = 1 << 33;
         /// Only who replicates from none of the others claims to be primary.

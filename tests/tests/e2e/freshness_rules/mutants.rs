@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clonelove_testkit::{Family, Flavour};
 
 use super::rule::without;
-use super::{early, late, positions, writes};
+use super::{early, late, positions, roles, writes};
 
 /// A rule that the proxy does not keep, or several with `|` between them where each guards what the other does.
 struct Mutant {
@@ -22,6 +22,8 @@ enum CaughtBy {
     Check(fn(Flavour) -> Result<()>),
     /// A rule of [`writes`], not by a stale read, but by one that is kept on the primary for nothing.
     Wide(&'static str),
+    /// Not by a stale read, but by a write that should not have been taken.
+    Write(fn(Flavour) -> Result<()>),
 }
 
 const fn rule(dropped: &'static str, name: &'static str) -> Mutant {
@@ -34,6 +36,10 @@ const fn check(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutan
 
 const fn wide(dropped: &'static str, name: &'static str) -> Mutant {
     Mutant { dropped, only: None, caught_by: CaughtBy::Wide(name) }
+}
+
+const fn write(dropped: &'static str, check: fn(Flavour) -> Result<()>) -> Mutant {
+    Mutant { dropped, only: None, caught_by: CaughtBy::Write(check) }
 }
 
 const fn mariadb(mutant: Mutant) -> Mutant {
@@ -81,6 +87,9 @@ const MUTANTS: &[Mutant] = &[
     check("ONE_SERVER", positions::another_server_at_its_address),
     check("FLOOR_ON_FORGET", positions::a_replica_that_serves_later),
     check("FLOOR_AT_START", positions::a_restart_of_clonelove),
+    write("FOUND_WRITABLE", roles::a_primary_that_has_become_read_only),
+    // Who is primary, and who is fit for reads, is `clonelove_route`'s, which shows it by its own tests.
+    mariadb(write("ROLE_CHANGE", roles::another_primary)),
 ];
 
 /// Every mutant is seen to be wrong. `CLONELOVE_RULES` is a part of the names wanted.
@@ -93,12 +102,13 @@ pub(super) fn are_caught(flavour: Flavour) -> Result<()> {
         }
         let found = without(dropped, || match caught_by {
             CaughtBy::Rule(name) | CaughtBy::Wide(name) => writes::hold_one(flavour, name),
-            CaughtBy::Check(check) => check(flavour),
+            CaughtBy::Check(check) | CaughtBy::Write(check) => check(flavour),
         });
         // Anything else that goes wrong is no catch.
         let caught = match caught_by {
             CaughtBy::Rule(_) | CaughtBy::Check(_) => is_stale,
             CaughtBy::Wide(_) => is_wide,
+            CaughtBy::Write(_) => is_astray,
         };
         match found {
             Err(error) if caught(&format!("{error:#}")) => {}
@@ -114,6 +124,10 @@ fn is_stale(error: &str) -> bool {
     ["gave a new session", "gave (", "gave the session", "was told", "a replica said"]
         .iter()
         .any(|words| error.contains(words))
+}
+
+fn is_astray(error: &str) -> bool {
+    error.contains("the write was taken")
 }
 
 fn is_wide(error: &str) -> bool {
