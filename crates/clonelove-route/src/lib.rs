@@ -7,6 +7,7 @@ pub mod balance;
 pub mod decide;
 pub mod election;
 pub mod failed;
+mod found_rows;
 pub mod freshness;
 pub mod health;
 pub mod journal;

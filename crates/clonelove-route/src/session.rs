@@ -7,6 +7,7 @@ use clonelove_sql::{
 };
 
 use crate::failed::never_ran;
+use crate::found_rows::{Found, calculates_found_rows, found_rows};
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins, Text};
 use crate::position::Position;
@@ -81,7 +82,7 @@ pub struct Traces {
     pub last_insert_id: u64,
     /// It may have moved since: the connection that ran the last statement knows.
     pub last_insert_id_moved: bool,
-    /// So may FOUND_ROWS(), by rows that were selected into a table, or not sent for their LIMIT.
+    /// So may FOUND_ROWS(), by rows that were selected into a table, not sent for their LIMIT, or not counted.
     pub found_rows_moved: bool,
 }
 
@@ -213,6 +214,16 @@ impl Session {
         }
     }
 
+    /// Only the primary's connection knows what FOUND_ROWS() is.
+    pub fn found_rows_are_on_primary(&self) -> bool {
+        self.traces.found_rows_moved && !matches!(self.ran, Ran::Replica(_))
+    }
+
+    /// Only the replica's connection knows it.
+    pub fn found_rows_are_on_replica(&self) -> bool {
+        self.traces.found_rows_moved && matches!(self.ran, Ran::Replica(_))
+    }
+
     /// The pin to show: those of [`Session::pin`], or that a connection is kept for the next statement.
     pub fn shown_pin(&self) -> Option<Pin> {
         self.pin().or_else(|| self.held.map(|held| held.pin))
@@ -221,7 +232,7 @@ impl Session {
     /// A command that is no statement was answered here with OK: it has changed no row, and leaves warnings as they were.
     pub fn answered_command(&mut self) {
         self.traces.row_count = 0;
-        if !self.transaction.open {
+        if !self.transaction.open && !self.found_rows_are_on_replica() {
             self.ran = Ran::Nowhere;
         }
     }
@@ -354,42 +365,22 @@ impl Session {
             None if !heard.failed => i64::try_from(heard.affected_last).unwrap_or(-1),
             _ => -1,
         };
-        // MariaDB's SHOW CREATE answers without a SELECT of its own.
-        let keeps = facts.effects.contains(&Effect::Diagnostics) || begins_with(sql, &[b"SHOW", b"CREATE"]);
-        if let (Some(rows), false) = (heard.rows, heard.failed)
-            && facts.kind == Kind::Read
-            && !keeps
-        {
-            // What LIMIT passed over counts too; how much that was where nothing came behind it is not known.
-            let skipped = if rows > 0 { skipped_by_limit(sql) } else { 0 };
-            self.traces.found_rows = rows.saturating_add(skipped);
-            self.traces.found_rows_moved = calculates_found_rows(facts);
-        } else if let (Some(matched), true) = (heard.matched, self.is_update_of_mysql(sql)) {
-            (self.traces.found_rows, self.traces.found_rows_moved) = (matched, false);
-        } else if ran == Ran::Primary
-            && (selects_into_tables(facts)
-                || runs_others(facts)
-                || creates_from_select(sql)
-                || assigns_from_tables(facts)
-                || heard.rows.is_some() && facts.kind != Kind::Read)
-        {
-            self.traces.found_rows_moved = true;
+        let found = found_rows(sql, facts, &self.dialect, heard);
+        match found {
+            Found::Kept => {}
+            Found::Rows(rows) => (self.traces.found_rows, self.traces.found_rows_moved) = (rows, false),
+            Found::Unclear => self.traces.found_rows_moved = true,
         }
         if ran == Ran::Primary && may_move_last_insert_id(facts, heard.insert_id) {
             self.traces.last_insert_id_moved = true;
         }
-        if heard.failed || heard.warnings > 0 || calculates_found_rows(facts) {
+        // The primary is asked at once, where that is worth it; of reads, which are many, only if need be.
+        let uncounted = found == Found::Unclear && heard.rows.is_some() && matches!(ran, Ran::Replica(_));
+        if heard.failed || heard.warnings > 0 || uncounted || calculates_found_rows(facts) {
             self.held = Some(Held { pin: Pin::Diagnostics, ran });
         } else if self.ends_hold(facts) {
             self.held = None;
         }
-    }
-
-    /// There an UPDATE finds rows for FOUND_ROWS() too.
-    fn is_update_of_mysql(&self, sql: &[u8]) -> bool {
-        let is = |word: &[u8]| word.eq_ignore_ascii_case(b"UPDATE") || word.eq_ignore_ascii_case(b"WITH");
-        let first = Lexer::new(sql, &self.dialect).next().and_then(|first| sql.get(first.range));
-        self.dialect.flavour == Flavour::MySql && first.is_some_and(is)
     }
 
     /// Whether what a connection is kept for is gone with this statement, wherever that runs.
@@ -448,66 +439,6 @@ fn may_move_last_insert_id(facts: &Facts, insert_id: u64) -> bool {
         || !facts.functions.is_empty()
         || facts.effects.iter().any(|effect| opaque(effect) || sets_it(effect))
         || facts.parts.iter().any(|part| may_move_last_insert_id(part, 0))
-}
-
-/// What CALL and EXECUTE run may count rows.
-fn runs_others(facts: &Facts) -> bool {
-    let runs = |effect: &Effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_));
-    facts.effects.iter().any(runs) || facts.parts.iter().any(runs_others)
-}
-
-fn selects_into_tables(facts: &Facts) -> bool {
-    let writes = matches!(facts.kind, Kind::Write | Kind::Ddl) && !facts.tables_read.is_empty();
-    writes || facts.parts.iter().any(selects_into_tables)
-}
-
-/// The first number of a `LIMIT 2, 1` at the end, or that of a `LIMIT 1 OFFSET 2`. Only the end is looked at: it is
-/// asked of every read.
-fn skipped_by_limit(sql: &[u8]) -> u64 {
-    let number = |word: &[u8]| match word.first()? {
-        b'0'..=b'9' => std::str::from_utf8(word).ok()?.parse::<u64>().ok(),
-        _ => None,
-    };
-    let (last, rest) = last_word(sql.strip_suffix(b";").unwrap_or(sql));
-    let Some(last) = number(last) else { return 0 };
-    let (between, rest) = last_word(rest);
-    let (first, rest) = last_word(rest);
-    let (limit, _) = last_word(rest);
-    match number(first) {
-        Some(_) if !limit.eq_ignore_ascii_case(b"LIMIT") => 0,
-        Some(first) if between == b"," => first,
-        Some(_) if between.eq_ignore_ascii_case(b"OFFSET") => last,
-        _ => 0,
-    }
-}
-
-/// The last word or other sign, and what stands before it.
-fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
-    let text = text.trim_ascii_end();
-    let letters = text.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count().max(1);
-    let (rest, word) = text.split_at_checked(text.len().saturating_sub(letters)).unwrap_or((&[], text));
-    (word, rest)
-}
-
-/// CREATE TABLE … SELECT, were it of no table.
-fn creates_from_select(sql: &[u8]) -> bool {
-    let is = |word: &[u8], one: &str| word.eq_ignore_ascii_case(one.as_bytes());
-    let mut words = sql.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.next().is_some_and(|word| is(word, "CREATE"))
-        && words
-            .find(|word| !["OR", "REPLACE", "TEMPORARY"].iter().any(|one| is(word, one)))
-            .is_some_and(|word| is(word, "TABLE"))
-        && words.any(|word| is(word, "SELECT"))
-}
-
-/// SET @a = (SELECT …)
-fn assigns_from_tables(facts: &Facts) -> bool {
-    facts.kind == Kind::Session && !facts.tables_read.is_empty()
-        || facts.parts.iter().any(assigns_from_tables)
-}
-
-fn calculates_found_rows(facts: &Facts) -> bool {
-    facts.effects.contains(&Effect::CalcFoundRows) || facts.parts.iter().any(calculates_found_rows)
 }
 
 /// Each assignment's text tells its value, and the same one every time.

@@ -120,6 +120,8 @@ pub struct Facts {
     pub apart: Option<Box<Apart>>,
     /// What it asks about the statement before it.
     pub previous: Previous,
+    /// What may make the rows it counts others than those it sends.
+    pub extent: Extent,
     /// Names, in lower case, of the user variables it mentions, each once.
     pub user_variables: Vec<String>,
     /// For several statements sent as one: each of them. Empty for a single one.
@@ -162,6 +164,19 @@ bitflags::bitflags! {
         const DIAGNOSTICS = 1 << 3;
         /// `CONNECTION_ID()`: it is the connection that is asked for, which alone can tell.
         const CONNECTION_ID = 1 << 4;
+    }
+}
+
+bitflags::bitflags! {
+    /// What a statement has, at any depth, that sets the rows of a result apart from those that FOUND_ROWS() tells.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Extent: u8 {
+        /// LIMIT.
+        const LIMIT = 1;
+        /// LIMIT with two numbers, OFFSET.
+        const OFFSET = 1 << 1;
+        /// UNION, EXCEPT, INTERSECT.
+        const SET_OPERATION = 1 << 2;
     }
 }
 

@@ -26,7 +26,7 @@ pub use analyse::analyse;
 pub use cache::{Context, FactsCache, Found, Known, Scratch};
 pub use dialect::{Charset, Dialect, Flavour, Modes};
 pub use digest::{digest_hash, digest_text};
-pub use facts::{Apart, Assignment, Effect, Facts, Kind, Previous, Setting, TableName, Value, Why};
+pub use facts::{Apart, Assignment, Effect, Extent, Facts, Kind, Previous, Setting, TableName, Value, Why};
 pub use hash::hash as hash_of;
 pub use lexer::{Lexer, Token, TokenKind};
 pub use names::is_server_specific_table;

@@ -249,10 +249,10 @@ impl ClientSession {
     }
 
     /// Whether no other connection to the primary will do for this statement.
-    fn kept_for(&self, needs: Needs) -> bool {
+    pub(super) fn kept_for(&self, needs: Needs) -> bool {
         let held = self.state.held.is_some_and(|held| held.ran == Ran::Primary);
         // Where LAST_INSERT_ID() or FOUND_ROWS() moved, later statements will want to know where to.
-        let moved = self.state.traces.last_insert_id_moved || self.state.traces.found_rows_moved;
+        let moved = self.state.traces.last_insert_id_moved || self.state.found_rows_are_on_primary();
         self.state.pin().is_some() || moved || held && needs.previous
     }
 
@@ -262,7 +262,7 @@ impl ClientSession {
         // What it held of a transaction, the server takes back.
         self.wrote = None;
         self.state.traces.last_insert_id_moved = false;
-        self.state.traces.found_rows_moved = false;
+        self.state.traces.found_rows_moved = self.state.found_rows_are_on_replica();
         if self.state.held.is_some_and(|held| held.ran == Ran::Primary) {
             self.state.held = None;
         }
@@ -271,6 +271,7 @@ impl ClientSession {
     /// The replica connection is closed, with what it kept for the next statement.
     pub(super) fn lose_replica(&mut self) {
         self.replica = None;
+        self.state.traces.found_rows_moved = self.state.found_rows_are_on_primary();
         if self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_))) {
             self.state.held = None;
         }

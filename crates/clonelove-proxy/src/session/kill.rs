@@ -160,7 +160,7 @@ impl ClientSession {
             None => self.ready_primary(self.needs(facts), None).await.map(drop),
         };
         ready.map_err(|unready| unready.client_error())?;
-        if there.is_none() && self.state.traces.found_rows_moved {
+        if there.is_none() && self.state.found_rows_are_on_primary() {
             // This takes its place.
             Box::pin(self.save_traces()).await;
         }

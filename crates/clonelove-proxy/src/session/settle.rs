@@ -67,7 +67,10 @@ impl ClientSession {
             return;
         }
         let asks = !self.state.unread.is_empty() || self.to_check.is_some();
-        if asks && self.state.traces.found_rows_moved && self.primary.is_some() {
+        if self.state.found_rows_are_on_replica() && !self.replica_stays() {
+            Box::pin(self.save_found_rows()).await;
+        }
+        if asks && self.state.found_rows_are_on_primary() && self.primary.is_some() {
             // What is asked for ourselves would take its place.
             Box::pin(self.save_traces()).await;
         }
@@ -77,7 +80,8 @@ impl ClientSession {
         if let Some(check) = self.to_check.take() {
             Box::pin(self.check(*check)).await;
         }
-        if self.traces_moved() && self.primary.is_some() && !self.primary_stays() {
+        let moved = self.state.traces.last_insert_id_moved || self.state.found_rows_are_on_primary();
+        if moved && self.primary.is_some() && !self.primary_stays() {
             Box::pin(self.save_traces()).await;
         }
         self.give_back_what_may(Instant::now());
@@ -96,12 +100,13 @@ impl ClientSession {
         self.state.held.is_some_and(|held| held.ran == Ran::Primary) || self.state.pin().is_some()
     }
 
+    fn replica_stays(&self) -> bool {
+        let held = self.state.held.is_some_and(|held| matches!(held.ran, Ran::Replica(_)));
+        held || self.state.transaction.open && matches!(self.state.ran, Ran::Replica(_))
+    }
+
     fn give_back_what_may(&mut self, now: Instant) {
-        let held = self.state.held.map(|held| held.ran);
-        let in_transaction = self.state.transaction.open;
-        let stays = in_transaction && matches!(self.state.ran, Ran::Replica(_))
-            || matches!(held, Some(Ran::Replica(_)));
-        if self.replica.is_some() && !stays {
+        if self.replica.is_some() && !self.replica_stays() {
             self.give_back_replica(now);
         }
         if self.primary.is_some() && !self.primary_stays() {
@@ -111,7 +116,8 @@ impl ClientSession {
 
     /// What the connection's next user must not be asked for.
     pub(super) async fn save_traces(&mut self) {
-        let rows = std::mem::take(&mut self.state.traces.found_rows_moved);
+        let rows = self.state.found_rows_are_on_primary();
+        self.state.traces.found_rows_moved &= !rows;
         // MySQL warns whoever asks for FOUND_ROWS().
         let asks = if rows { "SELECT LAST_INSERT_ID(), FOUND_ROWS()" } else { "SELECT LAST_INSERT_ID()" };
         let told = self.ask_primary(asks).await;
@@ -128,6 +134,23 @@ impl ClientSession {
         leased.conn.diagnostics |= rows;
     }
 
+    /// How many rows a read found, where only the replica's connection knows. It is asked when it is not kept any longer:
+    /// few ask for it themselves.
+    async fn save_found_rows(&mut self) {
+        let Some(leased) = &mut self.replica else { return };
+        let life = leased.conn.life.clone();
+        leased.conn.diagnostics = true;
+        let statement = [(Command::Query, b"SELECT FOUND_ROWS()".as_slice())];
+        let asked = timeout(ASK, life.run(leased.conn.ask(&statement))).await;
+        let Ok(Some(Ok(replies))) = asked else { return self.lose_replica() };
+        self.state.traces.found_rows_moved = false;
+        if let Some(Reply::Rows(rows)) = replies.first()
+            && let Some(found) = rows.rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok())
+        {
+            self.state.traces.found_rows = found;
+        }
+    }
+
     /// A connection that is kept for nothing but what this statement ends is given back before another is waited
     /// for: two sessions that each keep what the other wants would wait in vain. An error ends the client: what was kept
     /// for it is gone.
@@ -137,7 +160,8 @@ impl ClientSession {
             (plan, held.ran),
             (Plan::Replica(_), Ran::Primary) | (Plan::Primary(_), Ran::Replica(_))
         );
-        if elsewhere && self.state.ends_hold(&statement.facts) {
+        let only_counted = self.left.is_none() && self.state.found_rows_are_on_replica();
+        if elsewhere && (only_counted || self.state.ends_hold(&statement.facts)) {
             self.state.held = None;
             self.settle().await;
         } else if elsewhere && self.left.is_some() {
@@ -156,6 +180,9 @@ impl ClientSession {
             let open = if executes { self.open.get_mut(&statement.number).map(Open::again) } else { None };
             let again = statement.is_read() && !statement.frame.is_empty() && executes == open.is_some();
             self.left = again.then(|| Box::new(Left { statement: statement.again(), open }));
+        } else if self.state.ends_hold(&statement.facts) {
+            // It is kept for how many rows this one found, and what was left before is gone.
+            self.left = None;
         }
     }
 

@@ -102,6 +102,7 @@ fn unit(parts: Vec<Facts>) -> Facts {
         }
         whole.effects.extend(part.effects.iter().cloned());
         whole.previous |= part.previous;
+        whole.extent |= part.extent;
         add_names(&mut whole, part);
     }
     whole.parts = parts;
@@ -127,6 +128,7 @@ fn widen(facts: &mut Facts, other: Facts) {
     facts.apart = None;
     add_names(facts, &other);
     facts.previous |= other.previous;
+    facts.extent |= other.extent;
     if facts.why.is_none() && other.why.is_some() {
         facts.kind = other.kind;
         facts.why = other.why;

@@ -4,7 +4,7 @@
 //! writes or leaves something behind, wherever they stand, and gives up where it cannot be sure to.
 
 use super::parser::{Lexeme, Parsed, Parser, plain_text};
-use crate::facts::{Effect, Kind, Previous, TableName, Why};
+use crate::facts::{Effect, Extent, Kind, Previous, TableName, Why};
 use crate::functions::Call;
 use crate::lexer::TokenKind;
 use crate::names::{Variable, is_server_specific_table};
@@ -223,13 +223,19 @@ impl Parser<'_> {
             }
             Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
                 *level = Level::new(Clause::Expression, false);
+                self.facts.extent |= Extent::SET_OPERATION;
             }
             Keyword::FROM => return self.from(level),
             Keyword::INTO => return self.into(level, word),
             Keyword::FOR => return self.for_clause(level),
             Keyword::LOCK => self.decide(Why::LockingRead, word),
-            Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::LIMIT => {
+            Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER => {
                 level.clause = Clause::Expression;
+            }
+            Keyword::LIMIT => {
+                level.clause = Clause::Expression;
+                let skips = if self.peek_at(2).is(b',') { Extent::OFFSET } else { Extent::empty() };
+                self.facts.extent |= Extent::LIMIT | skips;
             }
             Keyword::WINDOW => return self.window(level),
             Keyword::JOIN | Keyword::STRAIGHT_JOIN if matches!(level.clause, Clause::Joined { .. }) => {
@@ -251,6 +257,10 @@ impl Parser<'_> {
             }
             Keyword::CURRENT_USER => self.decide(Why::ServerSpecific, word),
             Keyword::NEXT | Keyword::PREVIOUS => return self.sequence_value(level, word),
+            Keyword::OFFSET => {
+                self.facts.extent |= Extent::OFFSET;
+                return self.plain_word(level, word);
+            }
             _ => return self.other_keyword(level, word),
         }
         self.next();

@@ -144,6 +144,132 @@ fn traces_are_their_owners_on_mysql_prepared() -> Result<()> {
     traces_are_their_owners(Flavour::MySqlSid, Way::Prepared)
 }
 
+/// What may or may not count rows for FOUND_ROWS(), which servers do by rules of their own.
+const COUNTED: &[&str] = &[
+    "SHOW WARNINGS",
+    "SHOW ERRORS",
+    "SHOW COUNT(*) WARNINGS",
+    "SHOW COUNT(*) ERRORS",
+    "SELECT @@warning_count",
+    "SELECT @@warning_count, @@error_count",
+    "SELECT @@error_count, v FROM t LIMIT 2",
+    "GET DIAGNOSTICS @n = NUMBER",
+    "SHOW TABLES",
+    "SHOW FULL TABLES WHERE 0",
+    "SHOW CREATE TABLE t",
+    "SHOW COLUMNS FROM t",
+    "SHOW INDEX FROM t",
+    "SHOW DATABASES",
+    "SHOW TABLE STATUS",
+    "SHOW TRIGGERS",
+    "SHOW CHARACTER SET",
+    "SHOW COLLATION LIKE 'utf8mb4_g%'",
+    "SHOW GLOBAL VARIABLES LIKE 'auto%'",
+    "SHOW ENGINES",
+    "SHOW PLUGINS",
+    "SHOW PRIVILEGES",
+    "SHOW GRANTS",
+    "SHOW PROCESSLIST",
+    "SHOW PROCEDURE STATUS",
+    "DESCRIBE t",
+    "DESC t v",
+    "EXPLAIN SELECT v FROM t",
+    "EXPLAIN SELECT 1",
+    "EXPLAIN FORMAT = JSON SELECT v FROM t",
+    "EXPLAIN ANALYZE SELECT v FROM t LIMIT 2",
+    "ANALYZE SELECT v FROM t LIMIT 2",
+    "HELP 'select'",
+    "XA RECOVER",
+    "CHECKSUM TABLE t",
+    "SELECT v FROM t LIMIT 2",
+    "SELECT v FROM t WHERE 0",
+    "SELECT v FROM t ORDER BY id LIMIT 1, 1",
+    "SELECT v FROM t ORDER BY id LIMIT 5, 1",
+    "SELECT v FROM t ORDER BY id LIMIT 1 OFFSET 1 FOR UPDATE",
+    "SELECT (SELECT v FROM t ORDER BY id LIMIT 1, 1) FROM t",
+    "(SELECT v FROM t LIMIT 2)",
+    "SELECT v FROM t UNION SELECT 'more'",
+    "SELECT v FROM t UNION SELECT 'more' LIMIT 2",
+    "SELECT v FROM t UNION ALL SELECT v FROM t LIMIT 1 OFFSET 2",
+    "SELECT v FROM t EXCEPT SELECT 'one' LIMIT 1",
+    "SELECT * FROM (SELECT v FROM t UNION SELECT 'more') AS d LIMIT 2",
+    "SELECT SQL_CALC_FOUND_ROWS v FROM t LIMIT 1",
+    "VALUES (1), (2)",
+    "VALUES ROW(1), ROW(2)",
+    "VALUES (1) UNION SELECT 2",
+    "TABLE t",
+    "WITH c AS (SELECT v FROM t LIMIT 2) SELECT * FROM c",
+    "SELECT 5 INTO @z",
+    "SELECT v INTO @z FROM t WHERE id = 2",
+    "SET @a = 1",
+    "SET @a = (SELECT COUNT(*) FROM t)",
+    "DO 1",
+    "DO (SELECT 1 FROM t LIMIT 1)",
+    "CREATE TABLE made SELECT v FROM t",
+    "DROP TABLE made",
+    "CHECK TABLE t",
+    "SHOW REPLICA STATUS",
+    "UPDATE t SET n = 2 WHERE id < 3",
+    "UPDATE t, (SELECT 1) AS d SET n = 3 WHERE id < 3",
+    "INSERT INTO t (v) VALUES ('made')",
+    "DELETE FROM t WHERE v = 'made'",
+    "DELETE t FROM t, (SELECT 1) AS d WHERE v = 'none'",
+    "SELECT no_such_column FROM t",
+    "nonsense",
+];
+
+/// FOUND_ROWS() after each of these: at once, after a statement that leaves it as it is and runs elsewhere, and along with
+/// what only the primary tells.
+fn rows_are_counted_as_the_server_counts(flavour: Flavour) -> Result<()> {
+    let Some(stage) = Stage::set(flavour, 1)? else { return Ok(()) };
+    let proxy = Clonelove::start_with(stage.config(2))?;
+    let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
+    let mut wrong = Vec::new();
+    for way in [Way::Text, Way::Prepared] {
+        for asks in [
+            &["SELECT FOUND_ROWS()"][..],
+            &["SET NAMES utf8mb4", "SELECT FOUND_ROWS()"],
+            &["BEGIN", "SELECT FOUND_ROWS() AS n", "COMMIT"],
+            &["SELECT FOUND_ROWS(), LAST_INSERT_ID()"],
+        ] {
+            for statement in COUNTED {
+                a.ask("SELECT v FROM t WHERE id < 3 UNION ALL SELECT v FROM t WHERE id < 4", Way::Text)?;
+                // What is shown of users and threads differs by the client.
+                for client in [&mut a.direct, &mut a.proxied] {
+                    client.ask(statement, way)?;
+                }
+                a.said = vec![format!("{statement}; {}", asks.join("; "))];
+                b.ask("SELECT COUNT(*) FROM t", Way::Text)?;
+                for sql in asks {
+                    ask(&mut a, sql, way, &mut wrong)?;
+                }
+                b.ask("SELECT v FROM t LIMIT 1", Way::Text)?;
+                if statement.contains('@') {
+                    // The variable pins.
+                    a.ask("COM_RESET_CONNECTION", Way::Text)?;
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} answers were wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn rows_are_counted_as_the_server_counts_on_mariadb() -> Result<()> {
+    rows_are_counted_as_the_server_counts(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn rows_are_counted_as_the_server_counts_on_new_mariadb() -> Result<()> {
+    rows_are_counted_as_the_server_counts(Flavour::MariaDbSid)
+}
+
+#[test]
+fn rows_are_counted_as_the_server_counts_on_mysql() -> Result<()> {
+    rows_are_counted_as_the_server_counts(Flavour::MySqlSid)
+}
+
 /// What stands between a read and the question about it: most of it ends on MySQL what was left, on MariaDB little.
 const BETWEEN: &[&str] = &[
     "SHOW COUNT(*) WARNINGS",
