@@ -234,6 +234,17 @@ pub(crate) struct Work {
     pub(crate) on: Vec<(usize, u32)>,
     /// KILLs of it that are under way.
     pub(crate) kills: u32,
+    /// Those of its connections that a KILL was sent to which has not returned in time: it may still come.
+    pub(crate) expecting: Vec<(usize, u32)>,
+}
+
+impl Work {
+    /// A KILL may come to this one of its connections at any time, if it has it still.
+    pub(crate) fn expect(&mut self, on: (usize, u32)) {
+        if self.on.contains(&on) && !self.expecting.contains(&on) {
+            self.expecting.push(on);
+        }
+    }
 }
 
 /// One connection in a session's [`Work`], for as long as it is held.
@@ -250,7 +261,8 @@ impl Working {
 
     /// Whether a KILL may still be on its way to the connection, which then is for nobody else.
     pub(crate) fn is_being_killed(&self) -> bool {
-        self.view.work.lock().kills > 0
+        let work = self.view.work.lock();
+        work.kills > 0 || work.expecting.contains(&self.on)
     }
 }
 
@@ -260,6 +272,7 @@ impl Drop for Working {
         if let Some(at) = work.on.iter().position(|on| *on == self.on) {
             work.on.swap_remove(at);
         }
+        work.expecting.retain(|on| *on != self.on);
     }
 }
 
@@ -290,7 +303,7 @@ impl Clients {
             behind: OnceLock::new(),
             user: Mutex::default(),
             pin: Mutex::default(),
-            work: Mutex::new(Work { on: Vec::with_capacity(2), kills: 0 }),
+            work: Mutex::new(Work { on: Vec::with_capacity(2), ..Work::default() }),
             ending: Ending::new(self.said.load(Ordering::Acquire), self.ticks.load(Ordering::Relaxed)),
         });
         connected.insert(id, Arc::clone(&view));

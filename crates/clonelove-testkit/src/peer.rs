@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Result;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// A server made of a script: it is run for each connection, in a thread of its own. It ends when it is dropped.
 #[derive(Debug)]
@@ -89,17 +89,53 @@ pub enum Break {
     Close,
     /// Forwards the request, then closes after so many bytes of the reply.
     CutReply(usize),
+    /// Keeps the request until the link is mended, and forwards it then.
+    Hold,
 }
 
 /// A way to a real server that forwards everything, until a request contains an agreed mark.
 #[derive(Debug)]
 pub struct Link {
     peer: Peer,
-    rule: Rule,
+    rule: Arc<Rule>,
 }
 
 /// A mark, and what to do at it.
-type Rule = Arc<Mutex<Option<(Vec<u8>, Break)>>>;
+#[derive(Debug, Default)]
+struct Rule {
+    at: Mutex<Option<(Vec<u8>, Break)>>,
+    once: AtomicBool,
+    changed: Condvar,
+    held: AtomicUsize,
+}
+
+impl Rule {
+    fn set(&self, at: Option<(Vec<u8>, Break)>, once: bool) {
+        let mut rule = self.at.lock();
+        *rule = at;
+        self.once.store(once, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    fn found_in(&self, bytes: &[u8]) -> Option<Break> {
+        let mut rule = self.at.lock();
+        let (_, how) = rule.clone().filter(|(mark, _)| contains(bytes, mark))?;
+        if self.once.load(Ordering::SeqCst) {
+            *rule = None;
+        }
+        Some(how)
+    }
+
+    /// Returns once requests like this one are held no longer.
+    fn wait(&self, bytes: &[u8]) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        let mut at = self.at.lock();
+        while at.as_ref().is_some_and(|(mark, how)| *how == Break::Hold && contains(bytes, mark)) {
+            self.changed.wait(&mut at);
+        }
+        self.held.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Link {
     /// A link to the server at `target` (`host:port`).
@@ -107,7 +143,7 @@ impl Link {
     /// # Errors
     /// When the system refuses.
     pub fn to(target: &str) -> Result<Self> {
-        let rule = Rule::default();
+        let rule = Arc::<Rule>::default();
         let (target, rules) = (target.to_owned(), Arc::clone(&rule));
         let peer = Peer::start(move |client| {
             if let Ok(server) = TcpStream::connect(&target) {
@@ -127,12 +163,30 @@ impl Link {
 
     /// From now on, breaks at requests that contain `mark`.
     pub fn break_at(&self, mark: &str, how: Break) {
-        *self.rule.lock() = Some((mark.as_bytes().to_vec(), how));
+        self.rule.set(Some((mark.as_bytes().to_vec(), how)), false);
+    }
+
+    /// Breaks at the next request that contains `mark`, and at none after it.
+    pub fn break_once_at(&self, mark: &str, how: Break) {
+        self.rule.set(Some((mark.as_bytes().to_vec(), how)), true);
     }
 
     /// Forwards everything again.
     pub fn mend(&self) {
-        *self.rule.lock() = None;
+        self.rule.set(None, false);
+    }
+
+    /// How many requests are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.rule.held.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Whoever holds a request lets it go.
+        self.mend();
     }
 }
 
@@ -153,9 +207,12 @@ fn forward(client: &TcpStream, server: &TcpStream, rule: &Rule) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let found = rule.lock().clone().filter(|(mark, _)| contains(bytes, mark));
-        match found.map(|(_, how)| how) {
+        match rule.found_in(bytes) {
             None => to.write_all(bytes)?,
+            Some(Break::Hold) => {
+                rule.wait(bytes);
+                to.write_all(bytes)?;
+            }
             Some(Break::Answer(answer)) => return Ok(from.write_all(&answer)?),
             Some(Break::Close) => return Ok(()),
             Some(Break::CutReply(after)) => {

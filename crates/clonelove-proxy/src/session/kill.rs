@@ -227,7 +227,12 @@ impl ClientSession {
             let Some(server) = self.shared.cluster.snapshot().servers.get(index).cloned() else { continue };
             let soft = if how.soft { "SOFT " } else { "" };
             let what = if how.query { "QUERY" } else { "CONNECTION" };
-            if let Err(fault) = self.tell(&server, &format!("KILL {soft}{what} {thread}")).await {
+            let told = self.tell(&server, &format!("KILL {soft}{what} {thread}")).await;
+            if !matches!(told, Ok(true)) {
+                // Whoever had the connection next would be hit by it.
+                target.work.lock().expect((index, thread));
+            }
+            if let Err(fault) = told {
                 tracing::warn!(client = %self.view.client(), error = %fault, "a KILL did not reach its server");
             }
         }
@@ -250,15 +255,16 @@ impl ClientSession {
         }
     }
 
-    /// Ends somebody's work on a server.
-    async fn tell(&self, server: &Arc<Server>, sql: &str) -> Result<(), ServerFault> {
+    /// Ends somebody's work on a server; answers whether that has returned.
+    async fn tell(&self, server: &Arc<Server>, sql: &str) -> Result<bool, ServerFault> {
+        let reply = self.ask(server, sql).await?;
         // The work may have ended meanwhile (1094), which is as good.
-        if let Some(Reply::Err { code, message, .. }) = self.ask(server, sql).await?
-            && code != NO_SUCH_THREAD
+        if let Some(Reply::Err { code, message, .. }) = &reply
+            && *code != NO_SUCH_THREAD
         {
             tracing::warn!(server = %server.name, code, message, "a KILL was refused");
         }
-        Ok(())
+        Ok(reply.is_some())
     }
 
     /// Says one thing to a server, over a connection of its own: those of the pool may all be busy. None when it does

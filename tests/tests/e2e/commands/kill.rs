@@ -2,13 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
-    Clonelove, Cluster, Connection, DEFAULT_TIMEOUT, Family, Flavour, SqlError, wait_until,
+    Break, Clonelove, Cluster, Connection, DEFAULT_TIMEOUT, Family, Flavour, Link, SqlError, wait_until,
 };
 
 use super::peer::{Peer, Say};
 use super::rare::{execute, is_ended};
 use super::{ADMIN, begin, with_boss};
-use crate::support::{client, direct, error_of, quick, table, uniform, value, wait_eligible};
+use crate::support::{
+    client, direct, error_of, quick, table, uniform, uniform_of, value, wait_eligible, wait_said,
+};
 
 /// What a KILL of a number that no client has is answered with.
 const NOBODY: u16 = 1094;
@@ -231,4 +233,84 @@ fn a_kill_of_a_user_ends_who_has_no_connection_there_too() -> Result<()> {
     }
     ensure!(value(&mut client(&proxy)?, "SELECT 6")? == "6" && value(&mut boss, "SELECT 7")? == "7");
     Ok(())
+}
+
+/// A KILL that is late hits nobody who has the connection next: that stays with its session until the KILL has returned,
+/// and is closed if it does not.
+#[test]
+fn a_kill_under_way_hits_nobody_else_on_mariadb() -> Result<()> {
+    late_kill(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_kill_under_way_hits_nobody_else_on_mariadb_sid() -> Result<()> {
+    if Flavour::MariaDbSid.covered()? { late_kill(Flavour::MariaDbSid) } else { Ok(()) }
+}
+
+#[test]
+fn a_kill_under_way_hits_nobody_else_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { late_kill(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+fn late_kill(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 0)?;
+    table(&cluster, 5)?;
+    let link = Link::to(&cluster.primary.address())?;
+    // Of one connection whoever comes next gets that of the one before.
+    let config = quick(&cluster)
+        .without_servers()
+        .server("primary", &link.address(), "max_connections = 1\ntls = \"disabled\"")
+        .set("pool", "min_idle", "0");
+    let proxy = Clonelove::start_with(config)?;
+    wait_said(&proxy, "primary", "role", "primary")?;
+    for returns_in_time in [true, false] {
+        let (mut victim, mut killer, mut next) = (client(&proxy)?, client(&proxy)?, client(&proxy)?);
+        let id = value(&mut victim, "SELECT CONNECTION_ID()")?;
+        value(&mut next, "SELECT CONNECTION_ID()")?;
+        let (mut first, mut second) = (locked(&cluster, 1)?, locked(&cluster, 2)?);
+        let kills = cluster.primary.status_counter("Com_kill")?;
+
+        victim.send("UPDATE t SET v = v + 1 WHERE id = 1")?;
+        wait_updates(&cluster, 1)?;
+        link.break_at("KILL QUERY", Break::Hold);
+        killer.send(&format!("KILL QUERY {id}"))?;
+        wait_until("the KILL to be on its way", DEFAULT_TIMEOUT, || anyhow::Ok(link.held() == 1))?;
+        if !returns_in_time {
+            // Whoever said it does not wait for ever.
+            killer.receive()?;
+        }
+        first.query("COMMIT")?;
+        victim.receive().context("nothing has come to the victim yet")?;
+
+        next.send("UPDATE t SET v = v + 1 WHERE id = 2")?;
+        wait_updates(&cluster, 1)?;
+        link.mend();
+        if returns_in_time {
+            killer.receive()?;
+        }
+        wait_until("the KILL to be heard", DEFAULT_TIMEOUT, || {
+            anyhow::Ok(cluster.primary.status_counter("Com_kill")? > kills)
+        })?;
+        second.query("COMMIT")?;
+        next.receive().with_context(|| format!("returns in time: {returns_in_time}"))?;
+        // Nothing of it is left.
+        ensure!(value(&mut victim, "SELECT v FROM t WHERE id = 3")? == "3");
+    }
+    ensure!(cluster.primary.value("SELECT SUM(v) FROM app.t WHERE id < 3")? == "7");
+    Ok(())
+}
+
+/// Somebody who has locked a row.
+fn locked(cluster: &Cluster, id: u32) -> Result<Connection> {
+    let mut root = cluster.primary.connect()?;
+    root.query("BEGIN")?;
+    root.query(&format!("SELECT v FROM app.t WHERE id = {id} FOR UPDATE"))?;
+    Ok(root)
+}
+
+fn wait_updates(cluster: &Cluster, count: u32) -> Result<()> {
+    let list = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE t SET%'";
+    wait_until("updates to wait for their rows", DEFAULT_TIMEOUT, || {
+        anyhow::Ok(cluster.primary.value(list)? == count.to_string())
+    })
 }
