@@ -36,6 +36,9 @@ use tokio::time::Instant;
 /// Where the status stands in an EOF packet's frame: behind the head, a byte and the number of warnings.
 const EOF_STATUS: usize = HEADER + 3;
 
+/// ER_CLIENT_INTERACTION_TIMEOUT.
+const IDLE_FOR_TOO_LONG: u16 = 4031;
+
 /// From this size on bytes go out without being gathered first.
 const DIRECT: usize = 16 * 1024;
 
@@ -115,6 +118,8 @@ pub(crate) enum Side {
     Server(ServerFault),
     /// The probe declared the server down, or its role changed, while it was silent.
     LifeEnded(Arc<str>),
+    /// It had ended the connection for being idle before it read the statement, which it says.
+    NeverRead(ServerFault),
     /// The client sends more than it may.
     TooLarge,
 }
@@ -180,6 +185,12 @@ impl Relay<'_> {
                 }
             }
         }
+    }
+
+    /// MySQL said why it closed the connection, before it read the statement; MariaDB has that number for something else.
+    fn never_read(&self) -> Side {
+        let detail = "it had closed the connection for being idle";
+        Side::NeverRead(ServerFault::new(&self.conn.server, Fault::ServerLost, detail))
     }
 
     /// Forwards what needs no look: gathered when small, as it stands in the buffer when large.
@@ -294,6 +305,11 @@ impl Relay<'_> {
                     heard.rows = Some(tracker.take_rows());
                 }
                 self.eof(&frame);
+            }
+            Event::Err { code: IDLE_FOR_TOO_LONG, .. }
+                if self.conn.flavour == Flavour::MySql && !progress.forwarded && self.out.is_empty() =>
+            {
+                return Err(self.never_read());
             }
             Event::Err { code, .. } => {
                 progress.heard.failed = true;

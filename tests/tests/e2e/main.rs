@@ -3,6 +3,7 @@
 mod accounts;
 mod binlog;
 mod bound;
+mod broken;
 mod checker;
 mod clients;
 mod commands;

@@ -127,6 +127,8 @@ impl ClientSession {
     pub(super) async fn run_on_primary(&mut self, mut statement: Statement, reason: Reason) -> Next {
         let _changing = self.changing(&statement);
         let mut again = statement.is_read() && self.state.pin().is_none();
+        // What a server says it never read may be a write as well.
+        let mut unread = true;
         let needs = self.needs(&statement.facts);
         loop {
             // A statement that writes must not run before the state it is meant for is certain.
@@ -151,6 +153,11 @@ impl ClientSession {
                 Ok(outcome) => return self.answered(&mut statement, Ran::Primary, outcome, reason).await,
                 Err(fault) if again && !fault.forwarded && !matches!(fault.side, Side::Client(_)) => {
                     again = false;
+                    self.lose_primary();
+                    self.count_retry(&fault);
+                }
+                Err(fault) if unread && matches!(fault.side, Side::NeverRead(_)) && !self.kept_for(needs) => {
+                    unread = false;
                     self.lose_primary();
                     self.count_retry(&fault);
                 }
@@ -216,7 +223,7 @@ impl ClientSession {
                 return Next::Close;
             }
             Side::TooLarge => return Next::Close,
-            Side::Server(server_fault) => server_fault.clone(),
+            Side::Server(server_fault) | Side::NeverRead(server_fault) => server_fault.clone(),
             Side::LifeEnded(server) => life_ended(server),
         };
         let error = ClientError::server_lost(&server_fault);

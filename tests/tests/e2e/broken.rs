@@ -1,0 +1,147 @@
+//! What is broken or ended on one side alone: connections that a server closes for being idle, results that a client leaves
+//! half read, tables whose files are damaged on one replica.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use clonelove_testkit::{
+    APP_USER, Break, Clonelove, Cluster, Connection, DEFAULT_TIMEOUT, Family, Flavour, Link, Server,
+    wait_until,
+};
+
+use crate::sharing::client::{Bind, Client, Side, Way, first_value};
+use crate::support::{
+    client, error_of, queries, quick, retries, said_of, table, uniform_of, value, wait_defined,
+    wait_eligible, wait_said,
+};
+
+/// What MySQL says before it closes a connection that was idle for too long: the first packet of an exchange.
+fn idle_for_too_long() -> Vec<u8> {
+    let mut payload = vec![0xff];
+    payload.extend(4031_u16.to_le_bytes());
+    payload.extend(b"#HY000The client was disconnected by the server because of inactivity.");
+    let length = payload.len().to_le_bytes();
+    [vec![length[0], length[1], length[2], 0], payload].concat()
+}
+
+fn threads(server: &Server) -> Result<String> {
+    server.value(&format!("SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{APP_USER}'"))
+}
+
+fn wait_no_thread(server: &Server) -> Result<()> {
+    wait_until("the server to have no connection of the application", DEFAULT_TIMEOUT, || {
+        anyhow::Ok(threads(server)? == "0")
+    })
+}
+
+#[test]
+fn a_write_after_an_idle_time_runs_once_on_mariadb() -> Result<()> {
+    idle_before_a_write(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_write_after_an_idle_time_runs_once_on_mariadb_sid() -> Result<()> {
+    if Flavour::MariaDbSid.covered()? { idle_before_a_write(Flavour::MariaDbSid) } else { Ok(()) }
+}
+
+#[test]
+fn a_write_after_an_idle_time_runs_once_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { idle_before_a_write(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// The server ends what is idle for a second, and the next write finds out.
+fn idle_before_a_write(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 0)?;
+    table(&cluster, 3)?;
+    cluster.primary.query("SET GLOBAL wait_timeout = 1")?;
+    let proxy = Clonelove::start_with(quick(&cluster).set("pool", "min_idle", "0"))?;
+    wait_said(&proxy, "primary", "role", "primary")?;
+    let mut session = Client { side: Side::Proxied, connection: client(&proxy)? };
+    let prepared = session.prepare("UPDATE t SET v = v + ? WHERE id = 1")?;
+    let mut written = 1;
+    for round in 0..3 {
+        wait_no_thread(&cluster.primary)?;
+        let answer = if round == 1 {
+            session.execute(prepared, &[Bind::Int(1)])?
+        } else {
+            session.ask("UPDATE t SET v = v + 1 WHERE id = 1", Way::Text)?
+        };
+        ensure!(first_value(&answer) == "OK", "{answer:?}");
+        written += 1;
+        let found = cluster.primary.value("SELECT v FROM app.t WHERE id = 1")?;
+        ensure!(found == written.to_string(), "{found} after {written}");
+    }
+    // What lived on the connection is lost: it is said once, and nothing is written without it.
+    for pins in ["START TRANSACTION", "SELECT GET_LOCK('own', 0)", "SET autocommit = 0"] {
+        let mut session = client(&proxy)?;
+        session.query(pins)?;
+        if pins.contains("autocommit") {
+            // It begins with what needs a server.
+            session.send("SELECT v FROM t WHERE id = 2 FOR UPDATE")?;
+            let _ = session.receive();
+        }
+        wait_no_thread(&cluster.primary)?;
+        let error = error_of(session.query("UPDATE t SET v = 0")).with_context(|| pins.to_owned())?;
+        ensure!(error.code == 1927, "{pins}: {error}");
+        ensure!(session.is_closed()?, "{pins}: it goes on");
+    }
+    ensure!(cluster.primary.value("SELECT COUNT(*) FROM app.t WHERE v = 0")? == "0");
+    Ok(())
+}
+
+#[test]
+fn a_write_that_meets_the_end_of_its_connection_is_lost_or_repeated_by_no_mistake_on_mariadb() -> Result<()> {
+    end_meets_a_write(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_write_that_meets_the_end_of_its_connection_is_lost_or_repeated_by_no_mistake_on_mysql_sid() -> Result<()>
+{
+    if Flavour::MySqlSid.covered()? { end_meets_a_write(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// The server ends a connection while the write is on its way there. MySQL says so, and the write runs on another
+/// connection; where nothing is said it is not known whether it ran, and the client is told, once.
+fn end_meets_a_write(flavour: Flavour) -> Result<()> {
+    let mysql = flavour.family() == Family::MySql;
+    let cluster = uniform_of(flavour, 0)?;
+    table(&cluster, 3)?;
+    let link = Link::to(&cluster.primary.address())?;
+    let config = quick(&cluster).without_servers().server("primary", &link.address(), "tls = \"disabled\"");
+    let proxy = Clonelove::start_with(config)?;
+    wait_said(&proxy, "primary", "role", "primary")?;
+    let end = if mysql { Break::Answer(idle_for_too_long()) } else { Break::Close };
+    let mut session = Client { side: Side::Proxied, connection: client(&proxy)? };
+    let prepared = session.prepare("UPDATE t SET v = v + 1 WHERE id = 1 AND ? <> ''")?;
+    let mut written = 1;
+    for way in [Way::Text, Way::Prepared] {
+        let say = |session: &mut Client| match way {
+            Way::Text => session.ask("UPDATE t SET v = v + 1 WHERE id = 1 AND '-late-' <> ''", way),
+            Way::Prepared => session.execute(prepared, &[Bind::Text("-late-")]),
+        };
+        for times in ["once", "always", "never"] {
+            match times {
+                "once" => link.break_once_at("-late-", end.clone()),
+                "always" => link.break_at("-late-", end.clone()),
+                _ => link.mend(),
+            }
+            let told = first_value(&say(&mut session)?);
+            let runs = times == "never" || mysql && times == "once";
+            ensure!(told == if runs { "OK" } else { "error 1927" }, "{way:?}, {times}: {told}");
+            written += u32::from(runs);
+            let found = cluster.primary.value("SELECT v FROM app.t WHERE id = 1")?;
+            ensure!(found == written.to_string(), "{way:?}, {times}: {found}, not {written}");
+        }
+    }
+    // Half a transaction is not continued, whatever the server says.
+    session.ask("START TRANSACTION", Way::Text)?;
+    session.ask("UPDATE t SET v = 70 WHERE id = 2", Way::Text)?;
+    link.break_once_at("-late-", end);
+    let told = first_value(&session.ask("UPDATE t SET v = 80 WHERE id = 3 AND '-late-' <> ''", Way::Text)?);
+    ensure!(told == "error 1927", "{told}");
+    ensure!(session.connection.is_closed()?, "it goes on");
+    wait_until("the transaction to be taken back", DEFAULT_TIMEOUT, || {
+        anyhow::Ok(cluster.primary.value("SELECT COUNT(*) FROM app.t WHERE v > 60 FOR UPDATE")? == "0")
+    })
+}
