@@ -145,3 +145,73 @@ fn end_meets_a_write(flavour: Flavour) -> Result<()> {
         anyhow::Ok(cluster.primary.value("SELECT COUNT(*) FROM app.t WHERE v > 60 FOR UPDATE")? == "0")
     })
 }
+
+#[test]
+fn who_leaves_a_result_half_read_leaves_nothing_of_it_on_mariadb() -> Result<()> {
+    half_read(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn who_leaves_a_result_half_read_leaves_nothing_of_it_on_mariadb_sid() -> Result<()> {
+    if Flavour::MariaDbSid.covered()? { half_read(Flavour::MariaDbSid) } else { Ok(()) }
+}
+
+#[test]
+fn who_leaves_a_result_half_read_leaves_nothing_of_it_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { half_read(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// Of a result that is larger than what fits between server and client, a part is read; the replica has one connection to
+/// give.
+fn half_read(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 3)?;
+    cluster.primary.query("CREATE TABLE app.large (a INT PRIMARY KEY, b LONGTEXT)")?;
+    for a in 0..20 {
+        cluster.primary.query(&format!("INSERT INTO app.large VALUES ({a}, REPEAT('x', 4000000))"))?;
+    }
+    cluster.wait_caught_up()?;
+    let replica = &cluster.replicas[0];
+    let config = quick(&cluster)
+        .without_servers()
+        .server("primary", &cluster.primary.address(), "")
+        .server("replica1", &replica.address(), "max_connections = 1")
+        .set("pool", "min_idle", "0");
+    let proxy = Clonelove::start_with(config)?;
+    wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "large")?;
+    for prepared in [false, true] {
+        for how in [Connection::vanish as fn(Connection), drop] {
+            let mut session = Client { side: Side::Proxied, connection: client(&proxy)? };
+            if prepared {
+                let statement = session.prepare("SELECT b FROM large")?;
+                session.connection.send_command(&[&[0x17], &statement.0[..], &[0, 1, 0, 0, 0]].concat())?;
+            } else {
+                session.send("SELECT b FROM large")?;
+            }
+            // The number of columns, the column, the end of the columns, a row.
+            for _ in 0..4 {
+                session.connection.receive_packet()?;
+            }
+            ensure!(busy(&proxy)? == 1.0, "the replica does not answer it");
+            ensure!(threads(replica)? == "1");
+            how(session.connection);
+            wait_until("its connection to be free or closed", DEFAULT_TIMEOUT, || {
+                anyhow::Ok(busy(&proxy)? == 0.0 && said_of(&proxy, "replica1")?["in_flight"] == 0)
+            })?;
+            let before = queries(&proxy, "replica1")?;
+            let mut next = client(&proxy)?;
+            for id in 1..4 {
+                let found = value(&mut next, &format!("SELECT v FROM t WHERE id = {id}"))?;
+                ensure!(found == id.to_string(), "{found} of {id}");
+            }
+            ensure!(queries(&proxy, "replica1")? == before + 3.0, "it was not the replica that answered");
+            ensure!(threads(replica)? == "1");
+        }
+    }
+    Ok(())
+}
+
+fn busy(proxy: &Clonelove) -> Result<f64> {
+    proxy.metric("clonelove_server_connections", &["server=\"replica1\"", "use=\"busy\""])
+}
