@@ -88,6 +88,8 @@ pub struct Retries {
     pub access: IntCounter,
     /// A replica lacks what was named.
     pub missing: IntCounter,
+    /// A replica's table or file is damaged.
+    pub broken: IntCounter,
 }
 
 /// `clonelove_settings_total`.
@@ -541,6 +543,7 @@ impl Maker {
             frozen: retries.with_label_values(&["frozen"]),
             access: retries.with_label_values(&["access"]),
             missing: retries.with_label_values(&["missing"]),
+            broken: retries.with_label_values(&["broken"]),
         })
     }
 

@@ -316,7 +316,9 @@ impl Relay<'_> {
                 progress.heard.error = Some(code);
                 progress.heard.missing = missing(code, &frame);
                 progress.error = Some(code);
-                if !progress.forwarded && self.out.is_empty() && (self.hold)(code) {
+                if !progress.forwarded && (self.hold)(code) {
+                    // Columns may have come before it, which nobody has seen.
+                    self.out.clear();
                     return Ok(Some(code));
                 }
                 self.out.extend_from_slice(&frame);

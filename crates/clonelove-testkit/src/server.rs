@@ -188,6 +188,12 @@ impl Server {
         put_file(&self.folder.join("data").join(name), content)
     }
 
+    /// Its data directory.
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The last lines of its error log.
     #[must_use]
     pub fn error_log_tail(&self, lines: usize) -> String {

@@ -215,3 +215,115 @@ fn half_read(flavour: Flavour) -> Result<()> {
 fn busy(proxy: &Clonelove) -> Result<f64> {
     proxy.metric("clonelove_server_connections", &["server=\"replica1\"", "use=\"busy\""])
 }
+
+#[test]
+fn a_table_that_is_broken_on_a_replica_is_read_on_the_primary_on_mariadb() -> Result<()> {
+    broken_table(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_table_that_is_broken_on_a_replica_is_read_on_the_primary_on_mariadb_sid() -> Result<()> {
+    if Flavour::MariaDbSid.covered()? { broken_table(Flavour::MariaDbSid) } else { Ok(()) }
+}
+
+#[test]
+fn a_table_that_is_broken_on_a_replica_is_read_on_the_primary_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { broken_table(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// What was done to the file of a table.
+type Damage = (&'static str, &'static str, fn(&mut Vec<u8>));
+
+const DAMAGES: &[Damage] = &[
+    ("an index that ends too early", "MYI", |file| file.truncate(1500)),
+    ("an index without its head", "MYI", |file| file[..200].fill(0xA5)),
+    ("no index", "MYI", Vec::clear),
+    ("rows that end too early", "MYD", |file| file.truncate(100)),
+    ("rows of anything", "MYD", |file| file[..1500].fill(0xA5)),
+];
+
+fn broken_table(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 3)?;
+    cluster.primary.query(
+        "CREATE TABLE app.old (id INT PRIMARY KEY, v VARCHAR(200), KEY (v)) ENGINE = MyISAM CHARACTER SET latin1",
+    )?;
+    let rows: Vec<String> = (0..60).map(|id| format!("({id}, CONCAT(REPEAT('x', 100), {id}))")).collect();
+    cluster.primary.query(&format!("INSERT INTO app.old VALUES {}", rows.join(", ")))?;
+    cluster.wait_caught_up()?;
+    let replica = &cluster.replicas[0];
+    // None is opened but for those who ask.
+    let proxy = Clonelove::start_with(quick(&cluster).set("pool", "min_idle", "0"))?;
+    wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "old")?;
+    let mut session = Client { side: Side::Proxied, connection: client(&proxy)? };
+    session.ask("SELECT v FROM t", Way::Text)?;
+    let mut codes = Vec::new();
+    for (damage, end, change) in DAMAGES {
+        let whole = damaged(replica, end, *change)?;
+        codes.push(read_with(&cluster, &proxy, &mut session).with_context(|| (*damage).to_owned())?);
+        mended(replica, end, &whole)?;
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    ensure!(codes.len() > 2, "the replica itself said no more than {codes:?}");
+    Ok(())
+}
+
+/// Reads the table by its keys through the proxy, which is to answer as ever; the replica's own word is returned.
+fn read_with(cluster: &Cluster, proxy: &Clonelove, session: &mut Client) -> Result<u16> {
+    let replica = &cluster.replicas[0];
+    let sql = "SELECT v FROM old WHERE id = 7";
+    let code = error_of(replica.query(&sql.replace("old", "app.old")))?.code;
+    let opened = opened(proxy)?;
+    for way in [Way::Text, Way::Prepared] {
+        let before = retries(proxy, "broken")?;
+        let answer = session.ask(sql, way)?;
+        ensure!(format!("{answer:?}").contains("xxx7"), "{way:?}: {code} of the replica became {answer:?}");
+        ensure!(retries(proxy, "broken")? > before, "{way:?}: the replica was not asked");
+        // Also where it has told the columns before it finds out.
+        let answer = session.ask("SELECT v FROM old FORCE INDEX (PRIMARY) WHERE id BETWEEN 7 AND 8", way)?;
+        ensure!(format!("{answer:?}").contains("xxx8"), "{way:?}: {code} of the replica became {answer:?}");
+        // Nor is it the worse for others.
+        let on_replica = queries(proxy, "replica1")?;
+        session.ask("SELECT v FROM t", way)?;
+        ensure!(queries(proxy, "replica1")? > on_replica, "{way:?}: the replica is avoided");
+    }
+    ensure!(self::opened(proxy)? == opened, "connections to it were closed");
+    ensure!(said_of(proxy, "replica1")?["eligible"] == true, "it was banned");
+    Ok(code)
+}
+
+fn opened(proxy: &Clonelove) -> Result<f64> {
+    proxy.metric("clonelove_server_connects_total", &["server=\"replica1\"", "result=\"ok\""])
+}
+
+/// Damages a file of the table; what it was is returned.
+fn damaged(replica: &Server, end: &str, change: fn(&mut Vec<u8>)) -> Result<Vec<u8>> {
+    close_table(replica)?;
+    let path = replica.data_folder().join(format!("app/old.{end}"));
+    let whole = fs::read(&path)?;
+    let mut broken = whole.clone();
+    change(&mut broken);
+    if broken.is_empty() {
+        fs::rename(&path, path.with_extension("away"))?;
+    } else {
+        fs::write(&path, broken)?;
+    }
+    Ok(whole)
+}
+
+fn mended(replica: &Server, end: &str, whole: &[u8]) -> Result<()> {
+    close_table(replica)?;
+    let path = replica.data_folder().join(format!("app/old.{end}"));
+    if !path.exists() {
+        fs::rename(path.with_extension("away"), &path)?;
+    }
+    fs::write(&path, whole)?;
+    close_table(replica)
+}
+
+/// The server looks at the files again.
+fn close_table(replica: &Server) -> Result<()> {
+    replica.query("FLUSH LOCAL TABLES").map(drop)
+}

@@ -95,7 +95,7 @@ pub(super) fn writes(kind: Kind) -> bool {
 
 /// Errors of a replica that its client must not see while another server can answer.
 pub(super) fn held_back(code: u16) -> bool {
-    is_read_only(code) || is_access(code) || is_missing(code) || is_replicas_own(code)
+    is_read_only(code) || is_access(code) || is_missing(code) || is_damage(code) || is_replicas_own(code)
 }
 
 /// It refuses a write for being read-only, not for the transaction's being so.
@@ -117,9 +117,19 @@ pub(super) fn is_missing(code: u16) -> bool {
     matches!(code, 1049 | 1146)
 }
 
-/// Damage, overload or the end of this one server.
+/// A table or a file of this one server is broken or missing, or it has no room for one; its connection is well. Small
+/// numbers are those of the storage engines and of the system, which servers pass on.
+pub(super) fn is_damage(code: u16) -> bool {
+    let of_system = matches!(code, 1..=29);
+    let of_engines = matches!(code, 126 | 127 | 130 | 134 | 136 | 144 | 145 | 155 | 157 | 175 | 176 | 190);
+    let of_files = matches!(code, 1016 | 1017 | 1021 | 1023 | 1024 | 1026 | 1030 | 1033..=1035 | 1114);
+    let of_tables = matches!(code, 1194 | 1195 | 1712 | 1812 | 1814 | 1877 | 1932);
+    of_system || of_engines || of_files || of_tables
+}
+
+/// Overload or the end of this one server.
 fn is_replicas_own(code: u16) -> bool {
-    matches!(code, 126 | 127 | 145 | 1194 | 1195 | 1412 | 1040 | 1053 | 1927 | 4031 | 1298)
+    matches!(code, 1412 | 1040 | 1053 | 1927 | 4031 | 1298)
 }
 
 /// After these the server closes the connection. 4031 is about a trigger on MariaDB.

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use super::choice::Replica;
 use super::connections::{Unready, life_ended};
 use super::exchange::{
-    ends_connection, exchange, held_back, is_access, is_missing, is_read_only, refuses_as_replica, vanished,
-    writes,
+    ends_connection, exchange, held_back, is_access, is_damage, is_missing, is_read_only, refuses_as_replica,
+    vanished, writes,
 };
 use super::kill::speaks_of;
 use super::prepared::NotPut;
@@ -338,7 +338,9 @@ impl ClientSession {
         };
         match self.put_prepared(Ran::Replica(at), &mut statement).await {
             Ok(()) => {}
-            Err(NotPut::Refused(error)) if is_missing(error.code) => return self.held(statement, error.code),
+            Err(NotPut::Refused(error)) if is_missing(error.code) || is_damage(error.code) => {
+                return self.held(statement, error.code);
+            }
             Err(_) => {
                 // Another server may have what this one refuses; what it broke on is closed.
                 self.lose_replica();
@@ -395,6 +397,10 @@ impl ClientSession {
         if is_missing(code) {
             self.shared.metrics.retries.missing.inc();
             return Tried::Primary(statement, Reason::Retried);
+        }
+        if is_damage(code) {
+            self.shared.metrics.retries.broken.inc();
+            return Tried::Elsewhere(statement);
         }
         self.shared.metrics.retries.server_lost.inc();
         self.lose_replica();
