@@ -167,6 +167,17 @@ impl ClientError {
         Self { code, state: *b"HY000", message, fault: Fault::ClientAuth }
     }
 
+    /// A command of a client whose password has expired, in the words of the server.
+    pub fn must_change_password(flavour: Flavour) -> Self {
+        let message = match flavour {
+            Flavour::MariaDb => "You must SET PASSWORD before executing this statement",
+            Flavour::MySql => {
+                "You must reset your password using ALTER USER statement before executing this statement."
+            }
+        };
+        Self { code: 1820, state: *b"HY000", message: message.to_owned(), fault: Fault::ClientAuth }
+    }
+
     /// KILL of another user's client.
     pub fn not_owner(id: u32) -> Self {
         Self {
@@ -267,8 +278,9 @@ impl ClientError {
     /// words; a refused log-in is about the proxy's configuration, and says so.
     pub fn refused(fault: &ServerFault, refusal: &Refusal) -> Self {
         let message = match refusal.code {
-            // No right to the schema, none of that name, no name at all, no text in the connection's character set.
-            1044 | 1049 | 1102 | 1300 => refusal.message.clone(),
+            // No right to the schema, none of that name, no name at all, no text in the connection's character set; an
+            // account that is locked or whose password has expired.
+            1044 | 1049 | 1102 | 1300 | 1820 | 1862 | 3118 | 3955 | 4150 | 4151 => refusal.message.clone(),
             _ if refusal.state.starts_with(b"28") => {
                 format!("clonelove: {fault}; the passwords in the configuration and on the server must agree")
             }

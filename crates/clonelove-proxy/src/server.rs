@@ -298,7 +298,7 @@ impl Server {
             let fresh = until.is_some();
             match self.bring(&mut conn, need.target, along, || until.unwrap_or_else(soon)).await {
                 Ok(sent) => {
-                    if sent || fresh {
+                    if (sent || fresh) && !need.account.watched {
                         self.remember(need, wanted);
                     }
                     return Ok(Acquired { conn, leasing, sent });
@@ -431,6 +431,7 @@ impl Server {
             diagnostics: false,
             owes_position: false,
             statements: Statements::new(&self.prepared),
+            expired: false,
             native: false,
             born,
             worn_at: born + jittered(max_age, session.greeting.connection_id),
@@ -443,18 +444,27 @@ impl Server {
                 "it does not offer session tracking, which is needed",
             ));
         }
-        let like = (target.like)();
-        let by_client = || self.by_client.holds();
-        let kept = |rule| self.keeps(rule);
-        let set_up = conn.set_up(need.report, &like, &by_client, &kept);
-        let position = timeout_at(until, set_up).await.map_err(|_| {
-            ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
-        })??;
+        let position = self.set_up(&mut conn, (need.report, &(target.like)()), until).await?;
         let applied = position.filter(|_| self.keeps(Rules::APPLIED_ONLY));
         if applied.is_some_and(|now| self.went_back(before.as_deref(), &now)) {
             return Err(ServerFault::new(&self.name, Fault::ServerLost, "it lost transactions that it had"));
         }
         Ok(conn)
+    }
+
+    /// Sets a new connection up; answers what a replica has executed.
+    pub(crate) async fn set_up(
+        &self,
+        conn: &mut BackendConn,
+        (report, like): (&Report, &[(String, String)]),
+        until: Instant,
+    ) -> Result<Option<Position>, ServerFault> {
+        let by_client = || self.by_client.holds();
+        let kept = |rule| self.keeps(rule);
+        let set_up = conn.set_up(report, like, &by_client, &kept);
+        timeout_at(until, set_up).await.map_err(|_| {
+            ServerFault::new(&self.name, Fault::ServerConnect, "setting up a connection took too long")
+        })?
     }
 
     /// Connects and logs in, beginning with what of a user's passwords was right before.

@@ -3,13 +3,16 @@
 
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
+#[path = "accounts/watched.rs"]
+mod watched;
+
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Clonelove, Cluster, Config, Connection, DEFAULT_TIMEOUT, Family, Flavour,
-    wait_until,
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, Config, Connection, DEFAULT_TIMEOUT, Family,
+    Flavour, wait_until,
 };
 
 use crate::clients::{finish, php_extensions, printed};

@@ -23,10 +23,15 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 const RESOLVES: &str = "SELECT @@global.skip_name_resolve";
 
-/// Ways that are alternatives to the first stand in `auth_or`; an empty one there is the first again.
+/// Ways that are alternatives to the first stand in `auth_or`; an empty one there is the first again. The seventh column
+/// tells of accounts that expire before long, or that wrong passwords lock.
 const MARIADB: &str = "SELECT User, Host, \
      COALESCE(JSON_VALUE(Priv, '$.account_locked'), ''), COALESCE(JSON_VALUE(Priv, '$.ssl_type'), ''), \
      COALESCE(JSON_VALUE(Priv, '$.max_user_connections'), ''), COALESCE(JSON_VALUE(Priv, '$.is_role'), ''), \
+     @@global.max_password_errors < 4294967295 OR JSON_VALUE(Priv, '$.password_last_changed') = 0 \
+     OR COALESCE(NULLIF(JSON_VALUE(Priv, '$.password_lifetime'), -1), @@global.default_password_lifetime) > 0 \
+     AND COALESCE(NULLIF(JSON_VALUE(Priv, '$.password_lifetime'), -1), @@global.default_password_lifetime) * 86400 \
+     + COALESCE(JSON_VALUE(Priv, '$.password_last_changed'), 0) < UNIX_TIMESTAMP() + 86400, \
      JSON_VALUE(Priv, '$.plugin'), HEX(JSON_VALUE(Priv, '$.authentication_string')), \
      JSON_VALUE(Priv, '$.auth_or[0].plugin'), HEX(JSON_VALUE(Priv, '$.auth_or[0].authentication_string')), \
      JSON_VALUE(Priv, '$.auth_or[1].plugin'), HEX(JSON_VALUE(Priv, '$.auth_or[1].authentication_string')), \
@@ -34,17 +39,21 @@ const MARIADB: &str = "SELECT User, Host, \
      FROM mysql.global_priv";
 
 /// The same from the view that has been kept for those who know no other: one way for each account.
-const MARIADB_VIEW: &str = "SELECT User, Host, '', ssl_type, max_user_connections, is_role, plugin, \
+const MARIADB_VIEW: &str = "SELECT User, Host, '', ssl_type, max_user_connections, is_role, \
+     @@global.max_password_errors < 4294967295 OR password_expired = 'Y', plugin, \
      HEX(authentication_string) FROM mysql.user";
 
 /// The password before the last change is kept beside it, by the same plugin, until it is discarded.
-const MYSQL: &str = "SELECT User, Host, account_locked, ssl_type, max_user_connections, '', plugin, \
+const MYSQL: &str = "SELECT User, Host, account_locked, ssl_type, max_user_connections, '', \
+     password_expired = 'Y' OR JSON_EXTRACT(User_attributes, '$.Password_locking.password_lock_time_days') <> 0 \
+     OR COALESCE(password_lifetime, @@global.default_password_lifetime) > 0 AND password_last_changed \
+     + INTERVAL COALESCE(password_lifetime, @@global.default_password_lifetime) DAY < NOW() + INTERVAL 1 DAY, plugin, \
      HEX(authentication_string), \
      IF(JSON_EXTRACT(User_attributes, '$.additional_password') IS NULL, NULL, plugin), \
      HEX(JSON_UNQUOTE(JSON_EXTRACT(User_attributes, '$.additional_password'))) FROM mysql.user";
 
 /// The columns before the ways in.
-const FIXED: usize = 6;
+const FIXED: usize = 7;
 
 /// The right to read a table is missing.
 const TABLE_ACCESS_DENIED: u16 = 1142;
@@ -193,6 +202,7 @@ fn account(row: &[Option<String>]) -> Option<Account> {
         locked: is_set(text(2)),
         tls: !matches!(text(3), "" | "0" | "NONE"),
         max_connections: text(4).parse().unwrap_or(0),
+        watched: is_set(text(6)),
     })
 }
 
@@ -229,13 +239,14 @@ mod tests {
             Some("ANY"),
             Some("7"),
             Some(""),
+            Some("1"),
             Some("p"),
             Some("4142"),
         ]);
         let read = account(&plain).unwrap();
         assert_eq!(
-            (read.name().as_str(), read.locked, read.tls, read.max_connections),
-            ("'app'@'%'", true, true, 7)
+            (read.name().as_str(), read.locked, read.tls, read.max_connections, read.watched),
+            ("'app'@'%'", true, true, 7, true)
         );
         assert_eq!(read.ways, [("p".to_owned(), b"AB".to_vec())]);
         let two = row(&[
@@ -245,6 +256,7 @@ mod tests {
             Some("0"),
             Some("0"),
             Some(""),
+            None,
             Some("one"),
             Some("41"),
             None,
@@ -256,7 +268,7 @@ mod tests {
         ]);
         let read = account(&two).unwrap();
         assert_eq!(read.ways, [("one".to_owned(), b"A".to_vec()), ("two".to_owned(), Vec::new())]);
-        assert!(!read.locked && !read.tls);
+        assert!(!read.locked && !read.tls && !read.watched);
         assert!(account(&row(&[Some("r"), Some(""), Some(""), Some(""), Some(""), Some("1")])).is_none());
         assert!(account(&row(&[Some("a")])).is_none() && unhex("4").is_none() && unhex("zz").is_none());
     }

@@ -24,6 +24,8 @@ pub(crate) struct Account {
     pub(crate) tls: bool,
     /// Connections at once; 0 is no limit.
     pub(crate) max_connections: usize,
+    /// Its password has expired or is about to, or too many wrong ones lock it: what only the server knows.
+    pub(crate) watched: bool,
 }
 
 impl Account {
@@ -228,6 +230,7 @@ mod tests {
             locked: false,
             tls: false,
             max_connections: 0,
+            watched: false,
         }
     }
 

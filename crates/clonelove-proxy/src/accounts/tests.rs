@@ -14,6 +14,7 @@ fn account(plugin: &str, text: &[u8]) -> Account {
         locked: false,
         tls: false,
         max_connections: 0,
+        watched: false,
     }
 }
 

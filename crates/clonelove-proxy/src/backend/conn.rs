@@ -59,6 +59,8 @@ pub(crate) struct BackendConn {
     pub(crate) statements: Box<Statements>,
     /// It may still show warnings of a statement before.
     pub(crate) diagnostics: bool,
+    /// Its account's password has expired: the server lets it do nothing but change it, and so it is not set up.
+    pub(crate) expired: bool,
     /// The last statement on it was its session's own, so what that left can be asked for.
     pub(crate) native: bool,
     pub(crate) born: Instant,
@@ -162,6 +164,9 @@ const fn clear(flavour: Flavour) -> &'static [u8] {
     }
 }
 
+/// What a server says to all but a change of the password, where that has expired.
+const MUST_CHANGE_PASSWORD: u16 = 1820;
+
 /// Its OK carries a position that no reply before it could. MariaDB tells one with the next change of the session's state,
 /// for which it takes any SET: this one changes nothing. MySQL (9.7) never tells it at all.
 const FETCH_POSITION: &[u8] = b"SET SESSION session_track_schema = 1";
@@ -247,6 +252,11 @@ impl BackendConn {
         let requests: Vec<(Command, &[u8])> =
             statements.iter().map(|sql| (Command::Query, sql.as_bytes())).collect();
         let mut replies = self.ask(&requests).await?;
+        self.expired =
+            replies.iter().any(|reply| matches!(reply, Reply::Err { code: MUST_CHANGE_PASSWORD, .. }));
+        if self.expired {
+            return Ok(None);
+        }
         let who = replies.pop();
         for reply in replies {
             if let Reply::Err { code, state, message } = reply {

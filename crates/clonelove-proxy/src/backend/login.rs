@@ -30,6 +30,8 @@ pub(crate) struct Account {
     pub(crate) from: Option<IpAddr>,
     /// How often rights had been changed when that client came: servers tell them to connections as these begin.
     pub(crate) rights: u64,
+    /// The server itself has to let that client in, by a new connection: `session::expired` has it do so.
+    pub(crate) watched: bool,
     /// What that client calls itself.
     pub(crate) program: Option<String>,
 }

@@ -277,6 +277,7 @@ pub(super) async fn connect(
         diagnostics: false,
         owes_position: false,
         statements: Statements::new(&server.prepared),
+        expired: false,
         native: false,
         born: Instant::now(),
         worn_at: Instant::now(),

@@ -24,6 +24,9 @@ use crate::relay::{Side, forward_packet};
 
 impl ClientSession {
     pub(super) async fn command(&mut self, command: Command, frame: BytesMut) -> Next {
+        if self.refuses_expired(command).await {
+            return self.refuse_expired(&Statement::opaque(command, frame)).await;
+        }
         match command {
             Command::Ping => {
                 self.state.answered_command();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use clonelove_route::pins::Pin;
 use clonelove_route::report::Report;
 use clonelove_route::session::{Ran, Session};
 use clonelove_sql::{Charset, Dialect, Modes};
@@ -70,7 +71,7 @@ impl Leased {
     }
 
     /// From now on it is shared with others than before.
-    fn becomes(&mut self, key: &Arc<Key>, caps: Caps) {
+    pub(super) fn becomes(&mut self, key: &Arc<Key>, caps: Caps) {
         self.key = Arc::clone(key);
         self.conn.caps = (self.conn.caps - CARRIED) | caps & CARRIED;
     }
@@ -95,6 +96,11 @@ pub(super) enum Unready {
 }
 
 impl Unready {
+    /// Whether a server refuses, in words of its own.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Unready::Fault(fault) if fault.refused.is_some())
+    }
+
     pub(super) fn client_error(&self) -> ClientError {
         match self {
             Unready::NoPrimary(why) => ClientError::no_primary(why),
@@ -147,23 +153,31 @@ impl ClientSession {
     /// After log-in: a schema that was asked for must exist, and the servers must know the user. Sends
     /// the OK that ends the log-in, or the server's own error in its place.
     pub(super) async fn enter_schema(&mut self, seq: u8, info: &[u8]) -> Next {
-        if let Some(wanted) = self.state.schema.clone() {
-            if let Some(called) = self.shared.known.schema(&self.account.user, &wanted) {
-                self.state.schema = Some(called);
-            } else if let Err(error) = self.try_schema().await {
-                self.shared.metrics.refused(error.fault);
-                tracing::info!(client = %self.view.client(), error = %error.message, "turned away");
-                let _ = login::send(&mut self.client, seq, &error.payload()).await;
-                return Next::Close;
-            } else {
-                self.shared.known.learn_schema(&self.account.user, &wanted, &wanted);
-            }
+        if let Err(error) = self.check_schema().await {
+            self.shared.metrics.refused(error.fault);
+            tracing::info!(client = %self.view.client(), error = %error.message, "turned away");
+            let _ = login::send(&mut self.client, seq, &error.payload()).await;
+            return Next::Close;
         }
         let ok = self.ok_payload_with(info);
         match login::send(&mut self.client, seq, &ok).await {
             Ok(_) => Next::Go,
             Err(_) => Next::Close,
         }
+    }
+
+    async fn check_schema(&mut self) -> Result<(), ClientError> {
+        if self.account.watched {
+            Box::pin(self.ask_to_be_let_in()).await?;
+        }
+        let Some(wanted) = self.state.schema.clone() else { return Ok(()) };
+        if let Some(called) = self.shared.known.schema(&self.account.user, &wanted) {
+            self.state.schema = Some(called);
+        } else {
+            self.try_schema().await?;
+            self.shared.known.learn_schema(&self.account.user, &wanted, &wanted);
+        }
+        Ok(())
     }
 
     async fn try_schema(&mut self) -> Result<(), ClientError> {
@@ -208,6 +222,9 @@ impl ClientSession {
         let at = snapshot.topology.primary;
         if let Some(leased) = &mut self.primary {
             if Some(leased.server.index) == at && leased.conn.is_fit() {
+                if leased.conn.expired {
+                    Box::pin(self.set_up_expired(&snapshot)).await?;
+                }
                 return self.bring_primary(&snapshot, needs, along).await;
             }
             let name = Arc::clone(&leased.server.name);
@@ -358,7 +375,7 @@ impl ClientSession {
             key: &key,
             class: needs.class,
             core: self.local.at,
-            caps: (self.caps & CARRIED) | OURS,
+            caps: (self.caps & (CARRIED | Caps::EXPIRED_PASSWORDS)) | OURS,
             target: &target,
             report,
         };
@@ -391,6 +408,14 @@ impl ClientSession {
             return Err(Unready::Fault(fault));
         }
         let mut conn = conn;
+        if conn.expired {
+            if usage == Use::Reads {
+                let why = "the password of the account has expired";
+                return Err(Unready::Fault(ServerFault::new(&server.name, Fault::ServerAuth, why)));
+            }
+            // Whatever is set meanwhile, nobody can be asked for.
+            self.state.pins.hold(Pin::SessionSetting);
+        }
         conn.io.use_room(&self.local.room);
         let working = Working::begin(&self.view, (server.index, conn.thread));
         let mut leased = Leased::new(conn, server, key, leasing);
@@ -399,8 +424,11 @@ impl ClientSession {
     }
 
     /// Which connections this session can share.
-    fn pool_key(&mut self) -> Arc<Key> {
-        let generation = (self.shared.generation.load(Ordering::Relaxed), self.account.rights);
+    pub(super) fn pool_key(&mut self) -> Arc<Key> {
+        // Whom the server has to let in shares no connection with anybody.
+        let alone = u64::MAX.wrapping_sub(self.view.id.into());
+        let rights = if self.account.watched { alone } else { self.account.rights };
+        let generation = (self.shared.generation.load(Ordering::Relaxed), rights);
         if let Some(key) = self.key.as_ref().filter(|key| key.generation == generation) {
             return Arc::clone(key);
         }
@@ -464,7 +492,7 @@ impl ClientSession {
     fn give_back(&mut self, leased: Option<Leased>, dirty: bool, now: Instant) {
         let Some(mut leased) = leased else { return };
         self.count_server_bytes(&mut leased);
-        if dirty || leased.working.as_ref().is_some_and(Working::is_being_killed) {
+        if dirty || self.account.watched || leased.working.as_ref().is_some_and(Working::is_being_killed) {
             return leased.conn.part();
         }
         leased.working = None;

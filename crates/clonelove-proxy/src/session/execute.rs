@@ -57,7 +57,7 @@ impl ClientSession {
         if let Some(called) = self.known_schema(&facts) {
             return self.answer_schema(called, Command::Query).await;
         }
-        if let Some(patience) = self.own_patience(sql, &facts) {
+        if let Some(patience) = self.own_patience(sql, &facts).filter(|_| !self.is_expired()) {
             return Box::pin(self.answer_patience(sql, patience)).await;
         }
         let kill = speaks_of(sql, &facts);

@@ -108,6 +108,11 @@ impl Identity {
         self.account.as_ref().is_some_and(|account| account.locked)
     }
 
+    /// Whether the server itself has to say if it may come in, each time.
+    pub(super) fn is_watched(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.watched)
+    }
+
     /// Whether the account signs, and its password was never shown: it must be, once, where nobody can listen.
     pub(super) fn must_show(&self) -> bool {
         !self.credentials.is_empty()
@@ -140,6 +145,7 @@ impl Identity {
             logins,
             from,
             rights: shared.accounts.changes(),
+            watched: self.is_watched(),
             program: program(&established.response.attributes),
         }
     }

@@ -49,6 +49,9 @@ impl ClientSession {
     /// Carries a KILL of one of the proxy's clients out. Servers number their own connections, so that a client's number
     /// must never come to one: it would hit somebody else.
     pub(super) async fn kill_or_run(&mut self, mut statement: Statement) -> Next {
+        if self.refuses_expired(Command::ProcessKill).await {
+            return self.refuse_expired(&statement).await;
+        }
         let (number, how) = match self.victim(&statement).await {
             Victim::Client(number, how) => (number, how),
             Victim::User(whom, how) => return self.kill_user(statement, &whom, how).await,

@@ -15,6 +15,7 @@ use clonelove_wire::proxied::is_header;
 use clonelove_wire::{Caps, Status};
 use zeroize::Zeroizing;
 
+use super::expired::told_of_failure;
 use super::identity::Identity;
 use crate::backend::login::Account;
 use crate::cluster::Snapshot;
@@ -49,6 +50,7 @@ const SUPPORTED: Caps = Caps::CLIENT_MYSQL
     .union(Caps::PLUGIN_AUTH)
     .union(Caps::CONNECT_ATTRS)
     .union(Caps::PLUGIN_AUTH_LENENC)
+    .union(Caps::EXPIRED_PASSWORDS)
     .union(Caps::SESSION_TRACK)
     .union(Caps::DEPRECATE_EOF)
     .union(Caps::OPTIONAL_RESULTSET_METADATA)
@@ -279,7 +281,10 @@ async fn authenticate(
                     if identity.must_show() && !client.is_secure() {
                         tracing::info!(%user, "this account signs, which opens no server: its password must be shown once, over TLS or a unix socket");
                     }
-                    let error = ClientError::access_denied(&user, &host(address), rejected.using_password);
+                    let using_password = rejected.using_password;
+                    let told = told_of_failure(shared, &identity, using_password, address);
+                    let denied = || ClientError::access_denied(&user, &host(address), using_password);
+                    let error = Box::pin(told).await.unwrap_or_else(denied);
                     return refuse(client, *seq, error).await;
                 }
             }

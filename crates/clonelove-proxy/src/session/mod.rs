@@ -7,6 +7,7 @@ mod connections;
 mod definitions;
 mod exchange;
 mod execute;
+mod expired;
 mod identity;
 mod kill;
 pub(crate) mod login;

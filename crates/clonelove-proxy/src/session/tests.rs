@@ -97,6 +97,7 @@ async fn lease(server: &Arc<Server>) -> (Leased, UnixStream) {
         diagnostics: false,
         owes_position: false,
         statements: crate::backend::statements::Statements::new(&Arc::default()),
+        expired: false,
         native: false,
         worn_at: Instant::now(),
         flavour: Flavour::MariaDb,

@@ -13,6 +13,7 @@ pub(crate) const IGNORE_SPACE: u64 = 1 << 8;
 pub(crate) const INTERACTIVE: u64 = 1 << 10;
 pub(crate) const MULTI_STATEMENTS: u64 = 1 << 16;
 pub(crate) const PS_MULTI_RESULTS: u64 = 1 << 18;
+pub(crate) const EXPIRED_PASSWORDS: u64 = 1 << 22;
 pub(crate) const SESSION_TRACK: u64 = 1 << 23;
 pub(crate) const DEPRECATE_EOF: u64 = 1 << 24;
 pub(crate) const OPTIONAL_METADATA: u64 = 1 << 25;
