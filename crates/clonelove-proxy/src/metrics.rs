@@ -114,6 +114,7 @@ pub(crate) struct ByServer {
     pub(crate) lag: GaugeVec,
     pub(crate) reported_lag: GaugeVec,
     pub(crate) in_flight: IntGaugeVec,
+    pub(crate) prepared: IntGaugeVec,
     pub(crate) connections: IntGaugeVec,
     connects: IntCounterVec,
     pub(crate) state_changes: IntCounterVec,
@@ -350,6 +351,11 @@ impl ByServer {
                 &["server"],
             )?,
             in_flight: make.gauges("clonelove_server_in_flight", "Statements under way.", &["server"])?,
+            prepared: make.gauges(
+                "clonelove_server_prepared_statements",
+                "Statements prepared on the connections to the server.",
+                &["server"],
+            )?,
             connections: make.gauges(
                 "clonelove_server_connections",
                 "Backend connections, by use.",

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -21,7 +21,7 @@ use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::login::{Account, Wish, log_in};
 use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
 use crate::backend::setup::Use;
-use crate::backend::statements::Statements;
+use crate::backend::statements::{OnServer, Statements};
 use crate::by_client::ByClient;
 use crate::cluster::Waiters;
 use crate::cores::NOWHERE;
@@ -47,7 +47,7 @@ pub(crate) struct Server {
     pub(crate) pinned: AtomicU64,
     pub(crate) monitors: AtomicU64,
     /// Statements prepared on its connections.
-    pub(crate) prepared: Arc<AtomicI64>,
+    pub(crate) prepared: Arc<OnServer>,
     /// What it is known to have executed; none while its monitoring connection is broken.
     known: ArcSwapOption<Position>,
     /// Where that is weighed against what was written.

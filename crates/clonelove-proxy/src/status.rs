@@ -303,6 +303,7 @@ pub(crate) fn refresh_metrics(shared: &Shared) {
         by.lag.with_label_values(&[name]).set(node.lag.unwrap_or(f64::NAN));
         by.reported_lag.with_label_values(&[name]).set(node.reported_lag.unwrap_or(f64::NAN));
         by.in_flight.with_label_values(&[name]).set(i64::from(server.in_flight.load(Ordering::Relaxed)));
+        by.prepared.with_label_values(&[name]).set(server.prepared.open());
         by.waiting.with_label_values(&[name]).set(as_gauge(server.pool.counts().waiting));
         let connections = connections(server);
         for (usage, count) in [

@@ -2,7 +2,9 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail as tests do")]
 
 use anyhow::{Context, Result, ensure};
-use clonelove_testkit::{APP_PASSWORD, APP_USER, Clonelove, Cluster, Flavour};
+use clonelove_testkit::{
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, DEFAULT_TIMEOUT, Flavour, Server, wait_until,
+};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
@@ -104,6 +106,86 @@ async fn shares(flavour: Flavour) -> Result<()> {
     // At rest they share one connection to the replica, with one statement for each text.
     let open = prepared_count(&cluster)?;
     ensure!(open <= 8, "{open} statements are open on the replica for 20 clients with two each");
+    Ok(())
+}
+
+/// How many statements a server has prepared, which it tells a moment after they were closed.
+fn wait_prepared(server: &Server, is: impl Fn(u64) -> bool) -> Result<()> {
+    wait_until("the number of prepared statements", DEFAULT_TIMEOUT, || {
+        let count = server.status_counter("Prepared_stmt_count")?;
+        ensure!(is(count), "{} has {count}", server.name());
+        anyhow::Ok(true)
+    })
+}
+
+/// Prepares and executes so many statements, none of which was there before; every other one is a write.
+async fn run_many(conn: &mut Conn, name: &str, count: usize) -> Result<()> {
+    for number in 0..count {
+        let sql = match number % 2 {
+            0 => format!("SELECT v, '{name} {number}' FROM t WHERE id = ?"),
+            _ => format!("UPDATE t SET v = v + 0 * {number} WHERE id = ? AND '{name}' <> ''"),
+        };
+        let statement = conn.prep(&sql).await.with_context(|| sql.clone())?;
+        conn.exec_drop(&statement, (number % 5 + 1,)).await.with_context(|| sql.clone())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_prepared_for_later_leaves_room_on_the_server() -> Result<()> {
+    leaves_room(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn what_is_prepared_for_later_leaves_room_on_the_server_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { leaves_room(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn leaves_room(flavour: Flavour) -> Result<()> {
+    const ALLOWED: u64 = 40;
+    let extra = vec![format!("--max-prepared-stmt-count={ALLOWED}")];
+    let options = ClusterOptions { replicas: 1, uniform: true, extra, ..ClusterOptions::default() };
+    let cluster = Cluster::start(flavour, options)?;
+    table(&cluster, 5)?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_eligible(&proxy, "replica1")?;
+    wait_defined(&proxy, "t")?;
+    // One after the other on the same connections, and some beside each other on connections of their own.
+    for name in ["one", "two"] {
+        let mut conn = connect(&proxy).await?;
+        run_many(&mut conn, name, 120).await?;
+        conn.disconnect().await?;
+    }
+    let mut beside = Vec::new();
+    for at in 0..8 {
+        let mut conn = connect(&proxy).await?;
+        conn.query_drop("BEGIN").await?;
+        run_many(&mut conn, &format!("beside {at}"), 16).await?;
+        // Of rows that others do not wait for.
+        conn.query_drop("COMMIT; BEGIN").await?;
+        beside.push(conn);
+    }
+    for server in cluster.servers() {
+        wait_prepared(server, |count| (1..ALLOWED).contains(&count))?;
+    }
+    drop(beside);
+    // As many as are allowed for each connection, which are the ones used last.
+    let few = quick(&cluster).set("limits", "prepared_per_connection", "3");
+    let few = Clonelove::start_with(few)?;
+    wait_eligible(&few, "replica1")?;
+    drop(proxy);
+    for server in cluster.servers() {
+        wait_prepared(server, |count| count == 0)?;
+    }
+    let mut conn = connect(&few).await?;
+    run_many(&mut conn, "few", 20).await?;
+    for server in cluster.servers() {
+        wait_prepared(server, |count| count == 3)?;
+        let told =
+            few.metric("clonelove_server_prepared_statements", &[&format!("server=\"{}\"", server.name())])?;
+        ensure!((told - 3.0).abs() < 0.5, "{} is said to have {told}", server.name());
+    }
     Ok(())
 }
 

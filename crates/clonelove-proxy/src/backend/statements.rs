@@ -18,9 +18,39 @@ use super::conn::BackendConn;
 use super::reply::request;
 use crate::error::{Fault, Refusal, ServerFault};
 
-/// More statements than this on one server and each connection keeps one only: servers allow 16,382 by default, of
-/// all their clients together.
-const MOST_ON_SERVER: i64 = 8_000;
+/// What all connections to one server have prepared, and how much of that may be for later.
+#[derive(Debug)]
+pub(crate) struct OnServer {
+    open: AtomicI64,
+    /// More than this and each connection keeps one only: servers allow so many, of all their clients together.
+    most: AtomicI64,
+}
+
+impl OnServer {
+    /// Servers allow 16,382 by default.
+    const HALF_OF_USUAL: i64 = 8_000;
+
+    /// The server told how many it allows: half of them are for what is at work, and for others.
+    pub(crate) fn allow(&self, told: Option<u32>) {
+        let most = told.map_or(Self::HALF_OF_USUAL, |told| i64::from(told / 2));
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> i64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.open() >= self.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for OnServer {
+    fn default() -> Self {
+        Self { open: AtomicI64::new(0), most: AtomicI64::new(Self::HALF_OF_USUAL) }
+    }
+}
 
 /// A statement, with the state that gave its text a meaning when it was prepared.
 #[derive(Debug)]
@@ -67,12 +97,12 @@ pub(crate) struct Statements {
     /// To be closed there before anything else is sent.
     closing: Vec<u32>,
     /// How many there are on the whole server.
-    on_server: Arc<AtomicI64>,
+    on_server: Arc<OnServer>,
 }
 
 impl Statements {
     /// None yet. In a box: most connections have none.
-    pub(crate) fn new(on_server: &Arc<AtomicI64>) -> Box<Self> {
+    pub(crate) fn new(on_server: &Arc<OnServer>) -> Box<Self> {
         let on_server = Arc::clone(on_server);
         Box::new(Self { known: HashMap::new(), clock: 0, closing: Vec::new(), on_server })
     }
@@ -86,18 +116,17 @@ impl Statements {
 
     /// One more was prepared; of more than `most`, the one that was longest not used is closed.
     pub(crate) fn add(&mut self, what: Arc<What>, id: u32, most: usize) {
-        let crowded = self.on_server.load(Ordering::Relaxed) >= MOST_ON_SERVER;
-        let most = if crowded { 1 } else { most.max(1) };
+        let most = if self.on_server.is_crowded() { 1 } else { most.max(1) };
         while self.known.len() >= most {
             let oldest = self.known.iter().min_by_key(|(_, there)| there.used);
             let Some(oldest) = oldest.map(|(what, _)| Arc::clone(what)) else { break };
             self.drop_one(&oldest);
         }
         self.clock = self.clock.wrapping_add(1);
-        self.on_server.fetch_add(1, Ordering::Relaxed);
+        self.on_server.open.fetch_add(1, Ordering::Relaxed);
         let there = There { id, types: Arc::default(), used: self.clock };
         if let Some(before) = self.known.insert(what, there) {
-            self.on_server.fetch_sub(1, Ordering::Relaxed);
+            self.on_server.open.fetch_sub(1, Ordering::Relaxed);
             self.closing.push(before.id);
         }
     }
@@ -105,7 +134,7 @@ impl Statements {
     /// It is to be closed on the server: what it left open there must not stay.
     pub(crate) fn drop_one(&mut self, what: &What) {
         if let Some(there) = self.known.remove(what) {
-            self.on_server.fetch_sub(1, Ordering::Relaxed);
+            self.on_server.open.fetch_sub(1, Ordering::Relaxed);
             self.closing.push(there.id);
         }
     }
@@ -113,7 +142,7 @@ impl Statements {
     /// COM_RESET_CONNECTION: the server has none of them any more.
     pub(crate) fn clear(&mut self) {
         let known = i64::try_from(self.known.len()).unwrap_or(i64::MAX);
-        self.on_server.fetch_sub(known, Ordering::Relaxed);
+        self.on_server.open.fetch_sub(known, Ordering::Relaxed);
         self.known.clear();
         self.closing.clear();
     }

@@ -164,6 +164,7 @@ async fn ask(
     let mut report: Report = report_from(probe.flavour, &results)
         .map_err(|error| ServerFault::new(&server.name, Fault::ServerProtocol, error))?;
     report.measure_clock(sent, unix_now());
+    server.prepared.allow(report.most_prepared);
     for channel in report.replication.iter_mut().filter(|_| !server.keeps(Rules::FILTERED)) {
         channel.filtered = false;
     }
