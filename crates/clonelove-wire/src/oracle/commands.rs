@@ -1,11 +1,14 @@
 //! Commands, and what compression makes of packets.
 
+use mysql_common::auth::plugins::client_ed25519::ClientEd25519;
+use mysql_common::auth::plugins::{ChallengeResponsePlugin as _, Context as Knowledge};
 use mysql_common::constants::StmtBulkExecuteFlags;
 use mysql_common::packets::BinlogDumpFlags;
 use mysql_common::packets::caching_sha2_password::PublicKeyRequest;
 use mysql_common::proto::codec::{self, Compression, PacketCodec};
 
 use super::*;
+use crate::auth::ed25519;
 use crate::binlog::dump;
 use crate::command::statement_id;
 use crate::compress::{Algorithm, HEADER, PackedHead, pack, unpack};
@@ -15,7 +18,37 @@ fn row() -> impl Strategy<Value = Vec<Value>> {
     vec(value().prop_filter("NULL has no type", |value| *value != Value::NULL), 1..6)
 }
 
+/// What their methods ask about a log-in.
+struct Known<'a>(&'a [u8]);
+
+impl Knowledge for Known<'_> {
+    fn pass(&self) -> &[u8] {
+        self.0
+    }
+    fn is_ipc_transport(&self) -> bool {
+        false
+    }
+    fn is_tls_transport(&self) -> bool {
+        false
+    }
+    fn scramble(&self) -> &[u8] {
+        &[]
+    }
+    fn server_key_pem(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
 proptest! {
+    #[test]
+    fn our_signatures_are_theirs(password in vec(1_u8.., 1..70), challenge: [u8; 32]) {
+        let secret = Secret::new(password.clone());
+        let reply = ClientEd25519::default().run(Known(&password), &challenge).unwrap();
+        let theirs = reply.data().unwrap_or_default();
+        prop_assert_eq!(&ed25519::sign(&secret, &challenge)[..], theirs);
+        prop_assert!(ed25519::verify(&ed25519::public_key(&secret), &challenge, theirs));
+    }
+
     #[test]
     fn bulk_executions_are_the_same(id: u32, row in row(), results: bool) {
         let flags = StmtBulkExecuteFlags::SEND_TYPES_TO_SERVER;
