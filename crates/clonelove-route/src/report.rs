@@ -59,6 +59,8 @@ pub struct Report {
     /// It commits when a replica has acknowledged and not before (semi-synchronous replication, AFTER_SYNC): replicas
     /// may show a write earlier than it does.
     pub commits_last: bool,
+    /// Whether it asks for the names of clients' hosts, so that who comes from its own machine is `localhost`.
+    pub resolves_names: bool,
     /// How many prepared statements it holds at most, of all its clients together (`max_prepared_stmt_count`).
     pub most_prepared: Option<u32>,
     /// How far its clock is ahead of the prober's, in seconds; negative when behind. Zero until

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{
-    APP_PASSWORD, APP_USER, Clonelove, Cluster, Config, Connection, DEFAULT_TIMEOUT, Family,
+    APP_PASSWORD, APP_USER, Clonelove, Cluster, ClusterOptions, Config, Connection, DEFAULT_TIMEOUT, Family,
     Flavour, wait_until,
 };
 
@@ -377,6 +377,39 @@ fn a_missing_right_is_named() -> Result<()> {
 #[test]
 fn a_missing_right_is_named_on_mysql_sid() -> Result<()> {
     missing_right(Flavour::MySqlSid, "mysql.user")
+}
+
+/// Whoever is denied learns where the server would have had it come from.
+fn denied_from(flavour: Flavour, skips: bool) -> Result<()> {
+    if !flavour.covered()? {
+        return Ok(());
+    }
+    let extra = vec![format!("--skip-name-resolve={}", if skips { "ON" } else { "OFF" })];
+    let options = ClusterOptions { replicas: 0, uniform: true, extra, ..ClusterOptions::default() };
+    let cluster = Cluster::start(flavour, options)?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    let more = fetching(flavour);
+    for way in [Way::Plain, Way::Socket] {
+        let denied = (APP_USER, "wrong");
+        let place = (cluster.primary.port(), &*cluster.primary.socket());
+        let direct = ask_at(flavour, place, denied, way, more)?;
+        let through = ask(flavour, &proxy, denied, way, more)?;
+        turned_away(&direct, "1045")?;
+        ensure!(direct.stderr == through.stderr, "{way:?}, {skips}: {direct:?}, {through:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_is_denied_learns_from_where_as_the_server_tells_it() -> Result<()> {
+    denied_from(Flavour::MariaDbDistribution, false)?;
+    denied_from(Flavour::MariaDbDistribution, true)
+}
+
+#[test]
+fn who_is_denied_learns_from_where_as_the_server_tells_it_on_mysql_sid() -> Result<()> {
+    // The sandbox tells it not to ask for names, which it cannot be talked out of again.
+    denied_from(Flavour::MySqlSid, true)
 }
 
 /// A user of the configuration goes before an account of that name, and needs none of this.

@@ -283,7 +283,7 @@ async fn authenticate(
                     }
                     let using_password = rejected.using_password;
                     let told = told_of_failure(shared, &identity, using_password, address);
-                    let denied = || ClientError::access_denied(&user, &host(address), using_password);
+                    let denied = || ClientError::access_denied(&user, &host(shared, address), using_password);
                     let error = Box::pin(told).await.unwrap_or_else(denied);
                     return refuse(client, *seq, error).await;
                 }
@@ -337,9 +337,13 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.map_err(|error| NoLogin::Network(io::Error::other(error)))
 }
 
-/// The client's host, as errors of servers name it.
-fn host(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| "localhost".to_owned(), |ip| ip.to_canonical().to_string())
+/// The client's host, as errors of servers name it. We ask nobody for names of other machines.
+fn host(shared: &Shared, address: Option<IpAddr>) -> String {
+    let resolves = || shared.cluster.snapshot().model().is_some_and(|report| report.resolves_names);
+    match address.map(|ip| ip.to_canonical()) {
+        Some(ip) if !ip.is_loopback() || !resolves() => ip.to_string(),
+        _ => "localhost".to_owned(),
+    }
 }
 
 async fn done(
@@ -356,7 +360,7 @@ async fn done(
         return refuse(client, *seq, ClientError::internal("a user without an account logged in")).await;
     };
     if identity.is_locked() {
-        let error = ClientError::account_locked(&user.name, &host(terms.address), terms.mariadb);
+        let error = ClientError::account_locked(&user.name, &host(shared, terms.address), terms.mariadb);
         return refuse(client, *seq, error).await;
     }
     let account = Arc::new(identity.account(shared, &established, terms.address));

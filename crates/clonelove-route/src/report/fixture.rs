@@ -42,6 +42,7 @@ pub(crate) fn primary(flavour: Flavour, id: u32, last: u64) -> Report {
         binlog_position: Some(written),
         gtid: GtidSupport { writes: true, relays: true, ordered: true, cluster: false },
         commits_last: false,
+        resolves_names: false,
         most_prepared: None,
         clock_skew: 0.0,
         server_clock: 0.0,

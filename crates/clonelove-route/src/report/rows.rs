@@ -95,7 +95,7 @@ const SHOW_VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN (\
     'old_passwords', 'sql_auto_is_null', 'sql_big_selects', 'sql_mode', 'sql_notes', 'sql_quote_show_create', \
     'sql_safe_updates', 'sql_select_limit', 'sql_warnings', 'system_versioning_asof', 'time_zone', \
     'explain_format', 'explain_json_format_version', 'max_points_in_geometry', 'max_prepared_stmt_count', 'note_verbosity', \
-    'show_gipk_in_create_table_and_information_schema', 'standard_compliant_cte', \
+    'skip_name_resolve', 'show_gipk_in_create_table_and_information_schema', 'standard_compliant_cte', \
     'transaction_isolation', 'tx_isolation', 'windowing_use_high_precision')";
 
 const SHOW_UPTIME: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'";
@@ -163,6 +163,7 @@ pub fn report_from(flavour: Flavour, results: &[ResultRows]) -> Result<Report, B
         binlog_position,
         gtid,
         commits_last: commits_last(&variables),
+        resolves_names: variables.is_on("skip_name_resolve") == Some(false),
         most_prepared: variables.get("max_prepared_stmt_count").and_then(|value| value.parse().ok()),
         clock_skew: 0.0,
         server_clock: instance.number("clock")?,
