@@ -1,6 +1,8 @@
 //! Every command and every capability: what a session through the proxy is answered, packet by packet, is what the
 //! primary answers, and what must not be for everybody is not.
 
+#[path = "commands/binlogs.rs"]
+mod binlogs;
 #[path = "commands/compression.rs"]
 mod compression;
 #[path = "commands/kill.rs"]

@@ -243,6 +243,8 @@ impl ClientSession {
             }
             Command::BinlogDump | Command::BinlogDumpGtid | Command::RegisterSlave => {
                 self.state.pins.hold(Pin::Binlog);
+                // It writes nothing, however long it lasts, and nobody wants its end when the client is gone.
+                statement.facts = of_prepared().into();
             }
             _ => self.state.pins.hold(Pin::Command),
         }
