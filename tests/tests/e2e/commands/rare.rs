@@ -1,11 +1,12 @@
-//! Commands that few send: COM_SHUTDOWN by whoever may, COM_PROCESS_INFO, reports of progress, KILL in all its forms.
+//! Commands that few send: COM_SHUTDOWN by whoever may, COM_PROCESS_INFO, reports of progress, KILL in all its forms; and
+//! what is offered to clients at all.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clonelove_testkit::{Clonelove, Connection, DEFAULT_TIMEOUT, Family, Flavour, Opening, wait_until};
 
-use super::peer::{DEPRECATE_EOF, EXTENDED_TYPES, PROGRESS, Peer, Say};
+use super::peer::{BULK_UNIT_RESULTS, DEPRECATE_EOF, EXTENDED_TYPES, PROGRESS, Peer, Say};
 use super::{ADMIN, begin, with_boss};
 use crate::support::{client, error_of, quick, uniform_of, value};
 
@@ -93,6 +94,47 @@ fn reports_of_progress_reach_those_who_want_them() -> Result<()> {
             break;
         }
     }
+    Ok(())
+}
+
+/// The capabilities in a greeting, MariaDB's extended ones from bit 32 on.
+fn offered(greeting: &[u8]) -> Result<u64> {
+    let end = greeting.iter().position(|byte| *byte == 0).context("a version without an end")?;
+    // Its number, eight bytes of salt and a zero.
+    let rest = greeting.get(end + 1 + 4 + 8 + 1..).context("a greeting that ends early")?;
+    let number = |from: usize, to: usize| -> Result<u64> {
+        let bytes = rest.get(from..to).context("a greeting that ends early")?;
+        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    Ok(number(0, 2)? | number(5, 7)? << 16 | number(14, 18)? << 32)
+}
+
+#[test]
+fn what_is_offered_is_what_all_servers_can() -> Result<()> {
+    if !Flavour::MariaDbSid.covered()? {
+        return Ok(());
+    }
+    // The newer one can answer bulk executions row by row.
+    let (older, newer) = (uniform_of(Flavour::MariaDbDistribution, 0)?, uniform_of(Flavour::MariaDbSid, 0)?);
+    let through = |servers: &[(&str, &str)]| -> Result<u64> {
+        let mut config = quick(&newer).without_servers();
+        for (role, address) in servers {
+            config = config.server(role, address, &format!("role = \"{role}\""));
+        }
+        let proxy = Clonelove::start_with(config)?;
+        let mut peer = Peer::through(&proxy, EXTENDED_TYPES)?;
+        ensure!(peer.say(&Say::Query("SELECT 7"))?.contains('7'));
+        offered(peer.log_in().0)
+    };
+    let (old, new) = (older.primary.address(), newer.primary.address());
+    let alone = [through(&[("primary", &old)])?, through(&[("primary", &new)])?];
+    let both = [
+        through(&[("primary", &old), ("replica", &new)])?,
+        through(&[("primary", &new), ("replica", &old)])?,
+    ];
+    let common = alone[0] & alone[1];
+    ensure!(alone[1] & BULK_UNIT_RESULTS != 0 && alone[0] & BULK_UNIT_RESULTS == 0, "{alone:x?}");
+    ensure!(both == [common, common], "{both:x?}, alone {alone:x?}");
     Ok(())
 }
 
