@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backend::conn::{BackendConn, NotBrought, Target};
 use crate::backend::login::{Account, Wish, log_in};
-use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot};
-use crate::backend::setup::Use;
+use crate::backend::pool::{Class, Key, Lease, Leasing, Pool, Slot, jittered};
 use crate::backend::statements::{OnServer, Statements};
+use crate::backend::warm::{States, Warm};
 use crate::by_client::ByClient;
 use crate::cluster::Waiters;
 use crate::cores::NOWHERE;
@@ -40,8 +40,8 @@ pub(crate) struct Server {
     pub(crate) name: Arc<str>,
     pub(crate) settings: ArcSwap<ServerSettings>,
     pub(crate) pool: Pool<Box<BackendConn>>,
-    /// What its connections were last wanted for, by key: what is kept warm.
-    warm: Mutex<HashMap<Arc<Key>, Warm>>,
+    /// What its connections are wanted for.
+    warm: States,
     pub(crate) in_flight: AtomicU32,
     pub(crate) queries: AtomicU64,
     pub(crate) pinned: AtomicU64,
@@ -97,18 +97,6 @@ pub(crate) struct Acquired {
     pub(crate) sent: bool,
 }
 
-/// What an idle connection is best kept ready for.
-#[derive(Clone)]
-struct Warm {
-    account: Arc<Account>,
-    caps: Caps,
-    usage: Use,
-    charset: u8,
-    schema: Option<String>,
-    journal: Journal,
-    used: Instant,
-}
-
 /// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum NoConnection {
@@ -130,7 +118,7 @@ impl Server {
         Self {
             index,
             pool: Pool::new(settings.max_connections),
-            warm: Mutex::default(),
+            warm: States::default(),
             in_flight: AtomicU32::new(0),
             queries: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
@@ -299,7 +287,8 @@ impl Server {
             match self.bring(&mut conn, need.target, along, || until.unwrap_or_else(soon)).await {
                 Ok(sent) => {
                     if (sent || fresh) && !need.account.watched {
-                        self.remember(need, wanted);
+                        let warm = || Warm::new(need.account, need.caps, need.target);
+                        self.warm.remember(need.key, wanted, || self.pool.most_wanted(need.key), warm);
                     }
                     return Ok(Acquired { conn, leasing, sent });
                 }
@@ -341,32 +330,6 @@ impl Server {
             Ok(Some(Err(fault))) => Err(fault),
             Ok(None) => Err(unfit("it was declared down")),
             Err(_) => Err(unfit("bringing a connection up to date took too long")),
-        }
-    }
-
-    /// What a new connection, or one that had to change, was wanted for: others will want the same.
-    fn remember(&self, need: &Need<'_>, wanted: u64) {
-        let target = need.target;
-        let mut warm = self.warm.lock();
-        let now = Instant::now();
-        match warm.get_mut(need.key) {
-            Some(known) if known.state() == wanted => known.used = now,
-            _ => {
-                let state = Warm {
-                    account: Arc::clone(need.account),
-                    caps: need.caps,
-                    usage: target.usage,
-                    charset: target.charset,
-                    schema: target.schema.map(str::to_owned),
-                    journal: target.journal.clone(),
-                    used: now,
-                };
-                warm.insert(Arc::clone(need.key), state);
-            }
-        }
-        const MOST_KEYS: usize = 1_000;
-        if warm.len() > MOST_KEYS {
-            warm.retain(|_, known| now.duration_since(known.used) < Duration::from_secs(60));
         }
     }
 
@@ -484,38 +447,67 @@ impl Server {
         Ok((io, session))
     }
 
-    /// Opens one connection, in the state last wanted, for each key that has been in use lately and has
-    /// fewer than `min_idle` idle.
+    /// For each key that has been in use lately and has fewer than `min_idle` idle in the state that it is wanted in most
+    /// often: opens one, or brings one there that rests in another.
     pub(crate) async fn keep_warm(
         &self,
         report: &Report,
         like: &(dyn Fn() -> Vec<(String, String)> + Sync),
         settings: &PoolSettings,
     ) {
-        let recent: Vec<(Arc<Key>, Warm)> = {
-            let mut warm = self.warm.lock();
-            warm.retain(|_, one| one.used.elapsed() < settings.idle_timeout);
-            warm.iter().map(|(key, one)| (Arc::clone(key), one.clone())).collect()
-        };
-        for (key, warm) in recent {
-            let Some(slot) = self.pool.spare(&key, settings.min_idle) else { continue };
-            let target = warm.target(like);
-            let account = Arc::new(warm.account.for_nobody(key.from));
-            let need = Need {
-                account: &account,
-                key: &key,
-                class: Class::Read,
-                core: NOWHERE,
-                caps: warm.caps,
-                target: &target,
-                report,
-            };
+        const REST: Duration = Duration::from_secs(1);
+        let wanted = self.pool.wanted(settings.idle_timeout);
+        self.warm.keep(&wanted);
+        for (key, most) in wanted {
+            let Some(warm) = self.warm.of(&key, most) else { continue };
             let until = Instant::now() + settings.connect_timeout;
-            let Ok(mut conn) = self.open_counted(&need, slot, settings, until).await else { return };
-            if self.bring(&mut conn, &target, None, || until).await.is_ok() {
-                self.pool.add(&key, conn, settings.max_idle);
+            if let Some(slot) = self.pool.spare(&key, settings.min_idle) {
+                let Ok(conn) = self.open_warm(&key, &warm, (report, like), (slot, settings), until).await
+                else {
+                    return;
+                };
+                if let Some(conn) = conn {
+                    self.pool.add(&key, conn, settings.max_idle);
+                }
+            } else if let Some((mut conn, leasing)) =
+                self.pool.astray(&key, warm.state(), (settings.min_idle, REST))
+                && self.bring_warm(&mut conn, &key, &warm, like, until).await
+            {
+                self.pool.give_back(&key, (conn, leasing), settings.max_idle, Instant::now());
             }
         }
+    }
+
+    async fn open_warm(
+        &self,
+        key: &Arc<Key>,
+        warm: &Warm,
+        (report, like): (&Report, &(dyn Fn() -> Vec<(String, String)> + Sync)),
+        (slot, settings): (Slot<Box<BackendConn>>, &PoolSettings),
+        until: Instant,
+    ) -> Result<Option<Box<BackendConn>>, NoConnection> {
+        let account = Arc::new(warm.account.for_nobody(key.from));
+        let target = warm.target(like);
+        let class = Class::Read;
+        let need =
+            Need { account: &account, key, class, core: NOWHERE, caps: warm.caps, target: &target, report };
+        let mut conn = self.open_counted(&need, slot, settings, until).await?;
+        Ok(self.bring_warm(&mut conn, key, warm, like, until).await.then_some(conn))
+    }
+
+    async fn bring_warm(
+        &self,
+        conn: &mut BackendConn,
+        key: &Key,
+        warm: &Warm,
+        like: &(dyn Fn() -> Vec<(String, String)> + Sync),
+        until: Instant,
+    ) -> bool {
+        let brought = self.bring(conn, &warm.target(like), None, || until).await;
+        if let Err(NotBrought::Refused(_) | NotBrought::NoSchema(_)) = brought {
+            self.warm.forget(key, warm.state());
+        }
+        brought.is_ok()
     }
 
     /// Counts a statement for as long as it is under way.
@@ -536,33 +528,5 @@ impl Drop for InFlight {
     }
 }
 
-impl Warm {
-    fn target<'a>(&'a self, like: &'a (dyn Fn() -> Vec<(String, String)> + Sync)) -> Target<'a> {
-        Target {
-            usage: self.usage,
-            charset: self.charset,
-            schema: self.schema.as_deref(),
-            journal: &self.journal,
-            like,
-            last_insert_id: None,
-            no_variables: false,
-            no_diagnostics: false,
-            no_position: false,
-            asks_diagnostics: false,
-        }
-    }
-
-    fn state(&self) -> u64 {
-        self.target(&Vec::new).state()
-    }
-}
-
 /// A refused state is tried again after this.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
-
-/// Between nine and eleven tenths of a time, so that what began together does not end together.
-fn jittered(time: Duration, seed: u32) -> Duration {
-    let tenth = time / 10;
-    let share = seed.wrapping_mul(0x9E37_79B9) >> 16;
-    time.saturating_sub(tenth).saturating_add(tenth.saturating_mul(share.saturating_mul(2)) / 0x1_0000)
-}

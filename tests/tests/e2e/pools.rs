@@ -16,6 +16,8 @@ use crate::support::{
     uniform_of, value, wait_eligible,
 };
 
+mod warm;
+
 /// What Drupal says before it asks anything.
 const DRUPAL: [&str; 3] = [
     "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci",
@@ -520,48 +522,6 @@ fn reads_leave_writes_their_share_of_the_primary_and_the_monitor_gets_through() 
     wait_waiting(&proxy, "primary", 0.0)?;
     assert_eq!(opened(&proxy, &cluster.primary)?, 5.0);
     Ok(())
-}
-
-#[test]
-fn idle_connections_are_closed_but_for_those_kept_warm() -> Result<()> {
-    let cluster = uniform(1)?;
-    table(&cluster, 1)?;
-    let replica = &cluster.replicas[0];
-    let config = quick(&cluster).set("pool", "idle_timeout", "\"1s\"").set("pool", "min_idle", "0");
-    let proxy = Clonelove::start_with(config)?;
-    wait_eligible(&proxy, "replica1")?;
-    several_at_once(&proxy, &cluster, 4)?;
-    wait_threads(replica, "the idle ones to be closed", <[String]>::is_empty)?;
-    proxy.shut_down()?;
-
-    // Two are kept beyond that, and replaced when they are worn.
-    let config = quick(&cluster)
-        .set("pool", "idle_timeout", "\"30s\"")
-        .set("pool", "max_age", "\"3s\"")
-        .set("pool", "min_idle", "2");
-    let proxy = Clonelove::start_with(config)?;
-    wait_eligible(&proxy, "replica1")?;
-    request(&proxy)?;
-    let first = wait_threads(replica, "two to be kept warm", |now| now.len() == 2)?;
-    wait_threads(replica, "two others in their place", |now| {
-        now.len() == 2 && now.iter().all(|thread| !first.contains(thread))
-    })?;
-    wait_threads(&cluster.primary, "two on the primary as well", |now| now.len() == 2)?;
-    // Warm is: in the state that was wanted last.
-    replica.general_log(true)?;
-    wait_until("a request that needs no preparation", DEFAULT_TIMEOUT, || {
-        let mark = replica.general_log_mark()?;
-        let before = threads(replica)?;
-        request(&proxy)?;
-        let after = threads(replica)?;
-        let texts: Vec<String> = said(replica, mark)?.into_iter().map(|entry| entry.text).collect();
-        // Unless it met the moment at which they are replaced.
-        if before != after {
-            bail!("replaced meanwhile");
-        }
-        ensure!(texts == READS, "{texts:?}");
-        Ok(true)
-    })
 }
 
 /// Lets so many connections to the replica come about.

@@ -150,6 +150,10 @@ impl Pooled for Box<BackendConn> {
         self.worn_at
     }
 
+    fn seed(&self) -> u32 {
+        self.thread
+    }
+
     fn part(&mut self) {
         BackendConn::part(self);
     }

@@ -7,3 +7,4 @@ pub(crate) mod pool;
 pub(crate) mod reply;
 pub(crate) mod setup;
 pub(crate) mod statements;
+pub(crate) mod warm;

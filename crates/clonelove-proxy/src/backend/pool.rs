@@ -14,6 +14,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+mod tally;
+
+pub(crate) use tally::TALLIED;
+use tally::Tally;
+
 /// Connections that are interchangeable after a reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -75,6 +80,8 @@ pub(crate) trait Pooled {
     fn born(&self) -> Instant;
     /// When it is too old to be kept.
     fn worn_at(&self) -> Instant;
+    /// A number that is another with each.
+    fn seed(&self) -> u32;
     /// It is at rest, and about to be closed: takes leave of the other side.
     fn part(&mut self);
 }
@@ -83,7 +90,7 @@ pub(crate) trait Pooled {
 pub(crate) struct Pool<C: Pooled>(Arc<Mutex<State<C>>>);
 
 struct State<C: Pooled> {
-    idle: HashMap<Arc<Key>, Vec<Idle<C>>, BuildHasherDefault<Unhashed>>,
+    idle: HashMap<Arc<Key>, OfKey<C>, BuildHasherDefault<Unhashed>>,
     /// Connections that exist or are being opened.
     open: usize,
     limit: usize,
@@ -94,6 +101,22 @@ struct State<C: Pooled> {
     waiting: Waiting<C>,
     /// Connections from before are not taken back.
     cleared: Instant,
+}
+
+/// What there is of one key.
+struct OfKey<C> {
+    idle: Vec<Idle<C>>,
+    wanted: Tally,
+    /// One was wanted since the pool was last gone through.
+    asked: bool,
+    /// When one was last wanted, as of then.
+    of_use: Instant,
+}
+
+impl<C> OfKey<C> {
+    fn new() -> Self {
+        Self { idle: Vec::new(), wanted: Tally::default(), asked: false, of_use: Instant::now() }
+    }
 }
 
 /// A connection and what is asked of it before it is chosen: many are looked at, and each is somewhere else in memory.
@@ -237,6 +260,7 @@ impl<C: Pooled> Pool<C> {
         let mut debris = Debris::none();
         let (wait, limit) = {
             let mut state = self.0.lock();
+            state.note(key, wanted.0);
             if state.next().is_none()
                 && state.admits(class)
                 && let Some(found) = state.find(&self.0, key, wanted, &mut debris)
@@ -264,7 +288,7 @@ impl<C: Pooled> Pool<C> {
     /// The right to open one more for an idle reserve of `most`, if nobody is in need of it.
     pub(crate) fn spare(&self, key: &Key, most: usize) -> Option<Slot<C>> {
         let mut state = self.0.lock();
-        let idle = state.idle.get(key).map_or(0, Vec::len);
+        let idle = state.idle.get(key).map_or(0, |all| all.idle.len());
         let room = state.open < state.limit.saturating_sub(state.reserve);
         let waited_for = Class::ALL.iter().any(|class| state.waiting.first(*class).is_some());
         if waited_for || idle >= most || !room {
@@ -272,6 +296,39 @@ impl<C: Pooled> Pool<C> {
         }
         state.open = state.open.saturating_add(1);
         Some(Slot(Arc::clone(&self.0)))
+    }
+
+    /// Each key of which one was wanted within that time, and the state in which it was wanted most often.
+    pub(crate) fn wanted(&self, within: Duration) -> Vec<(Arc<Key>, Option<u64>)> {
+        let now = Instant::now();
+        let state = self.0.lock();
+        let lately = state.idle.iter().filter(|(_, all)| now.duration_since(all.of_use) < within);
+        lately.map(|(key, all)| (Arc::clone(key), all.wanted.most())).collect()
+    }
+
+    /// The state in which one of this key was wanted most often.
+    pub(crate) fn most_wanted(&self, key: &Key) -> Option<u64> {
+        self.0.lock().idle.get(key)?.wanted.most()
+    }
+
+    /// One that has been idle for as long as `rest` in another state, if fewer than `least` are idle in this one.
+    pub(crate) fn astray(
+        &self,
+        key: &Key,
+        wanted: u64,
+        (least, rest): (usize, Duration),
+    ) -> Option<(C, Leasing<C>)> {
+        let now = Instant::now();
+        let mut state = self.0.lock();
+        let list = &mut state.idle.get_mut(key)?.idle;
+        if list.iter().filter(|one| one.state == wanted).count() >= least {
+            return None;
+        }
+        let astray = |one: &Idle<C>| one.state != wanted && now.duration_since(one.since) >= rest;
+        let conn = list.swap_remove(list.iter().position(astray)?).conn;
+        state.count(Class::Read);
+        drop(state);
+        Some((conn, Leasing { pool: Arc::clone(&self.0), class: Class::Read }))
     }
 
     /// Takes a connection back, or hands it to the first who waits.
@@ -303,16 +360,11 @@ impl<C: Pooled> Pool<C> {
             return Some(conn);
         }
         let waited_for = state.waiting.all().any(|waiter| waiter.key == *key);
-        if let Some(list) = state.idle.get_mut(key) {
-            if list.len() >= max_idle && !waited_for {
-                return Some(conn);
-            }
-            list.push(Idle::new(conn, now));
-        } else if max_idle == 0 && !waited_for {
+        let list = &mut state.of(key).idle;
+        if list.len() >= max_idle && !waited_for {
             return Some(conn);
-        } else {
-            state.idle.insert(Arc::clone(key), vec![Idle::new(conn, now)]);
         }
+        list.push(Idle::new(conn, now));
         None
     }
 
@@ -323,19 +375,24 @@ impl<C: Pooled> Pool<C> {
         let mut gone = Vec::new();
         {
             let mut state = self.0.lock();
-            for list in state.idle.values_mut() {
-                let mut left = list.len();
-                for mut one in std::mem::take(list) {
-                    let fresh = now.duration_since(one.since) < idle_timeout || left <= min_idle;
+            for all in state.idle.values_mut() {
+                if std::mem::take(&mut all.asked) {
+                    all.of_use = now;
+                }
+                let mut left = all.idle.len();
+                for mut one in std::mem::take(&mut all.idle) {
+                    let time = jittered(idle_timeout, one.conn.seed());
+                    let fresh = now.duration_since(one.since) < time || left <= min_idle;
                     if fresh && one.conn.worn_at() > now && one.conn.is_fit() {
-                        list.push(one);
+                        all.idle.push(one);
                     } else {
                         left = left.saturating_sub(1);
                         gone.push(one.conn);
                     }
                 }
             }
-            state.idle.retain(|_, list| !list.is_empty());
+            let of_use = |all: &OfKey<C>| now.duration_since(all.of_use) < idle_timeout;
+            state.idle.retain(|_, all| !all.idle.is_empty() || of_use(all));
         }
         close(gone);
     }
@@ -345,9 +402,10 @@ impl<C: Pooled> Pool<C> {
         let all = {
             let mut state = self.0.lock();
             state.cleared = Instant::now();
-            std::mem::take(&mut state.idle)
+            let lists = state.idle.values_mut().flat_map(|all| std::mem::take(&mut all.idle));
+            lists.map(|one| one.conn).collect::<Vec<_>>()
         };
-        close(all.into_values().flatten().map(|one| one.conn));
+        close(all);
     }
 
     /// Changed limits; connections above them stay until they come back.
@@ -364,7 +422,7 @@ impl<C: Pooled> Pool<C> {
     pub(crate) fn counts(&self) -> Counts {
         let state = self.0.lock();
         Counts {
-            idle: state.idle.values().map(Vec::len).sum::<usize>() as u64,
+            idle: state.idle.values().map(|all| all.idle.len()).sum::<usize>() as u64,
             leased: state.leased as u64,
             waiting: state.waiting.all().filter(|waiter| !waiter.answer.is_closed()).count() as u64,
             limit: state.limit as u64,
@@ -373,6 +431,20 @@ impl<C: Pooled> Pool<C> {
 }
 
 impl<C: Pooled> State<C> {
+    fn of(&mut self, key: &Arc<Key>) -> &mut OfKey<C> {
+        self.idle.entry(Arc::clone(key)).or_insert_with(OfKey::new)
+    }
+
+    /// Somebody wants one in this state.
+    fn note(&mut self, key: &Arc<Key>, state: u64) {
+        let all = match self.idle.get_mut(key) {
+            Some(all) => all,
+            None => self.of(key),
+        };
+        all.asked = true;
+        all.wanted.note(state);
+    }
+
     /// Whether one more of this class may be leased.
     fn admits(&self, class: Class) -> bool {
         class == Class::Write || self.reading < self.limit.saturating_sub(self.reserve)
@@ -410,7 +482,7 @@ impl<C: Pooled> State<C> {
         (state, home): (u64, usize),
         debris: &mut Debris<C>,
     ) -> Option<Lease<C>> {
-        if let Some(list) = self.idle.get_mut(key) {
+        if let Some(list) = self.idle.get_mut(key).map(|all| &mut all.idle) {
             while !list.is_empty() {
                 // Another state costs a round trip, another home only a registration, and a long search more than that.
                 let first = list.len().saturating_sub(LOOKED_AT);
@@ -438,7 +510,8 @@ impl<C: Pooled> State<C> {
     }
 
     fn oldest(&mut self) -> Option<C> {
-        let lists = self.idle.iter_mut().filter_map(|(_, list)| {
+        let lists = self.idle.values_mut().filter_map(|all| {
+            let list = &mut all.idle;
             let at = (0..list.len()).min_by_key(|at| list.get(*at).map(|one| one.since))?;
             Some((list.get(at)?.since, at, list))
         });
@@ -481,12 +554,19 @@ fn give<C: Pooled>(pool: &Arc<Mutex<State<C>>>, state: &mut State<C>, debris: &m
         match waiter.answer.send((found, leasing)) {
             Ok(()) => {}
             Err((Lease::Idle(conn), leasing)) => {
-                state.idle.entry(key).or_default().push(Idle::new(conn, Instant::now()));
+                state.of(&key).idle.push(Idle::new(conn, Instant::now()));
                 debris.undelivered.push((None, leasing));
             }
             Err((Lease::Slot(slot), leasing)) => debris.undelivered.push((Some(slot), leasing)),
         }
     }
+}
+
+/// Between nine and eleven tenths of a time, so that what began together does not end together.
+pub(crate) fn jittered(time: Duration, seed: u32) -> Duration {
+    let tenth = time / 10;
+    let share = seed.wrapping_mul(0x9E37_79B9) >> 16;
+    time.saturating_sub(tenth).saturating_add(tenth.saturating_mul(share.saturating_mul(2)) / 0x1_0000)
 }
 
 /// How a pool stands.

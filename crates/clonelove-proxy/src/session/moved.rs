@@ -91,7 +91,6 @@ fn is_carried(effect: &Effect) -> bool {
         Effect::Begin { .. }
             | Effect::Commit { .. }
             | Effect::Rollback { .. }
-            | Effect::Savepoint
             | Effect::Diagnostics
             | Effect::UseSchema(_)
             | Effect::Settings(_)

@@ -341,7 +341,7 @@ impl Stage {
 }
 
 /// MariaDB's replicas forget up to a second when they are killed, and take it well when they are told again what they
-/// have; but one in a hundred of them comes back without a prepared XA transaction that its position has, and replicates no
+/// have; but now and then one comes back without a prepared XA transaction that its position has, and replicates no
 /// more. MySQL's write their log at once whatever they are told, and survive XA only with a binary log of their own;
 /// that they come back earlier is tried with a backup, in `freshness_rules`. So nobody uses XA while replicas are killed.
 fn options(flavour: Flavour) -> ClusterOptions {

@@ -119,6 +119,8 @@ fn a_setting_that_a_replica_refuses_is_no_error_on_mysql() -> Result<()> {
     a_setting_that_a_replica_refuses(Flavour::MySqlSid)
 }
 
+const BEGIN: &str = "START TRANSACTION READ ONLY";
+
 /// What is said in a read-only transaction, which lives on a replica, and what is asked after it.
 const LEFT_BY_TRANSACTIONS: &[(&str, &str)] = &[
     ("SET @kept = 7", "SELECT @kept"),
@@ -155,13 +157,13 @@ fn what_read_only_transactions_leave(flavour: Flavour) -> Result<()> {
             for first in ["SELECT COUNT(*) FROM t", "SAVEPOINT none"] {
                 let (mut a, mut b) = (stage.pair(&proxy)?, stage.pair(&proxy)?);
                 let mut said = || {
-                    for sql in ["START TRANSACTION READ ONLY", first, leaves, asks, "COMMIT", asks, asks] {
+                    for sql in [BEGIN, first, leaves, asks, "ROLLBACK TO none", "COMMIT", asks, asks] {
                         a.ask(sql, way)?;
                     }
                     a.ask("COM_RESET_CONNECTION", Way::Text)?;
                     // How many rows were found before a session's first is not defined: MariaDB has that of another one.
                     let looks = if asks.contains("FOUND_ROWS") { "SELECT v FROM t" } else { asks };
-                    for sql in ["START TRANSACTION READ ONLY", looks, "COMMIT"] {
+                    for sql in [BEGIN, looks, "COMMIT"] {
                         b.ask(sql, way)?;
                     }
                     anyhow::Ok(())

@@ -43,6 +43,10 @@ impl Pooled for Conn {
         self.born + Duration::from_secs(3_600)
     }
 
+    fn seed(&self) -> u32 {
+        u32::try_from(self.id).unwrap()
+    }
+
     fn part(&mut self) {
         self.parted.fetch_add(1, Ordering::Relaxed);
     }
@@ -282,7 +286,7 @@ async fn idle_connections_are_reaped_down_to_the_least() {
     leased.into_iter().for_each(|one| all.back("u", one));
     all.pool.reap(Duration::from_secs(10), 2);
     assert_eq!(all.pool.counts().idle, 4);
-    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::advance(Duration::from_secs(12)).await;
     all.pool.reap(Duration::from_secs(10), 2);
     assert_eq!((all.pool.counts().idle, all.open()), (2, 2));
     all.pool.clear();
@@ -291,6 +295,59 @@ async fn idle_connections_are_reaped_down_to_the_least() {
         (0, 4),
         "each takes leave before it is closed"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_to_rest_together_is_not_closed_together() {
+    let all = Fixture::new(50, 0);
+    let mut leased = Vec::new();
+    for _ in 0..50 {
+        leased.push(all.lease("u", 1, Class::Write).await.unwrap());
+    }
+    leased.into_iter().for_each(|one| all.back("u", one));
+    let mut seen = Vec::new();
+    for seconds in [899, 100, 102] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        all.pool.reap(Duration::from_secs(1_000), 0);
+        seen.push(all.pool.counts().idle);
+    }
+    assert!(seen[0] == 50 && (10..40).contains(&seen[1]) && seen[2] == 0, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_rests_in_a_rare_state_can_be_had_for_the_one_wanted_most_often() {
+    let (all, second) = (Fixture::new(9, 0), Duration::from_secs(1));
+    let (mut often, mut rare) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        often.push(all.lease("u", 1, Class::Read).await.unwrap());
+    }
+    for _ in 0..2 {
+        rare.push(all.lease("u", 2, Class::Read).await.unwrap());
+    }
+    drop(often);
+    rare.into_iter().for_each(|one| all.back("u", one));
+    let key = key("u");
+    assert_eq!(all.pool.most_wanted(&key), Some(1));
+    assert!(all.pool.astray(&key, 1, (1, second)).is_none(), "they may be wanted again at once");
+    tokio::time::advance(second).await;
+    assert!(all.pool.astray(&key, 2, (2, second)).is_none(), "there are enough");
+    let (mut conn, leasing) = all.pool.astray(&key, 1, (1, second)).unwrap();
+    assert_eq!((conn.state, all.pool.counts().leased), (2, 1));
+    conn.state = 1;
+    all.back("u", (conn, leasing));
+    assert!(all.pool.astray(&key, 1, (1, second)).is_none());
+    assert_eq!((all.pool.counts().leased, all.pool.counts().idle), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_is_known_for_as_long_as_it_is_of_use() {
+    let (all, minute) = (Fixture::new(9, 0), Duration::from_secs(60));
+    drop(all.lease("u", 1, Class::Read).await.unwrap());
+    all.pool.reap(minute, 2);
+    assert_eq!(all.pool.wanted(minute).len(), 1, "without a connection, too");
+    tokio::time::advance(minute).await;
+    all.pool.reap(minute, 2);
+    assert!(all.pool.wanted(minute).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
