@@ -78,13 +78,24 @@ impl Freshness {
     /// primary was before.
     pub(crate) fn begin(&self, primary: Option<&Position>, former: Option<&Position>) {
         let mut marks = self.marks.write();
-        self.era.fetch_add(1, Ordering::AcqRel);
         match primary {
             Some(now) if former.is_some_and(|former| !now.covers(former)) => {
-                marks.begin_anew(now, self.now())
+                self.begin_anew(&mut marks, now);
             }
-            _ => marks.begin(primary, self.now()),
+            _ => {
+                self.begin_era();
+                marks.begin(primary, self.now());
+            }
         }
+    }
+
+    fn begin_anew(&self, marks: &mut Marks, primary: &Position) {
+        self.begin_era();
+        marks.begin_anew(primary, self.now());
+    }
+
+    fn begin_era(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
         self.xa.lock().clear();
     }
 
@@ -152,9 +163,9 @@ impl Freshness {
         let mut marks = self.marks.write();
         let id = marks.begin_pending(writes.clone());
         self.show_pending(&marks);
-        let era = self.era();
+        let (era, sent) = (self.era(), marks.last());
         drop(marks);
-        Pending { freshness: Arc::clone(self), era, id, writes, settled: false }
+        Pending { freshness: Arc::clone(self), era, sent, id, writes, settled: false }
     }
 
     fn show_pending(&self, marks: &Marks) {
@@ -164,8 +175,13 @@ impl Freshness {
 
     /// A write that became known otherwise than by the reply to a statement of ours.
     pub(crate) fn raise(&self, writes: &Writes, position: &Position, era: u64) {
+        self.raise_since(writes, position, (era, None));
+    }
+
+    /// `sent` is the last write that was known before the statement was sent, where it was one of ours.
+    fn raise_since(&self, writes: &Writes, position: &Position, (era, sent): (u64, Option<Stamp>)) {
         let mut marks = self.marks.write();
-        if era == self.era() {
+        if era == self.era() && !sent.is_some_and(|sent| suspicious(&mut marks, position, sent)) {
             marks.raise(writes, position, self.now());
         } else {
             marks.doubt(writes.clone());
@@ -232,18 +248,23 @@ impl Freshness {
         F: Future<Output = Option<Position>>,
     {
         loop {
-            let (upto, era) = {
+            let (asks, era) = {
                 let marks = self.marks.read();
-                (marks.is_in_doubt().then(|| marks.doubts_upto()), self.era())
+                (marks.is_in_doubt().then(|| (marks.doubts_upto(), marks.must_have())), self.era())
             };
-            let Some(upto) = upto else {
+            let Some((upto, must_have)) = asks else {
                 self.doubtful.notified().await;
                 continue;
             };
             if let Some(position) = ask().await {
                 let mut marks = self.marks.write();
                 if self.era() == era {
-                    marks.settle_doubts(upto, &position, self.now());
+                    if must_have.is_some_and(|must_have| !position.covers(&must_have)) {
+                        tracing::warn!("the primary's log began anew: what replicas have says nothing of it");
+                        self.begin_anew(&mut marks, &position);
+                    } else {
+                        marks.settle_doubts(upto, &position, self.now());
+                    }
                 }
                 drop(marks);
                 self.settled.notify_waiters();
@@ -314,6 +335,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Pending {
     freshness: Arc<Freshness>,
     era: u64,
+    /// The last write that was known before it was sent.
+    sent: Stamp,
     id: u64,
     pub(crate) writes: Writes,
     settled: bool,
@@ -347,13 +370,14 @@ impl Pending {
 
     /// A part of its reply has come, and goes on to the client before the rest is there.
     pub(crate) fn raise(&self, position: &Position) {
-        self.freshness.raise(&self.writes, position, self.era);
+        self.freshness.raise_since(&self.writes, position, (self.era, Some(self.sent)));
     }
 
     fn conclude(&self, writes: &Writes, told: &Told<'_>) {
         let freshness = &self.freshness;
         let mut marks = freshness.marks.write();
-        let of_this_history = freshness.era() == self.era;
+        let of_this_history = freshness.era() == self.era
+            && !told.position.is_some_and(|position| suspicious(&mut marks, position, self.sent));
         let mut in_doubt = told.in_doubt || !of_this_history && told.position.is_some();
         if let Some(position) = told.position.filter(|_| of_this_history)
             && !writes.is_empty()
@@ -369,9 +393,10 @@ impl Pending {
         }
         marks.end_pending(self.id);
         freshness.show_pending(&marks);
+        let asks = marks.is_in_doubt();
         drop(marks);
         freshness.ended.notify_waiters();
-        if in_doubt {
+        if asks {
             freshness.doubtful.notify_one();
         }
     }
@@ -385,6 +410,16 @@ impl Drop for Pending {
             self.conclude(&writes, &Told { position: None, in_doubt, unlogged: false });
         }
     }
+}
+
+/// Whether a position is none of a write that was sent after `sent` was known: nothing is trusted then until the primary
+/// was asked.
+fn suspicious(marks: &mut Marks, position: &Position, sent: Stamp) -> bool {
+    let suspicious = marks.was_known(position, sent);
+    if suspicious {
+        marks.suspect();
+    }
+    suspicious
 }
 
 /// A read on the primary that a fresh replica would have answered, for as long as it lasts.

@@ -41,6 +41,10 @@ pub struct Freshness {
     marks: Marks,
     /// By the server's index in the topology.
     servers: Vec<Applied>,
+    /// All that the primary had when it was last asked, and the last write that was known then.
+    seen: Option<(Stamp, Position)>,
+    /// A write was given a position that was known before it was sent: the primary may have begun a new history.
+    suspected: bool,
     next_pending: u64,
     pending: BTreeMap<u64, Writes>,
     next_doubt: u64,
@@ -108,6 +112,8 @@ impl Freshness {
             powerless: false,
             marks: Marks::new(limit),
             servers: Vec::new(),
+            seen: None,
+            suspected: false,
             next_pending: 1,
             pending: BTreeMap::new(),
             next_doubt: 1,
@@ -132,6 +138,8 @@ impl Freshness {
         self.powerless = primary.is_none();
         let floor = primary.map_or(self.log.last(), |position| self.log.append(position, now));
         self.floor = Some(if self.rules.contains(Rules::FLOOR_AT_START) { floor } else { 0 });
+        self.seen = primary.map(|position| (floor, position.clone()));
+        self.suspected = false;
         for server in &mut self.servers {
             server.upto = 0;
         }
@@ -179,6 +187,28 @@ impl Freshness {
         stamp
     }
 
+    /// Whether a write that was sent when this was the last known one has a position of before. It has in a history that
+    /// began anew in between, and where what it was told belongs to an earlier statement.
+    pub fn was_known(&self, position: &Position, sent: Stamp) -> bool {
+        let seen = self.seen.as_ref().filter(|(upto, _)| *upto <= sent).map(|(_, seen)| seen);
+        let mut known = self.log.at_most(sent).into_iter().chain(seen);
+        self.rules.contains(Rules::HISTORY) && known.any(|known| known.covers(position))
+    }
+
+    /// Positions may be of a new history: servers have nothing until the primary was asked.
+    pub fn suspect(&mut self) {
+        self.suspected = true;
+    }
+
+    /// What the primary must still have if its history goes on: to be taken before it is asked for its position.
+    pub fn must_have(&self) -> Option<Position> {
+        let mut all = self.log.at_most(self.log.last())?.clone();
+        if let Some((_, seen)) = &self.seen {
+            all.union(seen);
+        }
+        Some(all)
+    }
+
     /// What a server is known to have executed; `None`: that is not known any more.
     pub fn applied(&mut self, server: usize, position: Option<&Position>) {
         if self.servers.len() <= server {
@@ -216,7 +246,8 @@ impl Freshness {
     /// Whether a server has all that a need names.
     #[inline]
     pub fn has(&self, server: usize, stamp: Stamp) -> bool {
-        self.powerless || self.applied_upto(server) >= stamp && !self.is_of_former_history(server)
+        self.powerless
+            || self.applied_upto(server) >= stamp && !self.suspected && !self.is_of_former_history(server)
     }
 
     #[inline]
@@ -229,6 +260,9 @@ impl Freshness {
         let Some(floor) = self.floor else { return Need::Primary(Kept::NoFloor) };
         if self.powerless {
             return Need::Stamp(0);
+        }
+        if self.suspected {
+            return Need::Primary(Kept::InDoubt);
         }
         if !self.unlogged.is_empty() && self.reads_unlogged(reads) {
             return Need::Primary(Kept::Unlogged);
@@ -297,11 +331,13 @@ impl Freshness {
 
     /// Whether anything is in doubt.
     pub fn is_in_doubt(&self) -> bool {
-        !self.doubts.is_empty()
+        self.suspected || !self.doubts.is_empty()
     }
 
     /// The primary, asked after all doubts numbered below `upto` had come up, is at this position.
     pub fn settle_doubts(&mut self, upto: u64, position: &Position, now: Duration) {
+        self.seen = Some((self.reached(position, now), position.clone()));
+        self.suspected = false;
         if !self.doubts.iter().any(|(id, _)| *id < upto) {
             return;
         }

@@ -58,6 +58,8 @@ on_all!(positions::filters => a_replica_that_leaves_tables_out_gets_no_read_on_m
     a_replica_that_leaves_tables_out_gets_no_read_on_mysql_sid);
 on_all!(positions::reset_log => a_log_that_begins_anew_begins_a_history_on_mariadb,
     a_log_that_begins_anew_begins_a_history_on_mariadb_sid, a_log_that_begins_anew_begins_a_history_on_mysql_sid);
+on_all!(positions::reset_log_just_now => a_log_that_begins_anew_just_now_hides_no_write_on_mariadb,
+    a_log_that_begins_anew_just_now_hides_no_write_on_mariadb_sid, a_log_that_begins_anew_just_now_hides_no_write_on_mysql_sid);
 on_all!(positions::reset_log_in_session => a_log_that_begins_anew_hides_no_own_write_on_mariadb,
     a_log_that_begins_anew_hides_no_own_write_on_mariadb_sid, a_log_that_begins_anew_hides_no_own_write_on_mysql_sid);
 on_all!(early::a_lost_connection => a_write_whose_connection_was_lost_is_in_doubt_on_mariadb,

@@ -81,6 +81,12 @@ impl Log {
         self.first_from(stamp).map(|entry| &entry.position)
     }
 
+    /// The position of the last entry at or before a stamp.
+    pub(super) fn at_most(&self, stamp: Stamp) -> Option<&Position> {
+        let after = self.entries.partition_point(|entry| entry.stamp <= stamp);
+        self.entries.get(after.checked_sub(1)?).map(|entry| &entry.position)
+    }
+
     /// When the first entry at or after a stamp became known.
     pub(super) fn since(&self, stamp: Stamp) -> Option<Duration> {
         self.first_from(stamp).map(|entry| entry.at)

@@ -415,3 +415,42 @@ fn what_is_of_a_former_history_says_nothing_until_it_is_set_back() {
     freshness.applied(0, Some(&at("0-1-4")));
     assert!(may_read(&freshness, 0, &["t"]), "it was set back");
 }
+
+#[test]
+fn a_position_from_before_its_statement_was_sent_is_none_of_it() {
+    let mut freshness = begun();
+    freshness.applied(0, Some(&at("0-1-30")));
+    freshness.raise(&writes(&["t"]), &at("0-1-20"), NOW);
+    let sent = freshness.last();
+    assert!(!freshness.was_known(&at("0-1-21"), sent));
+    assert!(freshness.was_known(&at("0-1-20"), sent) && freshness.was_known(&at("0-1-1"), sent));
+    // Others became known while it was under way.
+    freshness.raise(&writes(&["u"]), &at("0-1-22"), NOW);
+    assert!(!freshness.was_known(&at("0-1-21"), sent), "it was told late, and that is all");
+    assert!(freshness.was_known(&at("0-1-21"), freshness.last()));
+
+    let must_have = freshness.must_have().unwrap();
+    freshness.suspect();
+    assert!(!may_read(&freshness, 0, &["t"]) && !freshness.has(0, 0) && freshness.is_in_doubt());
+    // It goes on: the position was another statement's.
+    assert!(at("0-1-22").covers(&must_have) && !at("0-1-2").covers(&must_have));
+    freshness.settle_doubts(freshness.doubts_upto(), &at("0-1-23"), NOW);
+    assert!(may_read(&freshness, 0, &["t"]) && !freshness.is_in_doubt());
+    // It began anew.
+    freshness.suspect();
+    freshness.begin_anew(&at("0-1-2"), NOW);
+    assert!(!freshness.is_in_doubt() && !may_read(&freshness, 0, &["t"]));
+}
+
+#[test]
+fn what_the_primary_had_when_it_was_asked_was_known_of_sets_too() {
+    let mut freshness = Freshness::new(1_000, Rules::all());
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let set = |interval: &str| Position::parse(Flavour::MySql, &format!("{uuid}:{interval}")).unwrap();
+    freshness.begin(Some(&set("1-50")), NOW);
+    freshness.raise(&writes(&["t"]), &set("51"), NOW);
+    let sent = freshness.last();
+    assert!(freshness.was_known(&set("1"), sent), "from the set, not from the last that was told");
+    assert!(freshness.was_known(&set("51"), sent) && !freshness.was_known(&set("52"), sent));
+    assert_eq!(freshness.must_have(), Some(set("1-51")));
+}

@@ -80,6 +80,7 @@ const MUTANTS: &[Mutant] = &[
     check("FILTERED", positions::filters),
     check("HISTORY", positions::reset_log),
     check("HISTORY", positions::reset_log_in_session),
+    check("HISTORY", positions::reset_log_just_now),
     check("SHOWN_EARLY", early::what_a_replica_shows_early),
     check("OTHERS_EARLY", early::what_a_replica_shows_early_of_others),
     mariadb(check("LATE_POSITION", late::a_position_that_comes_late)),

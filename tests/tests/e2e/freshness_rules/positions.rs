@@ -194,6 +194,41 @@ pub(super) fn reset_log_in_session(flavour: Flavour) -> Result<()> {
     after_reset(flavour, "session", &reads)
 }
 
+/// The same before any probe has noticed.
+pub(super) fn reset_log_just_now(flavour: Flavour) -> Result<()> {
+    for freshness in ["table", "session"] {
+        let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
+            let config = config.set("routing", "freshness", &format!("\"{freshness}\""));
+            config.set("routing", "max_lag", "\"24h\"").set("monitor", "interval", "\"5s\"")
+        })?;
+        let replica = &scene.cluster.replicas[0];
+        for _ in 0..20 {
+            write(&scene, &["UPDATE one SET v = v + 1 WHERE id = 2"])?;
+        }
+        wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
+        let lock = hold(replica)?;
+        let mut session = scene.client(true)?;
+        scene.cluster.primary.query(reset_of(flavour))?;
+        perform(&mut session, &[WRITE], str::to_owned)?;
+        for _ in 0..20 {
+            let told = scene.told_to(&mut session, READ)?;
+            ensure!(told == ("1".to_owned(), false), "{freshness}: {READ} gave {told:?} after 1 was written");
+        }
+        if freshness == "table" {
+            (0..20).try_for_each(|_| must_be_told(&scene, READ, "1", false))?;
+        }
+        drop(lock);
+    }
+    Ok(())
+}
+
+fn reset_of(flavour: Flavour) -> &'static str {
+    match flavour.family() {
+        Family::MariaDb => "RESET MASTER",
+        Family::MySql => "RESET BINARY LOGS AND GTIDS",
+    }
+}
+
 fn after_reset(flavour: Flavour, freshness: &str, reads: &dyn Fn(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::on(uniform_of(flavour, 1)?, &given(), |config| {
         let config = config.set("routing", "freshness", &format!("\"{freshness}\""));
@@ -206,10 +241,7 @@ fn after_reset(flavour: Flavour, freshness: &str, reads: &dyn Fn(&Scene) -> Resu
     wait_known(&scene.proxy, replica, &scene.cluster.primary)?;
     let lock = hold(replica)?;
     let epoch = scene.proxy.status()?["epoch"].as_u64();
-    scene.cluster.primary.query(match flavour.family() {
-        Family::MariaDb => "RESET MASTER",
-        Family::MySql => "RESET BINARY LOGS AND GTIDS",
-    })?;
+    scene.cluster.primary.query(reset_of(flavour))?;
     wait_until("the new history to be noticed", DEFAULT_TIMEOUT, || {
         Ok::<_, anyhow::Error>(scene.proxy.status()?["epoch"].as_u64() > epoch)
     })?;
