@@ -49,7 +49,7 @@ impl ClientSession {
         conn.native = true;
         conn.diagnostics = self.state.held.is_some();
         conn.tainted |= !statement.is_read();
-        conn.owes_position |= !statement.is_read()
+        conn.owes_position |= !statement.only_looks()
             && (heard.failed || heard.plain_eofs)
             && conn.flavour == Flavour::MariaDb
             && self.shared.cluster.freshness.keeps(Rules::LATE_POSITION);

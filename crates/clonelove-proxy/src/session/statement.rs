@@ -198,6 +198,14 @@ impl Statement {
     pub(super) fn is_read(&self) -> bool {
         self.facts.why.is_none() && self.facts.kind == Kind::Read
     }
+
+    /// Whether it is certain to write nothing, wherever it has to run: a read, or one that only asks a server for what
+    /// that server alone can tell.
+    pub(super) fn only_looks(&self) -> bool {
+        let Facts { kind, functions, parts, tables_read, .. } = &*self.facts;
+        let asks = *kind == Kind::Read && functions.is_empty() && parts.is_empty() && tables_read.is_empty();
+        self.is_read() || asks && self.facts.effects.is_empty() && !self.facts.all_tables
+    }
 }
 
 /// Awaits what may have to wait, and tells how long it did: from when it could not go on at once.
