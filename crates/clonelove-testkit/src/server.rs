@@ -14,6 +14,7 @@ use crate::connection::{Connection, NamedRow, Row};
 use crate::flavour::{Family, Flavour};
 use crate::general_log::{LogEntry, parse};
 use crate::places::Port;
+use crate::plugins::put_plugins;
 use crate::process::{Process, describe, tail};
 use crate::template::{copy, hand_over, prepared, small_files};
 use crate::wait::{DEFAULT_TIMEOUT, wait_until};
@@ -62,6 +63,7 @@ impl Server {
             put_file(&folder.join("data").join(name), content)?;
         }
         let mut args = arguments(flavour, server_id, port.number(), &folder);
+        args.extend(put_plugins(flavour, &folder)?);
         args.extend_from_slice(extra);
         let (process, known_users) = (Mutex::new(None), Mutex::new(HashMap::new()));
         let server = Self { name: name.to_owned(), flavour, port, folder, args, process, known_users };

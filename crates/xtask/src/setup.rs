@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libmariadb-java", "a client under test"),
     ("debootstrap", "roots with other servers"),
     ("prometheus", "promtool, and a real scrape"),
+    ("haproxy", "a load balancer before the proxy"),
     ("make", "the build of the daemon's allocator"),
     ("valgrind", "the count of instructions and allocations"),
 ];
