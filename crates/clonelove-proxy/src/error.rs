@@ -188,6 +188,16 @@ impl ClientError {
         }
     }
 
+    /// A KILL of the client itself, or of its statement, which is this.
+    pub fn killed_itself(query: bool, mysql: bool) -> Self {
+        let (code, message) = if query || mysql {
+            (1317, "Query execution was interrupted")
+        } else {
+            (1927, "Connection was killed")
+        };
+        Self { code, state: *b"70100", message: message.to_owned(), fault: Fault::ClientProtocol }
+    }
+
     /// A KILL of which nobody can tell whom it would hit.
     pub fn kill_hidden() -> Self {
         let text = "KILL has to be a statement of its own, with a number, a variable or an expression: the server has \

@@ -82,6 +82,12 @@ impl ClientSession {
             let error = ClientError::not_owner(target.id);
             return self.refuse(&statement, &error, Reason::NotAllowed).await;
         }
+        if target.id == self.view.id {
+            // It is interrupted by this before it could tell of success.
+            let error = ClientError::killed_itself(how.query, mysql);
+            let next = self.refuse(&statement, &error, Reason::AnsweredHere).await;
+            return if how.query { next } else { Next::Close };
+        }
         self.end(&target, how, None).await;
         self.answer_ok(Reason::AnsweredHere).await
     }
@@ -124,7 +130,7 @@ impl ClientSession {
     async fn value_of(&mut self, expression: &[u8]) -> Result<u64, Victim> {
         let mut sql = [b"SELECT CAST((", expression, b") AS SIGNED)"].concat();
         let facts = analyse(&sql, &self.state.dialect);
-        if !facts.functions.is_empty() {
+        if !facts.functions.is_empty() || !facts.tables_read.is_empty() {
             return Err(Victim::Refused(ClientError::kill_by_function(
                 self.state.dialect.flavour == Flavour::MySql,
             )));

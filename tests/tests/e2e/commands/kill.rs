@@ -164,8 +164,13 @@ fn as_directly(flavour: Flavour, cluster: &Cluster, proxy: &Clonelove) -> Result
         "KILL QUERY ID 4000000",
         "KILL SOFT 4000000",
         "KILL USER nobody",
+        "KILL (SELECT id FROM t LIMIT 1)",
+        "KILL (SELECT COUNT(*) FROM nowhere) + 1",
         "KILL",
         "SELECT 7",
+        "KILL QUERY CONNECTION_ID()",
+        "SELECT 8",
+        "KILL CONNECTION_ID()",
     ];
     let (mut direct, mut through) = (Peer::direct(&cluster.primary, 0)?, Peer::through(proxy, 0)?);
     for sql in script {
