@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clonelove_sql::keys::Keys;
-use clonelove_sql::{Effect, Facts, Kind, Known, Leaves, Resolved, Why, digest_hash, digest_text};
+use clonelove_sql::{Effect, Facts, Kind, Known, Leaves, Resolved, TableName, Why, digest_hash, digest_text};
 use clonelove_wire::Command;
 use clonelove_wire::frame::{FrameHead, HEADER};
 use tokio::time::Instant;
@@ -202,9 +202,13 @@ impl Statement {
     /// Whether it is certain to write nothing, wherever it has to run: a read, or one that only asks a server for what
     /// that server alone can tell.
     pub(super) fn only_looks(&self) -> bool {
-        let Facts { kind, functions, parts, tables_read, .. } = &*self.facts;
-        let asks = *kind == Kind::Read && functions.is_empty() && parts.is_empty() && tables_read.is_empty();
-        self.is_read() || asks && self.facts.effects.is_empty() && !self.facts.all_tables
+        let Facts { kind, functions, parts, tables_read, effects, all_tables, .. } = &*self.facts;
+        let of_itself = |table: &TableName| {
+            table.schema.as_ref().is_some_and(|schema| schema.eq_ignore_ascii_case("information_schema"))
+        };
+        let asks = *kind == Kind::Read && functions.is_empty() && parts.is_empty() && !all_tables;
+        let changes = |effect: &Effect| !matches!(effect, Effect::Diagnostics);
+        self.is_read() || asks && tables_read.iter().all(of_itself) && !effects.iter().any(changes)
     }
 }
 
