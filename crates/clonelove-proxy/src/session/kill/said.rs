@@ -62,7 +62,7 @@ fn names_kill(sql: &[u8]) -> bool {
 
 /// What a text says. What only defines a stored routine does not run, and says nothing.
 pub(super) fn said<'a>(sql: &'a [u8], facts: &Facts, dialect: &Dialect) -> Said<'a> {
-    if facts.effects.as_slice() == [Effect::Kill] && facts.parts.is_empty() && facts.kind == Kind::Admin {
+    if is_alone(facts) {
         return one(sql, dialect);
     }
     let unknown = facts.kind == Kind::Unknown;
@@ -84,10 +84,18 @@ pub(super) fn only_reads(question: &Facts) -> bool {
     question.kind == Kind::Read && question.effects.is_empty() && question.parts.is_empty()
 }
 
-/// Whether a literal would be a KILL if it were prepared.
+/// Whether a literal would be a KILL of somebody if it were prepared. No connection of any server has the number 0.
 fn is_kill(sql: &[u8], dialect: &Dialect) -> bool {
     let facts = analyse(sql, dialect);
+    if is_alone(&facts) {
+        return !matches!(one(sql, dialect), Said::Kill(_, Named::Number(0)));
+    }
     facts.effects.contains(&Effect::Kill) || facts.kind == Kind::Unknown
+}
+
+/// Whether a text is a KILL, and nothing else.
+fn is_alone(facts: &Facts) -> bool {
+    facts.effects.as_slice() == [Effect::Kill] && facts.parts.is_empty() && facts.kind == Kind::Admin
 }
 
 /// A literal without its quotes.
@@ -220,7 +228,8 @@ mod tests {
 
     #[test]
     fn what_names_no_connection_is_the_servers() {
-        for sql in ["KILL QUERY ID 7", "KILL USER", "KILL", "PREPARE s FROM 'SELECT skills FROM t'"] {
+        let of_nobody = ["PREPARE s FROM 'SELECT skills FROM t'", "PREPARE s FROM ' KILL 0 '"];
+        for sql in ["KILL QUERY ID 7", "KILL USER", "KILL"].into_iter().chain(of_nobody) {
             assert_eq!(said_of(sql), Some(Said::Otherwise), "{sql}");
         }
         for sql in [
@@ -300,6 +309,8 @@ mod tests {
             "KILL 7; KILL 8",
             "KILL ? + 1",
             "PREPARE s FROM 'KILL 7'",
+            "PREPARE s FROM 'KILL 0+7'",
+            "PREPARE s FROM 'KILL 0; KILL 7'",
             "PREPARE s FROM \"kill ?\"",
             "EXECUTE IMMEDIATE 'kill query 7'",
             "EXECUTE IMMEDIATE CONCAT('KILL ', 7)",
