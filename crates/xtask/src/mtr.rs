@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::oracle::{matches, scrambled};
 use crate::setup::{self, MariadbTests};
-use crate::shell::{show, target_folder};
+use crate::shell::{cargo, show, target_folder};
 use crate::stages::Outcome;
 use lists::{Lists, Protocol};
 use play::{Verdict, play};
@@ -65,6 +65,9 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 pub(crate) fn run(args: &[&str]) -> Result<bool> {
     let ask = Ask::parse(args)?;
     if std::env::var_os(INSIDE).is_none() {
+        if !ask.list {
+            show(cargo().args(["build", "--package", "clonelove", "--locked"]))?;
+        }
         // The time zone is inherited, and cannot be set in a process that runs already.
         let mut again = std::process::Command::new(OWN_PROGRAM);
         return Ok(again.arg("mtr").args(args).env("TZ", ZONE).env(INSIDE, "1").status()?.success());
