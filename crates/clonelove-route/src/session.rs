@@ -341,7 +341,9 @@ impl Session {
                 return if learnable { Settled::Learn(journal) } else { Settled::Nothing };
             }
             Some(Carry::ByValue(names)) => {
-                self.unread.clone_from(&names);
+                // Others may wait still, until nothing of them is asked for.
+                let more = names.iter().filter(|name| !self.unread.contains(name)).cloned();
+                self.unread.extend(more.collect::<Vec<_>>());
                 return Settled::ReadBack(names);
             }
             Some(Carry::Here(Unportable::UserVariable)) => self.pins.hold(Pin::UserVariable),

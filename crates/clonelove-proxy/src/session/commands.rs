@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use clonelove_route::pins::Pin;
 use clonelove_route::reason::Reason;
 use clonelove_route::session::Ran;
-use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Why};
+use clonelove_sql::{Dialect, Facts, Flavour, Kind, Modes, Previous, Why};
 use clonelove_wire::frame::{HEADER, write_packet};
 use clonelove_wire::packet::eof::Eof;
 use clonelove_wire::packet::ok::{HEAD, HEAD_AFTER_ROWS, Ok as OkPacket};
@@ -28,10 +28,7 @@ impl ClientSession {
             return self.refuse_expired(&Statement::opaque(command, frame)).await;
         }
         match command {
-            Command::Ping => {
-                self.state.answered_command();
-                self.answer_ok(Reason::Ping).await
-            }
+            Command::Ping => self.ping(frame).await,
             Command::ResetConnection => self.reset().await,
             Command::ChangeUser => self.change_user(&frame).await,
             Command::InitDb => self.init_db(frame).await,
@@ -171,17 +168,34 @@ impl ClientSession {
         self.enter_schema(logged_in.seq, &logged_in.info).await
     }
 
-    /// COM_INIT_DB is USE: the server says whether the schema exists.
+    /// COM_PING asks whether anybody is here. On MySQL it is also told how many warnings the statement before has left.
+    async fn ping(&mut self, frame: BytesMut) -> Next {
+        if self.state.held.is_some() && self.state.dialect.flavour == Flavour::MySql {
+            let facts = Facts {
+                kind: Kind::Read,
+                why: Some(Why::PreviousStatement),
+                previous: Previous::DIAGNOSTICS,
+                ..Facts::default()
+            };
+            return self.execute(Statement::new(Command::Ping, frame, facts)).await;
+        }
+        self.state.answered_command();
+        self.answer_ok(Reason::Ping).await
+    }
+
+    /// COM_INIT_DB is USE, but that it leaves warnings as they were, and counts them: the server says whether the schema exists.
     async fn init_db(&mut self, frame: BytesMut) -> Next {
         let name = frame.get(HEADER.saturating_add(1)..).unwrap_or_default();
         let schema = String::from_utf8_lossy(name).into_owned();
+        let kept = self.state.held.is_some();
         let facts = Facts {
             kind: Kind::Session,
             why: Some(Why::SessionSetting),
             effects: vec![clonelove_sql::Effect::UseSchema(schema)],
+            previous: if kept { Previous::DIAGNOSTICS } else { Previous::empty() },
             ..Facts::default()
         };
-        if let Some(called) = self.known_schema(&facts) {
+        if !kept && let Some(called) = self.known_schema(&facts) {
             return self.answer_schema(called, Command::InitDb).await;
         }
         self.execute(Statement::new(Command::InitDb, frame, facts)).await

@@ -66,7 +66,10 @@ impl ClientSession {
         if self.primary.is_none() && self.replica.is_none() {
             return;
         }
-        let asks = !self.state.unread.is_empty() || self.to_check.is_some();
+        // To ask for values clears on MySQL what the next statement may ask for: they wait until that is gone.
+        let unread = !self.state.unread.is_empty()
+            && (self.state.held.is_none() || self.state.dialect.flavour != clonelove_sql::Flavour::MySql);
+        let asks = unread || self.to_check.is_some();
         if self.state.found_rows_are_on_replica() && !self.replica_stays() {
             Box::pin(self.save_found_rows()).await;
         }
@@ -74,7 +77,7 @@ impl ClientSession {
             // What is asked for ourselves would take its place.
             Box::pin(self.save_traces()).await;
         }
-        if !self.state.unread.is_empty() {
+        if unread {
             Box::pin(self.read_back()).await;
         }
         if let Some(check) = self.to_check.take() {

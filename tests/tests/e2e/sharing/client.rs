@@ -8,6 +8,7 @@ use clonelove_testkit::{APP_PASSWORD, APP_USER, Connection};
 
 const COM_INIT_DB: u8 = 0x02;
 const COM_QUERY: u8 = 0x03;
+const COM_PING: u8 = 0x0E;
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_EXECUTE: u8 = 0x17;
 const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
@@ -194,6 +195,7 @@ impl Client {
         let sql = self.side.names(sql);
         let (command, body) = match sql.split_once(' ') {
             Some(("COM_INIT_DB", schema)) => (COM_INIT_DB, schema.as_bytes().to_vec()),
+            _ if sql == "COM_PING" => (COM_PING, Vec::new()),
             _ if sql == "COM_RESET_CONNECTION" => (COM_RESET_CONNECTION, Vec::new()),
             _ => (COM_QUERY, sql.into_bytes()),
         };

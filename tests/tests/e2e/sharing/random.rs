@@ -88,6 +88,7 @@ const LOOKS: &[&str] = &[
     "SELECT SQL_CALC_FOUND_ROWS id FROM side_$.% LIMIT 1",
     "SELECT v FROM scratch ORDER BY id",
     "SELECT no_such_column FROM side_$.%",
+    "COM_PING",
 ];
 
 const WRITES: &[&str] = &[
@@ -218,8 +219,8 @@ impl Session {
     }
 }
 
-fn run(flavour: Flavour) -> Result<()> {
-    let Some(stage) = Stage::set(flavour, 0)? else { return Ok(()) };
+fn run(flavour: Flavour, replicas: usize) -> Result<()> {
+    let Some(stage) = Stage::set(flavour, replicas)? else { return Ok(()) };
     stage.tables(SESSIONS)?;
     let proxy = Clonelove::start_with(stage.config(CONNECTIONS))?;
     let seed = match std::env::var("CLONELOVE_SHARING_SEED") {
@@ -227,7 +228,10 @@ fn run(flavour: Flavour) -> Result<()> {
         Err(_) => SEED,
     };
     let story = converse(&stage, &proxy, &mut Dice(seed));
-    story.with_context(|| format!("CLONELOVE_SHARING_SEED={seed} repeats it"))
+    story.with_context(|| format!("CLONELOVE_SHARING_SEED={seed} repeats it"))?;
+    let there = proxy.metric("clonelove_queries_total", &["target=\"replica\""])?;
+    assert!(replicas == 0 || there > 500.0, "replicas answered {there}");
+    Ok(())
 }
 
 fn converse(stage: &Stage, proxy: &Clonelove, dice: &mut Dice) -> Result<()> {
@@ -279,10 +283,20 @@ fn converse(stage: &Stage, proxy: &Clonelove, dice: &mut Dice) -> Result<()> {
 
 #[test]
 fn random_sessions_answer_as_their_twins_on_mariadb() -> Result<()> {
-    run(Flavour::MariaDbDistribution)
+    run(Flavour::MariaDbDistribution, 0)
 }
 
 #[test]
 fn random_sessions_answer_as_their_twins_on_mysql() -> Result<()> {
-    run(Flavour::MySqlSid)
+    run(Flavour::MySqlSid, 0)
+}
+
+#[test]
+fn random_sessions_answer_as_their_twins_with_replicas_on_mariadb_sid() -> Result<()> {
+    run(Flavour::MariaDbSid, 2)
+}
+
+#[test]
+fn random_sessions_answer_as_their_twins_with_replicas_on_mysql_sid() -> Result<()> {
+    run(Flavour::MySqlSid, 2)
 }

@@ -46,6 +46,9 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO t (v) VALUES ('in a transaction')",
     "COMMIT",
     "SET last_insert_id = 4711",
+    // By value; MySQL warns of it.
+    "SET sql_mode = CONCAT('NO_ZERO', '_DATE')",
+    "SET sql_mode = DEFAULT",
     "DO 1",
     "TRUNCATE TABLE t",
     "INSERT INTO t (v) VALUES ('first'), ('second')",
@@ -68,6 +71,8 @@ const QUESTIONS: &[&str] = &[
     "GET DIAGNOSTICS @n = NUMBER",
     "GET DIAGNOSTICS CONDITION 1 @c = RETURNED_SQLSTATE, @m = MESSAGE_TEXT",
     "SET @found = FOUND_ROWS()",
+    "COM_INIT_DB side_$",
+    "COM_PING",
 ];
 
 /// Asks, and lets go of the connection that is kept for what was left.
