@@ -178,6 +178,17 @@ impl Freshness {
         self.raise_since(writes, position, (era, None));
     }
 
+    /// The same of one that the primary's binary log has told of.
+    pub(crate) fn raise_logged(&self, writes: &Writes, position: &Position, era: u64) {
+        let mut marks = self.marks.write();
+        if era == self.era() {
+            marks.raise_logged(writes, position, self.now());
+        } else {
+            marks.doubt(writes.clone());
+            self.doubtful.notify_one();
+        }
+    }
+
     /// `sent` is the last write that was known before the statement was sent, where it was one of ours.
     fn raise_since(&self, writes: &Writes, position: &Position, (era, sent): (u64, Option<Stamp>)) {
         let mut marks = self.marks.write();

@@ -19,7 +19,7 @@ use std::time::Duration;
 use clonelove_sql::TableId;
 
 use crate::position::Position;
-use log::Log;
+use log::{By, Log};
 use marks::Marks;
 
 pub use marks::Counts;
@@ -43,8 +43,9 @@ pub struct Freshness {
     servers: Vec<Applied>,
     /// All that the primary had when it was last asked, and the last write that was known then.
     seen: Option<(Stamp, Position)>,
-    /// A write was given a position that was known before it was sent: the primary may have begun a new history.
-    suspected: bool,
+    /// A write was given a position that was known before it was sent: the primary may have begun a new history. Numbered
+    /// as doubts are.
+    suspected: Option<u64>,
     next_pending: u64,
     pending: BTreeMap<u64, Writes>,
     next_doubt: u64,
@@ -113,7 +114,7 @@ impl Freshness {
             marks: Marks::new(limit),
             servers: Vec::new(),
             seen: None,
-            suspected: false,
+            suspected: None,
             next_pending: 1,
             pending: BTreeMap::new(),
             next_doubt: 1,
@@ -136,10 +137,10 @@ impl Freshness {
         self.doubts.clear();
         self.log.clear();
         self.powerless = primary.is_none();
-        let floor = primary.map_or(self.log.last(), |position| self.log.append(position, now));
+        let floor = primary.map_or(self.log.last(), |position| self.log.append(position, now, By::Primary));
         self.floor = Some(if self.rules.contains(Rules::FLOOR_AT_START) { floor } else { 0 });
         self.seen = primary.map(|position| (floor, position.clone()));
-        self.suspected = false;
+        self.suspected = None;
         for server in &mut self.servers {
             server.upto = 0;
         }
@@ -169,7 +170,16 @@ impl Freshness {
 
     /// A write became known, with its position: raises what it wrote, before its client hears of it.
     pub fn raise(&mut self, writes: &Writes, position: &Position, now: Duration) -> Stamp {
-        let stamp = self.reached(position, now);
+        self.raise_told(writes, position, (now, By::Primary))
+    }
+
+    /// The same of one that the binary log has told of: the primary may commit it only now.
+    pub fn raise_logged(&mut self, writes: &Writes, position: &Position, now: Duration) -> Stamp {
+        self.raise_told(writes, position, (now, By::BinaryLog))
+    }
+
+    fn raise_told(&mut self, writes: &Writes, position: &Position, (now, by): (Duration, By)) -> Stamp {
+        let stamp = self.append(position, now, by);
         if writes.definitions {
             for table in &writes.tables {
                 self.unlogged.remove(table);
@@ -181,7 +191,11 @@ impl Freshness {
 
     /// The primary was seen at a position: the stamp that a server needs to have it.
     pub fn reached(&mut self, position: &Position, now: Duration) -> Stamp {
-        let stamp = self.log.append(position, now);
+        self.append(position, now, By::Primary)
+    }
+
+    fn append(&mut self, position: &Position, now: Duration, by: By) -> Stamp {
+        let stamp = self.log.append(position, now, by);
         // A replica may have told of it before the primary did.
         self.advance_all();
         stamp
@@ -197,15 +211,15 @@ impl Freshness {
 
     /// Positions may be of a new history: servers have nothing until the primary was asked.
     pub fn suspect(&mut self) {
-        self.suspected = true;
+        self.suspected = Some(self.number_doubt());
     }
 
     /// What the primary must still have if its history goes on: to be taken before it is asked for its position.
     pub fn must_have(&self) -> Option<Position> {
-        let mut all = self.log.at_most(self.log.last())?.clone();
-        if let Some((_, seen)) = &self.seen {
-            all.union(seen);
-        }
+        let seen = self.seen.as_ref().map(|(_, seen)| seen);
+        let mut known = self.log.last_of_primary().into_iter().chain(seen);
+        let mut all = known.next()?.clone();
+        known.for_each(|known| all.union(known));
         Some(all)
     }
 
@@ -247,7 +261,9 @@ impl Freshness {
     #[inline]
     pub fn has(&self, server: usize, stamp: Stamp) -> bool {
         self.powerless
-            || self.applied_upto(server) >= stamp && !self.suspected && !self.is_of_former_history(server)
+            || self.applied_upto(server) >= stamp
+                && self.suspected.is_none()
+                && !self.is_of_former_history(server)
     }
 
     #[inline]
@@ -261,7 +277,7 @@ impl Freshness {
         if self.powerless {
             return Need::Stamp(0);
         }
-        if self.suspected {
+        if self.suspected.is_some() {
             return Need::Primary(Kept::InDoubt);
         }
         if !self.unlogged.is_empty() && self.reads_unlogged(reads) {
@@ -319,9 +335,14 @@ impl Freshness {
         if writes.is_empty() {
             return;
         }
+        let id = self.number_doubt();
+        self.doubts.push((id, writes));
+    }
+
+    fn number_doubt(&mut self) -> u64 {
         let id = self.next_doubt;
         self.next_doubt = id.saturating_add(1);
-        self.doubts.push((id, writes));
+        id
     }
 
     /// A number above those of all doubts so far: to be taken before the primary is asked for its position.
@@ -331,17 +352,14 @@ impl Freshness {
 
     /// Whether anything is in doubt.
     pub fn is_in_doubt(&self) -> bool {
-        self.suspected || !self.doubts.is_empty()
+        self.suspected.is_some() || !self.doubts.is_empty()
     }
 
     /// The primary, asked after all doubts numbered below `upto` had come up, is at this position.
     pub fn settle_doubts(&mut self, upto: u64, position: &Position, now: Duration) {
-        self.seen = Some((self.reached(position, now), position.clone()));
-        self.suspected = false;
-        if !self.doubts.iter().any(|(id, _)| *id < upto) {
-            return;
-        }
         let stamp = self.reached(position, now);
+        self.seen = Some((stamp, position.clone()));
+        self.suspected = self.suspected.filter(|id| *id >= upto);
         let marks = &mut self.marks;
         self.doubts.retain(|(id, writes)| {
             let settled = *id < upto;

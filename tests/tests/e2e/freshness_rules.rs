@@ -88,6 +88,11 @@ on_all!(positions::gaps => a_later_write_does_not_stand_for_an_earlier_one_on_ma
     a_later_write_does_not_stand_for_an_earlier_one_on_mysql_sid);
 
 #[test]
+fn what_the_log_tells_early_is_not_lost_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { early::what_the_log_tells_early(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+#[test]
 fn a_position_amid_a_transaction_is_not_the_transactions() -> Result<()> {
     early::a_position_amid_a_transaction(Flavour::MariaDbDistribution)
 }

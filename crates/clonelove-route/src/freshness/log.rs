@@ -24,19 +24,32 @@ struct Entry {
     stamp: Stamp,
     position: Position,
     at: Duration,
+    by: By,
+}
+
+/// Who told of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The primary, in an answer: it has it.
+    Primary,
+    /// Its binary log, from which MySQL sends before it commits: it may have it only later.
+    BinaryLog,
 }
 
 impl Log {
     /// The stamp of a write at this position. One that the last entry's position contains has that entry's stamp.
-    pub(super) fn append(&mut self, position: &Position, at: Duration) -> Stamp {
-        if let Some(last) = self.entries.back()
+    pub(super) fn append(&mut self, position: &Position, at: Duration, by: By) -> Stamp {
+        if let Some(last) = self.entries.back_mut()
             && last.position.covers(position)
             && last.stamp == self.last
         {
+            if by == By::Primary {
+                last.by = by;
+            }
             return self.last;
         }
         self.last = self.last.saturating_add(1);
-        self.entries.push_back(Entry { stamp: self.last, position: position.clone(), at });
+        self.entries.push_back(Entry { stamp: self.last, position: position.clone(), at, by });
         if self.entries.len() > MOST {
             self.thin_out();
         }
@@ -50,7 +63,7 @@ impl Log {
         let mut fewer = VecDeque::with_capacity(MOST);
         while let Some(mut entry) = self.entries.pop_front() {
             if let Some(mut next) = self.entries.pop_front() {
-                next.position.union(&entry.position);
+                next.take_in(&entry.position, entry.by);
                 next.at = entry.at;
                 entry = next;
             }
@@ -87,6 +100,11 @@ impl Log {
         self.entries.get(after.checked_sub(1)?).map(|entry| &entry.position)
     }
 
+    /// The position of the last entry that the primary is known to have.
+    pub(super) fn last_of_primary(&self) -> Option<&Position> {
+        self.entries.iter().rev().find(|entry| entry.by == By::Primary).map(|entry| &entry.position)
+    }
+
     /// When the first entry at or after a stamp became known.
     pub(super) fn since(&self, stamp: Stamp) -> Option<Duration> {
         self.first_from(stamp).map(|entry| entry.at)
@@ -99,16 +117,16 @@ impl Log {
 
     /// Entries before this one need not be told apart from it any more: what lacks them lacks it.
     pub(super) fn forget_below(&mut self, stamp: Stamp) {
-        let mut forgotten: Option<Position> = None;
+        let mut forgotten: Option<Entry> = None;
         while self.entries.front().is_some_and(|entry| entry.stamp < stamp) {
             let Some(entry) = self.entries.pop_front() else { break };
             match &mut forgotten {
-                Some(all) => all.union(&entry.position),
-                None => forgotten = Some(entry.position),
+                Some(all) => all.take_in(&entry.position, entry.by),
+                None => forgotten = Some(entry),
             }
         }
         if let (Some(forgotten), Some(first)) = (forgotten, self.entries.front_mut()) {
-            first.position.union(&forgotten);
+            first.take_in(&forgotten.position, forgotten.by);
         }
     }
 
@@ -123,5 +141,15 @@ impl Log {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl Entry {
+    /// It stands for another as well.
+    fn take_in(&mut self, position: &Position, by: By) {
+        self.position.union(position);
+        if by == By::BinaryLog {
+            self.by = by;
+        }
     }
 }

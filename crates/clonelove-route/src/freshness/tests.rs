@@ -443,6 +443,30 @@ fn a_position_from_before_its_statement_was_sent_is_none_of_it() {
 }
 
 #[test]
+fn what_only_the_log_has_told_of_need_not_be_there_yet() {
+    let mut freshness = begun();
+    freshness.raise(&writes(&["t"]), &at("0-1-20"), NOW);
+    freshness.raise_logged(&writes(&["t"]), &at("0-1-21"), NOW);
+    assert_eq!(freshness.must_have(), Some(at("0-1-20")));
+    assert!(freshness.was_known(&at("0-1-21"), freshness.last()), "it has its number all the same");
+    freshness.raise(&writes(&["t"]), &at("0-1-21"), NOW);
+    assert_eq!(freshness.must_have(), Some(at("0-1-21")), "its writer was answered");
+}
+
+#[test]
+fn a_suspicion_outlasts_an_asking_that_began_before_it() {
+    let mut freshness = begun();
+    freshness.applied(0, Some(&at("0-1-30")));
+    freshness.suspect();
+    let upto = freshness.doubts_upto();
+    freshness.suspect();
+    freshness.settle_doubts(upto, &at("0-1-30"), NOW);
+    assert!(!may_read(&freshness, 0, &["t"]) && freshness.is_in_doubt());
+    freshness.settle_doubts(freshness.doubts_upto(), &at("0-1-30"), NOW);
+    assert!(may_read(&freshness, 0, &["t"]) && !freshness.is_in_doubt());
+}
+
+#[test]
 fn what_the_primary_had_when_it_was_asked_was_known_of_sets_too() {
     let mut freshness = Freshness::new(1_000, Rules::all());
     let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";

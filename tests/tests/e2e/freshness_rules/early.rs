@@ -231,6 +231,44 @@ pub(super) fn what_the_log_has_not_told(flavour: Flavour) -> Result<()> {
     held.release(&scene.cluster.primary)
 }
 
+/// The log tells of a write that the primary has not committed yet, and the primary is asked meanwhile how far it is: what
+/// it does not have yet it has not lost.
+pub(super) fn what_the_log_tells_early(flavour: Flavour) -> Result<()> {
+    let (cluster, relays) = acknowledging(flavour)?;
+    cluster.primary.query(&format!("GRANT REPLICATION SLAVE ON *.* TO {MONITOR_USER}@'%'"))?;
+    let scene = Scene::on(cluster, &[ONE.to_owned()], |config| {
+        config.set("routing", "freshness", "\"table\"").set("routing", "freshness_scope", "\"cluster\"")
+    })?;
+    let followed = || -> Result<String> { Ok(scene.proxy.status()?["freshness"]["followed"].to_string()) };
+    switch_semi_sync(&scene.cluster, Some("AFTER_SYNC"))?;
+    receive(&scene)?;
+    let position = scene.cluster.primary.value("SELECT @@gtid_executed")?;
+    wait_until("the log to be followed", DEFAULT_TIMEOUT, || {
+        Ok::<_, anyhow::Error>(followed()?.contains(&position))
+    })?;
+    relays.iter().for_each(|relay| relay.delay(0, NEVER));
+    let mut writer = scene.client(false)?;
+    let mut session = scene.client(true)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let writing = scope.spawn(|| writer.ask("INSERT INTO one VALUES (1, 1)", Way::Text));
+        let released = Released(&relays);
+        wait_until("the log to tell of it", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(!followed()?.contains(&position))
+        })?;
+        shows_the_row(&scene.cluster.replicas[0])?;
+        perform(&mut session, &["!1062 INSERT INTO bystander VALUES (1, 1)"], str::to_owned)?;
+        wait_until("the primary to be asked", DEFAULT_TIMEOUT, || {
+            Ok::<_, anyhow::Error>(scene.told("SELECT v FROM bystander WHERE id = 1")?.1)
+        })?;
+        ensure!(scene.cluster.primary.value("SELECT COUNT(*) FROM app.one")? == "0");
+        drop(released);
+        let written = writing.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        written.map(drop).map_err(|failure| anyhow::anyhow!("{failure}"))
+    })?;
+    ensure!(!scene.proxy.log().contains("began anew"), "the primary is taken for one that lost something");
+    Ok(())
+}
+
 /// Acknowledgements are delivered again when this goes.
 struct Released<'a>(&'a [Relay]);
 

@@ -81,7 +81,7 @@ impl Raise for Watermarks {
         }
         let raised = self.raised(writes);
         if !raised.is_empty() && self.freshness.keeps(Rules::OTHERS_WRITES) {
-            self.freshness.raise(&raised, position, self.era);
+            self.freshness.raise_logged(&raised, position, self.era);
         }
     }
 
