@@ -30,13 +30,16 @@ pub(crate) struct Key {
     /// Capabilities that change bytes on the wire, or what the server accepts.
     pub(crate) caps: Caps,
     /// Grows with every reload: a changed password leaves old connections behind. And how often rights had been
-    /// changed when the client came: a connection has those of its beginning.
+    /// changed when the client came: a connection has those of its beginning. From [`Key::ALONE`] on: one client's alone.
     pub(crate) generation: (u64, u64),
     /// The hash of all this, made once.
     hash: u64,
 }
 
 impl Key {
+    /// To this the number of a client is added that shares connections with nobody.
+    pub(crate) const ALONE: u64 = 1 << 63;
+
     pub(crate) fn new(
         user: Arc<str>,
         (account, from): (Option<Arc<str>>, Option<IpAddr>),
@@ -46,6 +49,11 @@ impl Key {
         let mut hasher = DefaultHasher::new();
         (&user, &account, from, caps, generation).hash(&mut hasher);
         Self { user, account, from, caps, generation, hash: hasher.finish() }
+    }
+
+    /// Nobody wants its connections again.
+    fn is_alone(&self) -> bool {
+        self.generation.1 >= Self::ALONE
     }
 }
 
@@ -352,7 +360,7 @@ impl<C: Pooled> Pool<C> {
     }
 
     fn keep(&self, key: &Arc<Key>, mut conn: C, max_idle: usize, now: Instant) -> Option<C> {
-        if conn.worn_at() <= now || !conn.is_fit() {
+        if conn.worn_at() <= now || !conn.is_fit() || key.is_alone() {
             return Some(conn);
         }
         let mut state = self.0.lock();
@@ -360,11 +368,11 @@ impl<C: Pooled> Pool<C> {
             return Some(conn);
         }
         let waited_for = state.waiting.all().any(|waiter| waiter.key == *key);
-        let list = &mut state.of(key).idle;
-        if list.len() >= max_idle && !waited_for {
+        let idle = state.idle.get(key).map_or(0, |all| all.idle.len());
+        if idle >= max_idle && !waited_for {
             return Some(conn);
         }
-        list.push(Idle::new(conn, now));
+        state.of(key).idle.push(Idle::new(conn, now));
         None
     }
 
@@ -435,10 +443,14 @@ impl<C: Pooled> State<C> {
         self.idle.entry(Arc::clone(key)).or_insert_with(OfKey::new)
     }
 
-    /// Somebody wants one in this state.
+    /// Somebody wants one in this state. Where each client has a key of its own, or each address, there are many, and few
+    /// come again.
     fn note(&mut self, key: &Arc<Key>, state: u64) {
+        const MOST_KEYS: usize = 1_000;
+        let full = self.idle.len() >= MOST_KEYS;
         let all = match self.idle.get_mut(key) {
             Some(all) => all,
+            None if full || key.is_alone() => return,
             None => self.of(key),
         };
         all.asked = true;

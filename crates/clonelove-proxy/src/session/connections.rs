@@ -426,7 +426,7 @@ impl ClientSession {
     /// Which connections this session can share.
     pub(super) fn pool_key(&mut self) -> Arc<Key> {
         // Whom the server has to let in shares no connection with anybody.
-        let alone = u64::MAX.wrapping_sub(self.view.id.into());
+        let alone = Key::ALONE.wrapping_add(self.view.id.into());
         let rights = if self.account.watched { alone } else { self.account.rights };
         let generation = (self.shared.generation.load(Ordering::Relaxed), rights);
         if let Some(key) = self.key.as_ref().filter(|key| key.generation == generation) {

@@ -298,6 +298,25 @@ async fn idle_connections_are_reaped_down_to_the_least() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_keys_that_do_not_come_again() {
+    let all = Fixture::new(50, 0);
+    let known = || all.pool.wanted(Duration::from_secs(3_600)).len();
+    for number in 0..3_000 {
+        let lent = all.lease(&format!("u{number}"), 0, Class::Read).await;
+        drop(lent.unwrap());
+    }
+    assert!(known() <= 1_000, "{} keys are remembered", known());
+
+    let all = Fixture::new(50, 0);
+    let alone = Arc::new(Key::new("u".into(), (None, None), Caps::empty(), (0, Key::ALONE + 7)));
+    let patience = (Duration::from_secs(5), &mut None);
+    let (_, leasing) = all.pool.lease(&alone, (0, 0), Class::Write, patience).await.unwrap();
+    let (conn, _) = all.lease("u", 0, Class::Write).await.unwrap();
+    all.pool.give_back(&alone, (conn, leasing), 50, Instant::now());
+    assert_eq!((all.pool.counts().idle, all.pool.wanted(Duration::from_secs(3_600)).len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_came_to_rest_together_is_not_closed_together() {
     let all = Fixture::new(50, 0);
     let mut leased = Vec::new();
