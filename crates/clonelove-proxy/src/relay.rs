@@ -306,7 +306,7 @@ impl Relay<'_> {
                 }
                 self.eof(&frame);
             }
-            Event::Err { code: IDLE_FOR_TOO_LONG, .. }
+            Event::Err { code: IDLE_FOR_TOO_LONG, in_sequence: false }
                 if self.conn.flavour == Flavour::MySql && !progress.forwarded && self.out.is_empty() =>
             {
                 return Err(self.never_read());

@@ -90,6 +90,26 @@ fn idle_before_a_write(flavour: Flavour) -> Result<()> {
     Ok(())
 }
 
+/// A procedure may end in that error too, after it has written.
+#[test]
+fn what_a_procedure_wrote_before_it_said_so_is_not_repeated_on_mysql_sid() -> Result<()> {
+    if !Flavour::MySqlSid.covered()? {
+        return Ok(());
+    }
+    let cluster = uniform_of(Flavour::MySqlSid, 0)?;
+    table(&cluster, 1)?;
+    cluster.primary.query(
+        "CREATE PROCEDURE app.late() BEGIN UPDATE app.t SET v = v + 1; \
+         SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 4031; END",
+    )?;
+    let proxy = Clonelove::start_with(quick(&cluster))?;
+    wait_said(&proxy, "primary", "role", "primary")?;
+    let error = error_of(client(&proxy)?.query("CALL late()"))?;
+    let found = cluster.primary.value("SELECT v FROM app.t WHERE id = 1")?;
+    ensure!((error.code, found.as_str()) == (4031, "2"), "{error}, and {found}");
+    Ok(())
+}
+
 #[test]
 fn a_write_that_meets_the_end_of_its_connection_is_lost_or_repeated_by_no_mistake_on_mariadb() -> Result<()> {
     end_meets_a_write(Flavour::MariaDbDistribution)
