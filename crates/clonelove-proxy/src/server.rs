@@ -80,6 +80,8 @@ pub(crate) struct Need<'a> {
     pub(crate) account: &'a Arc<Account>,
     pub(crate) key: &'a Arc<Key>,
     pub(crate) class: Class,
+    /// Of the target an idle connection need only be in the schema, which it is asked for in any case.
+    pub(crate) only_schema: bool,
     /// Where it runs.
     pub(crate) core: usize,
     /// What bytes on the wire should look like.
@@ -260,7 +262,9 @@ impl Server {
         metrics: &Metrics,
     ) -> Result<Acquired, NoConnection> {
         let mut queued = None;
-        let wanted = need.target.state();
+        // In whatever state it is: best in the one that others will want it in next.
+        let most = if need.only_schema { self.pool.most_wanted(need.key) } else { None };
+        let wanted = most.unwrap_or_else(|| need.target.state());
         loop {
             let patience = (settings.queue_timeout, &mut queued);
             let lease = self.pool.lease(need.key, (wanted, need.core), need.class, patience).await;
@@ -284,7 +288,12 @@ impl Server {
                 }
             };
             let fresh = until.is_some();
-            match self.bring(&mut conn, need.target, along, || until.unwrap_or_else(soon)).await {
+            let only = need.target.schema.filter(|_| need.only_schema && !fresh);
+            let brought = match only.filter(|schema| conn.tells_of(schema)) {
+                Some(schema) => self.enter(&mut conn, schema, soon()).await,
+                None => self.bring(&mut conn, need.target, along, || until.unwrap_or_else(soon)).await,
+            };
+            match brought {
                 Ok(sent) => {
                     if (sent || fresh) && !need.account.watched {
                         let warm = || Warm::new(need.account, need.caps, need.target);
@@ -331,6 +340,29 @@ impl Server {
             Ok(None) => Err(unfit("it was declared down")),
             Err(_) => Err(unfit("bringing a connection up to date took too long")),
         }
+    }
+
+    /// Has a connection enter a schema, were it in that already: rights may have changed since. Its state is else what
+    /// it was.
+    async fn enter(&self, conn: &mut BackendConn, schema: &str, until: Instant) -> Result<bool, NotBrought> {
+        let (before, journal) = (conn.schema.take(), conn.journal.clone());
+        let target = Target {
+            usage: conn.usage,
+            charset: conn.charset,
+            schema: Some(schema),
+            journal: &journal,
+            like: &Vec::new,
+            last_insert_id: None,
+            no_variables: false,
+            no_diagnostics: false,
+            no_position: false,
+            asks_diagnostics: false,
+        };
+        let entered = self.bring(conn, &target, None, || until).await;
+        if entered.is_err() {
+            conn.schema = before;
+        }
+        entered
     }
 
     async fn open_counted(
@@ -489,8 +521,16 @@ impl Server {
         let account = Arc::new(warm.account.for_nobody(key.from));
         let target = warm.target(like);
         let class = Class::Read;
-        let need =
-            Need { account: &account, key, class, core: NOWHERE, caps: warm.caps, target: &target, report };
+        let need = Need {
+            account: &account,
+            key,
+            class,
+            only_schema: false,
+            core: NOWHERE,
+            caps: warm.caps,
+            target: &target,
+            report,
+        };
         let mut conn = self.open_counted(&need, slot, settings, until).await?;
         Ok(self.bring_warm(&mut conn, key, warm, like, until).await.then_some(conn))
     }

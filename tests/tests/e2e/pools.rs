@@ -238,6 +238,54 @@ fn nothing_is_said(flavour: Flavour) -> Result<()> {
 }
 
 #[test]
+fn a_new_look_at_the_schema_leaves_connections_in_their_state_on_mariadb() -> Result<()> {
+    new_look(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn a_new_look_at_the_schema_leaves_connections_in_their_state_on_mysql_sid() -> Result<()> {
+    if Flavour::MySqlSid.covered()? { new_look(Flavour::MySqlSid) } else { Ok(()) }
+}
+
+/// What is known of schemas is forgotten once a minute, and with each change of a definition.
+fn new_look(flavour: Flavour) -> Result<()> {
+    let cluster = uniform_of(flavour, 1)?;
+    table(&cluster, 3)?;
+    let proxy = Clonelove::start_with(quick(&cluster).set("pool", "min_idle", "0"))?;
+    wait_eligible(&proxy, "replica1")?;
+    request(&proxy)?;
+    let marks = cluster
+        .servers()
+        .map(|server| {
+            server.general_log(true)?;
+            server.general_log_mark()
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut before = Vec::new();
+    for number in 0..3 {
+        let create = format!("CREATE TABLE made{number} (id INT PRIMARY KEY)");
+        drupal(&proxy)?.query(&create)?;
+        before.push(create);
+        request(&proxy)?;
+    }
+    let entries = said(&cluster.primary, marks[0])?;
+    let looked = entries.iter().filter(|entry| entry.command == "Init DB" && entry.text == "app").count();
+    assert_eq!(looked, 3, "each is asked of the server: {entries:?}");
+    let texts: Vec<_> = entries.into_iter().filter(LogEntry::is_statement).map(|entry| entry.text).collect();
+    assert_eq!(texts, before, "and nothing but what the clients said");
+    for server in cluster.servers() {
+        assert_eq!(opened(&proxy, server)?, 1.0, "{}", server.name());
+    }
+    // The look is one indeed: an idle connection is in that schema still.
+    cluster.primary.query("DROP DATABASE app; CREATE TABLE test.made (id INT PRIMARY KEY)")?;
+    let mut elsewhere = Connection::open_tcp(&proxy.addr(), APP_USER, APP_PASSWORD, None)?;
+    elsewhere.query("CREATE TABLE test.made_too (id INT PRIMARY KEY)")?;
+    let error = error_of(client(&proxy))?;
+    assert!(matches!(error.code, 1044 | 1049), "{error}");
+    Ok(())
+}
+
+#[test]
 fn two_thousand_idle_clients_share_fifty_connections() -> Result<()> {
     const LIMIT: usize = 50;
     let cluster = uniform(1)?;

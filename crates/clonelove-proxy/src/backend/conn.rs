@@ -290,6 +290,12 @@ impl BackendConn {
         }
     }
 
+    /// Whether it tells of a schema what a new connection would: a role may open it, and a name is read in the
+    /// connection's character set.
+    pub(crate) fn tells_of(&self, schema: &str) -> bool {
+        !self.journal.outlives_reset() && schema.is_ascii()
+    }
+
     /// What this connection must hear to be in a state; `None` when it cannot get there.
     pub(crate) fn steps(&self, target: &Target<'_>) -> Option<Steps> {
         if target.schema.is_none() && self.schema.is_some() {

@@ -181,13 +181,17 @@ impl ClientSession {
     }
 
     async fn try_schema(&mut self) -> Result<(), ClientError> {
-        match self.ready_primary(Needs::of_class(Class::Write), None).await {
+        let needs = Needs { only_schema: true, ..Needs::of_class(Class::Write) };
+        let tried = match self.ready_primary(needs, None).await {
             Ok(_) => Ok(()),
             Err(Unready::Fault(fault)) if fault.refused.is_some() => {
                 Err(Unready::Fault(fault).client_error())
             }
             Err(unready) => self.ready_any_replica(unready).await,
-        }
+        };
+        // What was asked need not be in this session's state.
+        self.settle_early(Instant::now());
+        tried
     }
 
     /// With the primary gone, a replica can tell whether user and schema exist.
@@ -197,7 +201,8 @@ impl ClientSession {
             if !node.eligible {
                 continue;
             }
-            match self.ready_replica(at, Needs::of_class(Class::Read), None).await {
+            let needs = Needs { only_schema: true, ..Needs::of_class(Class::Read) };
+            match self.ready_replica(at, needs, None).await {
                 Ok(_) => return Ok(()),
                 Err(Unready::Fault(fault)) if fault.refused.is_some() => {
                     return Err(Unready::Fault(fault).client_error());
@@ -374,6 +379,7 @@ impl ClientSession {
             account: &self.account,
             key: &key,
             class: needs.class,
+            only_schema: needs.only_schema,
             core: self.local.at,
             caps: (self.caps & (CARRIED | Caps::EXPIRED_PASSWORDS)) | OURS,
             target: &target,

@@ -17,6 +17,8 @@ pub(super) struct Needs {
     pub(super) previous: bool,
     /// If its reply tells no position, what it wrote was not logged.
     pub(super) no_position: bool,
+    /// It only asks whether the server lets this user into the schema, which a connection tells in any state.
+    pub(super) only_schema: bool,
 }
 
 impl Needs {
@@ -29,6 +31,7 @@ impl Needs {
             no_diagnostics: false,
             previous: false,
             no_position: false,
+            only_schema: false,
         }
     }
 }
@@ -54,6 +57,7 @@ impl ClientSession {
             no_position: matches!(facts.kind, Kind::Write | Kind::Ddl)
                 && !self.state.transaction.open
                 && !previous,
+            only_schema: false,
         }
     }
 }
