@@ -11,7 +11,7 @@ use crate::found_rows::{Found, calculates_found_rows, found_rows};
 use crate::journal::{Carry, Journal, Unportable};
 use crate::pins::{Pin, Pins, Text};
 use crate::position::Position;
-use crate::words::{begins_with, ends_xa, is_kept_for};
+use crate::words::{begins_with, changes_password, ends_xa, is_kept_for};
 
 /// The transaction flags of a server's last reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,8 @@ pub struct Session {
     pub seen: Option<std::sync::Arc<Position>>,
     /// Everything to the primary, by configuration of the user or the listener.
     pub primary_only: bool,
+    /// The password was changed: the connection that it has may be the last that its log-in opened, also after a reset.
+    pub login_is_old: bool,
 }
 
 /// What a reply said, as far as the session's state goes.
@@ -198,7 +200,14 @@ impl Session {
             last_replica: None,
             seen: None,
             primary_only: false,
+            login_is_old: false,
         }
+    }
+
+    /// Goes on with the connection that it has: what let that in may let in no other.
+    pub fn hold_login(&mut self) {
+        self.login_is_old = true;
+        self.pins.hold(Pin::SessionSetting);
     }
 
     /// The pin to show, transactions included.
@@ -300,6 +309,9 @@ impl Session {
             && let Some(prepared) = text_to_prepare(sql, &self.dialect)
         {
             self.pins.know_text(name, Text { facts: prepared, schema: schema.clone() });
+        }
+        if !heard.failed && changes_password(sql, facts) {
+            self.hold_login();
         }
         let was_once = self.once;
         let settled = self.after_settings(sql, facts, heard);

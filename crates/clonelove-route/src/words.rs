@@ -4,7 +4,7 @@ use clonelove_sql::{Effect, Facts};
 
 /// Whether a session that said this goes on with the connection that heard it.
 pub(crate) fn is_kept_for(sql: &[u8], facts: &Facts) -> bool {
-    keeps_old_values(facts) || watches_counters(sql) || changes_password(sql, facts)
+    keeps_old_values(facts) || watches_counters(sql)
 }
 
 /// XA COMMIT, XA ROLLBACK: nothing of the transaction is left on the connection.
@@ -20,7 +20,7 @@ fn keeps_old_values(facts: &Facts) -> bool {
 }
 
 /// SET PASSWORD, ALTER USER: what a client proved when it came may not let its next connection in.
-fn changes_password(sql: &[u8], facts: &Facts) -> bool {
+pub(crate) fn changes_password(sql: &[u8], facts: &Facts) -> bool {
     if !facts.effects.contains(&Effect::Accounts) {
         return false;
     }

@@ -94,8 +94,10 @@ impl ClientSession {
         }
     }
 
-    /// COM_RESET_CONNECTION: the connections go back, or are closed with the state they carry.
+    /// COM_RESET_CONNECTION: the connections go back, or are closed with the state they carry. One that no other could
+    /// take the place of is reset.
     async fn reset(&mut self) -> Next {
+        let last = self.primary.take_if(|_| self.state.login_is_old);
         self.leave();
         let schema = self.state.schema.take();
         let own_writes = std::mem::take(&mut self.state.own_writes);
@@ -113,6 +115,13 @@ impl ClientSession {
         self.state.own_writes = own_writes;
         // Servers keep that one.
         self.state.traces.found_rows = found_rows;
+        if let Some(last) = last
+            && let Err(fault) = Box::pin(self.reset_last(last)).await
+        {
+            let error = ClientError::server_lost(&fault);
+            let _ = login::send(&mut self.client, 1, &error.payload()).await;
+            return Next::Close;
+        }
         self.answer_ok(Reason::AnsweredHere).await
     }
 

@@ -1,7 +1,7 @@
 //! Accounts of the primary that only the server can judge: those whose password has expired, and those that too many
 //! wrong passwords lock. Their clients come in by a new connection, which the server allows or not, in its own words; wrong
 //! passwords are told to it; and whoever may do nothing but change the password has a connection of its own until that is
-//! done. Must not know how accounts are read.
+//! done. Who has changed it keeps the connection. Must not know how accounts are read.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,15 +12,16 @@ use clonelove_wire::{Caps, Command};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::connections::Unready;
+use super::connections::{Leased, Unready};
 use super::identity::Identity;
 use super::needs::Needs;
 use super::statement::Statement;
 use super::{ClientSession, Next};
+use crate::backend::conn::{NotBrought, Target};
 use crate::backend::login::{Account, Wish};
 use crate::backend::pool::Class;
 use crate::cluster::Snapshot;
-use crate::error::ClientError;
+use crate::error::{ClientError, ServerFault};
 use crate::shared::Shared;
 
 /// The server's error for a wrong password, which we have words of our own for: they name the client's address.
@@ -94,6 +95,39 @@ impl ClientSession {
             self.lose_primary();
             Unready::StateLost(fault)
         })
+    }
+
+    /// Resets the connection of a session that begins anew, and has it keep that: its log-in may open no other.
+    pub(super) async fn reset_last(&mut self, mut last: Leased) -> Result<(), ServerFault> {
+        let (key, caps) = (self.pool_key(), self.caps);
+        last.becomes(&key, caps);
+        // Whatever that was, nothing of it stays.
+        last.conn.tainted = true;
+        let snapshot = self.shared.cluster.snapshot();
+        let server = Arc::clone(&last.server);
+        let until = Instant::now() + self.shared.settings.load().pool.connect_timeout;
+        let target = Target {
+            usage: last.conn.usage,
+            charset: self.response.charset,
+            schema: self.state.schema.as_deref(),
+            journal: &self.state.journal,
+            like: &|| snapshot.like_primary(server.index).unwrap_or_default(),
+            last_insert_id: None,
+            no_variables: true,
+            no_diagnostics: false,
+            no_position: false,
+            asks_diagnostics: false,
+        };
+        match server.bring(&mut last.conn, &target, None, || until).await {
+            Ok(_) => {
+                self.primary = Some(last);
+                self.state.hold_login();
+                Ok(())
+            }
+            Err(NotBrought::Unfit(fault) | NotBrought::Refused(fault) | NotBrought::NoSchema(fault)) => {
+                Err(fault)
+            }
+        }
     }
 }
 

@@ -50,7 +50,8 @@ impl Stage {
         let start = |config: clonelove_testkit::Config| {
             let quoted = |path: &std::path::Path| format!("\"{}\"", path.display());
             let config = config.set("tls", "cert", &quoted(&cert)).set("tls", "key", &quoted(&key));
-            Clonelove::start_with(config.set("monitor", "timeout", "\"20s\""))
+            // Connections that were opened ahead of use would still be there when no more can be.
+            Clonelove::start_with(config.set("monitor", "timeout", "\"20s\"").set("pool", "min_idle", "0"))
         };
         let proxy = start(from_primary(&cluster))?;
         let configured = start(quick(&cluster).user(user, password))?;
@@ -201,6 +202,74 @@ fn who_must_change_the_password_meets_what_the_server_says() -> Result<()> {
 #[test]
 fn who_must_change_the_password_meets_what_the_server_says_on_mysql_sid() -> Result<()> {
     expired(Flavour::MySqlSid)
+}
+
+/// A session whose password is changed, by itself, begins anew several times.
+fn beginning_anew(mysql: bool) -> Vec<Say> {
+    let reset = || Say::Command(vec![0x1f]);
+    let change = match mysql {
+        true => Say::Query("SET PASSWORD = 'third-password'"),
+        false => Say::Query("SET PASSWORD = PASSWORD('third-password')"),
+    };
+    vec![
+        Say::Query("SET @a = 5"),
+        Say::Query("SET NAMES latin1"),
+        change,
+        Say::Query("UPDATE t SET v = v + 1 WHERE id = 2"),
+        Say::Query("SELECT @a, @@character_set_client"),
+        reset(),
+        Say::Query("SELECT @a, @@collation_connection, DATABASE(), CURRENT_USER()"),
+        Say::Query("SET sql_mode = 'ANSI'"),
+        Say::Query("UPDATE \"t\" SET v = v + 1 WHERE id = 2"),
+        Say::Prepare("SELECT v FROM t WHERE id = 2"),
+        Say::Query("SELECT v FROM t WHERE id = 2"),
+        Say::Query("BEGIN"),
+        Say::Query("INSERT INTO t VALUES (9, 9)"),
+        reset(),
+        Say::Query("SELECT COUNT(*) FROM t WHERE \"t\" = 't'"),
+        Say::Query("CREATE TEMPORARY TABLE of_mine (id INT)"),
+        Say::Query("ALTER USER late@'%' IDENTIFIED BY 'new-password'"),
+        reset(),
+        Say::Query("SELECT id FROM of_mine"),
+        Say::Query("UPDATE t SET v = v - 2 WHERE id = 2"),
+        Say::Query("SELECT id, v FROM t ORDER BY id"),
+    ]
+}
+
+/// What let it in lets it in no more, and yet it goes on as it would without a proxy.
+fn changed(flavour: Flavour) -> Result<()> {
+    let Some(stage) = Stage::begin(flavour)? else { return Ok(()) };
+    let script = beginning_anew(stage.is_mysql());
+    let mut all = Vec::new();
+    let [direct, learnt] = stage.places();
+    for address in [&direct, &learnt, &stage.configured.addr()] {
+        stage.change(&["ALTER USER late@'%' IDENTIFIED BY 'old-password'"])?;
+        all.push(stage.heard(address, 0, &script).with_context(|| address.clone())?);
+        let [new, old] = [NEW, OLD].map(|login| stage.log_in(address, login));
+        let (new, old) = (new?, old?);
+        // The configuration still has the old one, and lets nobody in by another.
+        let follows = *address != stage.configured.addr();
+        ensure!(if follows { new == "in" } else { new.contains("1045") }, "{address}: {new}");
+        ensure!(old.contains("1045"), "{address}: {old}");
+    }
+    let [direct, others @ ..] = &*all else { return Ok(()) };
+    for through in others {
+        for (at, (direct, through)) in direct.iter().zip(through).enumerate() {
+            ensure!(direct == through, "{at}, {:?}:\n{through}is not\n{direct}", script.get(at));
+        }
+        ensure!(direct.len() == through.len(), "{direct:?}\n{through:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_changed_the_password_may_begin_anew() -> Result<()> {
+    changed(Flavour::MariaDbDistribution)
+}
+
+#[test]
+fn who_changed_the_password_may_begin_anew_on_mysql_sid() -> Result<()> {
+    changed(Flavour::MySqlSid)
 }
 
 /// Passwords expire by their age as well, and by that of all.
