@@ -210,8 +210,8 @@ fn a_kill_of_a_user_ends_who_has_no_connection_there_too() -> Result<()> {
     // Only what it does, which may be on a replica.
     idle.send("SELECT SLEEP(60) FROM t LIMIT 1")?;
     wait_until("the statement to run", DEFAULT_TIMEOUT, || {
-        let list = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
-        let counts = cluster.servers().map(|server| server.value(list)).collect::<Result<Vec<_>>>()?;
+        let counts =
+            cluster.servers().map(|server| server.value(super::ASLEEP)).collect::<Result<Vec<_>>>()?;
         Ok::<_, anyhow::Error>(counts.iter().any(|count| count == "1"))
     })?;
     boss.query("KILL QUERY USER other")?;
@@ -314,7 +314,9 @@ fn locked(cluster: &Cluster, id: u32) -> Result<Connection> {
 }
 
 fn wait_updates(cluster: &Cluster, count: u32) -> Result<()> {
-    let list = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE t SET%'";
+    // From then on a KILL of theirs is not forgotten by the server.
+    let list = "SELECT COUNT(*) FROM information_schema.processlist \
+                WHERE info LIKE 'UPDATE t SET%' AND state = 'updating'";
     wait_until("updates to wait for their rows", DEFAULT_TIMEOUT, || {
         anyhow::Ok(cluster.primary.value(list)? == count.to_string())
     })
