@@ -274,6 +274,13 @@ impl Journal {
         statements(self.0.entries.iter().filter(|entry| !(reads && entry.primary_only)))
     }
 
+    /// What a reset leaves of it.
+    #[must_use]
+    pub fn after_reset(&self) -> Self {
+        let stays = |entry: &&Arc<Entry>| entry.sets.iter().any(|name| name == ROLE);
+        Self::of(self.0.entries.iter().filter(stays).cloned().collect())
+    }
+
     /// Whether a reset does not bring a connection in this state back to the beginning.
     pub fn outlives_reset(&self) -> bool {
         self.0.entries.iter().any(|entry| entry.sets.iter().any(|name| name == ROLE))

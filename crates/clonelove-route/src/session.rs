@@ -353,9 +353,7 @@ impl Session {
                 return if learnable { Settled::Learn(journal) } else { Settled::Nothing };
             }
             Some(Carry::ByValue(names)) => {
-                // Others may wait still, until nothing of them is asked for.
-                let more = names.iter().filter(|name| !self.unread.contains(name)).cloned();
-                self.unread.extend(more.collect::<Vec<_>>());
+                self.unread.clone_from(&names);
                 return Settled::ReadBack(names);
             }
             Some(Carry::Here(Unportable::UserVariable)) => self.pins.hold(Pin::UserVariable),

@@ -101,7 +101,7 @@ impl ClientSession {
         self.leave();
         let schema = self.state.schema.take();
         let own_writes = std::mem::take(&mut self.state.own_writes);
-        let found_rows = self.state.traces.found_rows;
+        let (found_rows, journal) = (self.state.traces.found_rows, self.state.journal.after_reset());
         // MySQL takes its own character set in place of the log-in's, which MariaDB goes back to.
         if self.state.dialect.flavour == Flavour::MySql {
             self.response.charset = SERVER_CHARSET;
@@ -113,8 +113,8 @@ impl ClientSession {
         self.begin_state();
         self.state.schema = schema;
         self.state.own_writes = own_writes;
-        // Servers keep that one.
-        self.state.traces.found_rows = found_rows;
+        // Servers keep these, and the role that was taken.
+        (self.state.traces.found_rows, self.state.journal) = (found_rows, journal);
         if let Some(last) = last
             && let Err(fault) = Box::pin(self.reset_last(last)).await
         {

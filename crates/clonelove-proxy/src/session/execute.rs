@@ -129,7 +129,7 @@ impl ClientSession {
         let mut again = statement.is_read() && self.state.pin().is_none();
         // What a server says it never read may be a write as well.
         let mut unread = true;
-        let needs = self.needs(&statement.facts);
+        let needs = self.needs(&statement.facts, statement.sql());
         loop {
             // A statement that writes must not run before the state it is meant for is certain.
             let (ready, waited) = timed(pin!(self.ready_primary(needs, statement.along()))).await;
@@ -325,7 +325,7 @@ impl ClientSession {
     }
 
     async fn try_replica(&mut self, mut statement: Statement, at: usize, reason: Reason) -> Tried {
-        let needs = self.needs(&statement.facts);
+        let needs = self.needs(&statement.facts, statement.sql());
         let (ready, waited) = timed(pin!(self.ready_replica(at, needs, statement.along()))).await;
         statement.waited += waited;
         let sent = match ready {

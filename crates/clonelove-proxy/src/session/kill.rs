@@ -166,7 +166,7 @@ impl ClientSession {
         let there = self.replica_of_transaction();
         let ready = match there {
             Some(at) => self.ready_in_transaction(at),
-            None => self.ready_primary(self.needs(facts), None).await.map(drop),
+            None => self.ready_primary(self.needs(facts, sql), None).await.map(drop),
         };
         ready.map_err(|unready| unready.client_error())?;
         if there.is_none() && self.state.found_rows_are_on_primary() {

@@ -38,8 +38,10 @@ impl Needs {
 
 impl ClientSession {
     /// What a statement needs of the connection that runs it.
-    pub(super) fn needs(&self, facts: &Facts) -> Needs {
+    pub(super) fn needs(&self, facts: &Facts, sql: &[u8]) -> Needs {
         let asks_id = facts.previous.contains(Previous::LAST_INSERT_ID)
+            // With a number of its own it leaves the one of before, whatever its reply says.
+            || may_insert(facts, sql)
             // A function that only reads does not ask for it.
             || !facts.functions.is_empty() && facts.why.is_some()
             || facts.effects.iter().any(|effect| matches!(effect, Effect::Call(_) | Effect::ExecuteText(_)))
@@ -60,4 +62,12 @@ impl ClientSession {
             only_schema: false,
         }
     }
+}
+
+/// Whether it may add rows: neither UPDATE nor DELETE, as most other writes are.
+fn may_insert(facts: &Facts, sql: &[u8]) -> bool {
+    let only_changes =
+        |word: &[u8]| [&b"UPDATE"[..], b"DELETE"].iter().any(|one| word.eq_ignore_ascii_case(one));
+    facts.kind == Kind::Write
+        && (!facts.parts.is_empty() || !sql.trim_ascii_start().get(..6).is_some_and(only_changes))
 }

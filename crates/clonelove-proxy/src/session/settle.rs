@@ -66,9 +66,14 @@ impl ClientSession {
         if self.primary.is_none() && self.replica.is_none() {
             return;
         }
-        // To ask for values clears on MySQL what the next statement may ask for: they wait until that is gone.
-        let unread = !self.state.unread.is_empty()
-            && (self.state.held.is_none() || self.state.dialect.flavour != clonelove_sql::Flavour::MySql);
+        if !self.state.unread.is_empty()
+            && self.state.held.is_some()
+            && self.state.dialect.flavour == clonelove_sql::Flavour::MySql
+        {
+            // To ask for the values would clear what the next statement may ask for.
+            self.state.read_back(None);
+        }
+        let unread = !self.state.unread.is_empty();
         let asks = unread || self.to_check.is_some();
         if self.state.found_rows_are_on_replica() && !self.replica_stays() {
             Box::pin(self.save_found_rows()).await;

@@ -61,6 +61,8 @@ const SETTINGS: &[&str] = &[
     "SET @number = 5, @text = 'five'",
     "SET @number = 6",
     "SET @text = _latin1'six'",
+    "SET ROLE reader",
+    "SET ROLE NONE",
     "SET nonsense = 1",
     "SET sql_mode = 'NONSENSE'",
     "USE more_$",
@@ -88,6 +90,14 @@ const LOOKS: &[&str] = &[
     "SELECT SQL_CALC_FOUND_ROWS id FROM side_$.% LIMIT 1",
     "SELECT v FROM scratch ORDER BY id",
     "SELECT no_such_column FROM side_$.%",
+    "SELECT @@last_insert_id, @@identity",
+    "SELECT CONNECTION_ID() = CONNECTION_ID()",
+    "SELECT v, LAST_INSERT_ID() FROM side_$.% ORDER BY id DESC LIMIT 1",
+    "SELECT EXISTS (SELECT 1 FROM side_$.% WHERE id = LAST_INSERT_ID())",
+    "SELECT id FROM side_$.% ORDER BY id LIMIT 1 FOR UPDATE",
+    "SELECT CURRENT_ROLE(), CURRENT_USER()",
+    "DESCRIBE side_$.%",
+    "SHOW CREATE TABLE side_$.%",
     "COM_PING",
 ];
 
@@ -101,6 +111,12 @@ const WRITES: &[&str] = &[
     "UPDATE side_$.% SET v = CONCAT(v, '!') WHERE id = 2",
     "DELETE FROM side_$.% WHERE n > 20",
     "INSERT INTO scratch (v) VALUES ('kept here')",
+    "REPLACE INTO side_$.% (id, v) VALUES (1, 'replaced')",
+    "INSERT INTO side_$.% (id, v) VALUES (1, 'x') ON DUPLICATE KEY UPDATE v = 'again', id = LAST_INSERT_ID(id)",
+    "INSERT INTO side_$.% (v, n) SELECT 'of it', n FROM side_$.% WHERE id = 1",
+    "UPDATE side_$.% SET n = LAST_INSERT_ID(55) WHERE id = 1",
+    "DELETE FROM side_$.% ORDER BY id LIMIT 1",
+    "SAVEPOINT here",
 ];
 
 /// What makes a connection its session's own, while there is one to spare.
@@ -171,6 +187,8 @@ impl Session {
             {
                 self.own_variables = true
             }
+            // MySQL warns of some modes, and whoever asked for the value would ask in vain for that.
+            _ if sql.contains("= CONCAT(") && self.left => self.own_variables = true,
             _ => {}
         }
     }
