@@ -83,13 +83,22 @@ impl ClientSession {
             return self.refuse(&statement, &error, Reason::NotAllowed).await;
         }
         if target.id == self.view.id {
-            // It is interrupted by this before it could tell of success.
-            let error = ClientError::killed_itself(how.query, mysql);
-            let next = self.refuse(&statement, &error, Reason::AnsweredHere).await;
-            return if how.query { next } else { Next::Close };
+            return self.end_itself(&statement, how, mysql).await;
         }
         self.end(&target, how, None).await;
         self.answer_ok(Reason::AnsweredHere).await
+    }
+
+    /// A client that ends itself is interrupted by that before it could be told of success. The server ends its own
+    /// connection with it, and counts that.
+    async fn end_itself(&mut self, statement: &Statement, how: How, mysql: bool) -> Next {
+        if !how.query {
+            let _ = Box::pin(self.ask_where_it_is(b"KILL CONNECTION_ID()", &Facts::default())).await;
+            self.drop_connections();
+        }
+        let error = ClientError::killed_itself(how.query, mysql);
+        let next = self.refuse(statement, &error, Reason::AnsweredHere).await;
+        if how.query { next } else { Next::Close }
     }
 
     async fn victim(&mut self, statement: &Statement) -> Victim {
