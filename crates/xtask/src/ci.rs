@@ -12,7 +12,7 @@ pub(crate) fn test(filter: &[&str]) -> Result<bool> {
     let mut stages = Stages::default();
     prepare(&mut stages);
     let mut results = TestResults::default();
-    stages.run("tests", 22, || tests(filter, &mut results));
+    stages.run("tests", 25, || tests(filter, &mut results));
     Ok(stages.finish(&servers::covered()))
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn ci() -> Result<bool> {
         checked(cargo().args(args).env("RUSTDOCFLAGS", "-D warnings"))
     });
     let mut results = TestResults::default();
-    stages.run("tests", 22, || tests(&[], &mut results));
+    stages.run("tests", 25, || tests(&[], &mut results));
     stages.run("doctests", 2, || {
         checked(cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
     });
