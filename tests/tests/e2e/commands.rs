@@ -45,6 +45,8 @@ fn same(cluster: &Cluster, proxy: &Clonelove, flags: u64, script: &[Say]) -> Res
         let mut direct = Peer::direct(&cluster.primary, flags | eof)?;
         let expected: Vec<String> = script.iter().map(|say| direct.say(say)).collect::<Result<_>>()?;
         drop(direct);
+        // What is written directly is nothing that the proxy would wait for.
+        cluster.wait_caught_up()?;
         let mut through = Peer::through(proxy, flags | eof)?;
         for (at, (say, expected)) in script.iter().zip(expected).enumerate() {
             let found = through.say(say).with_context(|| format!("{say:?}, where {expected} was due"))?;
